@@ -1,0 +1,1 @@
+"""The configuration: what a user may write, and how it is read."""

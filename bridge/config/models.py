@@ -1,0 +1,188 @@
+"""What a user may write in `bridge.yaml`. Every default is the safe one; every field says what it means.
+
+The sources' own fields belong to their connectors and are checked against the connector's model.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+from bridge.schema.units import Duration, Size
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""A name that the user gives: letters, digits, `-`, `_` and `.`; at most 64."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"{name!r} is not an IANA time zone; write one like Europe/Berlin or UTC")
+    return name
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+
+
+class Model(BaseModel):
+    """A part of the configuration: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MqttListener(Model):
+    """The embedded server's MQTT 3.1.1 listener. It is off unless this section is there."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(1883, description="Port; 0 takes a free one.")
+    username: str = Field("mqtt", description="Name that clients log in with.")
+    password: SecretStr | None = Field(
+        None, description="Their password; without one a random one is made and kept in the data directory."
+    )
+
+
+class BusConfig(Model):
+    """Where events are written down: the embedded nats-server, or servers of your own."""
+
+    servers: tuple[str, ...] = Field((), description="URLs of an existing NATS cluster; empty: embedded.")
+    username: str | None = Field(None, description="For existing servers.")
+    password: SecretStr | None = Field(None, description="For existing servers.")
+    replicas: int = Field(1, ge=1, le=5, description="Copies of every stream on an existing cluster; 3 is usual.")
+    binary: str = Field("auto", description="Path of nats-server; `auto` takes the one installed with the bridge.")
+    host: str = Field("127.0.0.1", description="Address the embedded server listens on.")
+    port: Port = Field(0, description="Its port; 0 takes a free one.")
+    sync: Literal["always"] | Duration = Field(
+        "always", description="When the disk is synced. Anything but `always` loses acknowledged events in a power cut."
+    )
+    mqtt: MqttListener | None = Field(None, description="Open the MQTT listener of the embedded server.")
+    keep: Duration = Field(timedelta(days=7), description="How long events are kept.")
+    max_bytes: Size = Field(5 * 1024**3, description="How much room events may take.")
+
+
+class PushClient(Model):
+    """Somebody who may push events to us. A device that pushes to a TS server needs no change."""
+
+    username: str | None = Field(None, description="For HTTP Basic and TS-API `auth=`; default: the client's name.")
+    password: SecretStr | None = Field(None, description="For HTTP Basic and TS-API `auth=`.")
+    token: SecretStr | None = Field(None, description="For `Authorization: Bearer` and `X-API-Key`.")
+    source: Name | None = Field(None, description="The source its events are filed under; default: the client's name.")
+    topics: tuple[str, ...] | None = Field(None, description="Topics it may push; default: all of the format.")
+    zone: Zone | None = Field(None, description="Zone of times without offset; default: the site's.")
+
+
+class HttpConfig(Model):
+    """The one HTTP port: push, health, metrics."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless you say otherwise.")
+    port: Port = Field(8480, description="Port; 0 takes a free one.")
+    push: dict[Name, PushClient] = Field(default_factory=dict, description="Who may push, by name.")
+    allow_query_auth: bool = Field(
+        False, description="Accept `?auth=`, `?token=` and `?apikey=`; they end up in other programs' logs."
+    )
+    max_body: Size = Field(256 * 1024, description="A larger body is refused with 413.")
+    max_connections: int = Field(256, ge=1, description="Connections at once.")
+    metrics: bool = Field(True, description="Serve /metrics.")
+
+
+class OutputConfig(Model):
+    """A relay that rules may switch. What is not declared here cannot be switched."""
+
+    source: Name = Field(description="The source whose device has it.")
+    channel: str = Field(description="The channel of the device.", coerce_numbers_to_str=True)
+    relay: str = Field(description="Token or name of the relay.", coerce_numbers_to_str=True)
+    idle: Literal["off", "on"] = Field(description="The position that is safe to return to. Not always `off`.")
+    output_class: Literal["actuating", "transient"] = Field(
+        "actuating", alias="class", description="`transient` only for what can hurt nobody: a lamp."
+    )
+    max_on: Duration = Field(timedelta(seconds=30), description="Longest time away from idle in one order.")
+
+
+class DoorConfig(Model):
+    """An output that lets somebody in, and what protects it. Rules cannot get past this."""
+
+    output: Name = Field(description="The declared output that opens it.")
+    mode: Literal["observe", "confirm", "act"] = Field(
+        "observe", description="`observe`: decide and record, do nothing. `confirm`: a person agrees. `act`: open."
+    )
+    pulse: Duration = Field(timedelta(seconds=1), description="How long the output leaves idle; at most 30s.")
+    max_age: Duration = Field(timedelta(seconds=10), description="An older cause never opens; at most 60s.")
+    cooldown: Duration = Field(timedelta(seconds=5), description="Shortest time between two openings.")
+    per_minute: int = Field(6, ge=1, description="Openings a minute at most.")
+    per_hour: int = Field(60, ge=1, description="Openings an hour at most.")
+    min_score: float = Field(90, ge=0, le=100, description="Plates read with less confidence do not open.")
+    hold: bool = Field(False, description="Stopped by hand: never opens.")
+
+
+class WebhookConfig(Model):
+    """Somebody to tell, by name."""
+
+    url: str = Field(description="Where to POST; http or https.")
+    secret: SecretStr | None = Field(None, description="`whsec_…`, for the Standard Webhooks signature.")
+    secrets: tuple[SecretStr, ...] = Field((), description="Several secrets while they are being changed.")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="Headers to add.")
+    allow_private: bool = Field(False, description="Allow private, loopback and link-local addresses.")
+    timeout: Duration = Field(timedelta(seconds=15), description="Give up on one try after this.")
+    ca_file: Path | None = Field(None, description="Trust this certificate authority too.")
+
+
+class MqttConfig(Model):
+    """The broker to publish to."""
+
+    broker: Literal["embedded", "external"] = Field("external", description="`embedded` needs `bus.mqtt`.")
+    host: str = Field("127.0.0.1")
+    port: Port = Field(1883)
+    username: str | None = None
+    password: SecretStr | None = None
+    tls: bool = Field(False, description="Use TLS.")
+    ca_file: Path | None = Field(None, description="Trust this certificate authority.")
+    client_id: str | None = Field(None, description="Default: made from site and instance, and kept.")
+    prefix: str = Field("vms", pattern=r"^[^#+/\x00$][^#+\x00]*$", description="First level of every topic we publish.")
+    version: Literal["auto", "3.1.1", "5"] = Field("auto", description="MQTT version.")
+    queue: int = Field(10_000, ge=1, description="Messages kept while the broker is away.")
+
+
+class ClipsConfig(Model):
+    """Where clips go and when they leave."""
+
+    dir: Path | None = Field(None, description="Folder; default `clips` in the data directory.")
+    keep: Duration = Field(timedelta(days=30), description="Clips are deleted after this.")
+    max_bytes: Size = Field(20 * 1024**3, description="The oldest leave when there are more.")
+    workers: int = Field(1, ge=1, le=16, description="Worker processes that cut.")
+
+
+class LogConfig(Model):
+    """What the bridge says about itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text in a terminal, JSON elsewhere.")
+
+
+class BridgeConfig(Model):
+    """`bridge.yaml`."""
+
+    site: Name = Field("site", description="Name of this place; first part of every subject and event source.")
+    zone: Zone = Field("UTC", description="The site's time zone: schedules, and times without offset.")
+    latitude: float | None = Field(None, ge=-90, le=90, description="For sunrise and sunset.")
+    longitude: float | None = Field(None, ge=-180, le=180, description="For sunrise and sunset.")
+    data_dir: Path = Field(Path("data"), description="Everything the bridge must not forget.")
+    dry_run: bool = Field(False, description="Decide and record everything, do nothing.")
+    bus: BusConfig = Field(default_factory=BusConfig)
+    http: HttpConfig = Field(default_factory=HttpConfig)
+    sources: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="The systems to listen to, by name.")
+    outputs: dict[Name, OutputConfig] = Field(default_factory=dict, description="Relays that may be switched.")
+    doors: dict[Name, DoorConfig] = Field(default_factory=dict, description="What lets people in.")
+    webhooks: dict[Name, WebhookConfig] = Field(default_factory=dict, description="Whom to tell over HTTP.")
+    mqtt: MqttConfig | None = Field(None, description="The MQTT broker to publish to.")
+    clips: ClipsConfig = Field(default_factory=ClipsConfig)
+    rules: tuple[str, ...] = Field(("rules/*.yaml",), description="Rule files; patterns, beside this file.")
+    log: LogConfig = Field(default_factory=LogConfig)
+
+    @property
+    def tzinfo(self) -> ZoneInfo:
+        """The site's zone."""
+        return ZoneInfo(self.zone)

@@ -1,0 +1,569 @@
+"""The protocols between the parts. Whoever implements or uses a part needs this file and the schema, nothing else.
+
+Three families: what a connector can do (capabilities), what an action is, and the durable parts
+(log, engine store, effect ledger). All of them are small on purpose: a system implements what it
+can do and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import httpx
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from bridge.clock import Clock
+from bridge.schema.event import VmsEvent
+from bridge.schema.orders import ActionClass, Effect, Order, Result
+
+# --- events in -----------------------------------------------------------------------------------
+
+
+class Emit(Protocol):
+    """Hand events to the durable log, in order.
+
+    Returns as soon as there is room (that is the back-pressure); the future it returns is done
+    when every one of them is stored and synced, and raises `StoreUnavailableError` when it could
+    not be: nothing was promised then, and whoever can must send again.
+    """
+
+    async def __call__(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        """Take the events over; see the class."""
+        ...
+
+
+class Session(Protocol):
+    """What a connector is given for one session with its system."""
+
+    @property
+    def emit(self) -> Emit:
+        """Hand over events; what was heard also keeps the link alive."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        ...
+
+    def ready(self, *, topics: Iterable[str] = (), dialect: str | None = None, version: str | None = None) -> None:
+        """Say that events are arriving now; ends the outage and the back-off. May be called again."""
+        ...
+
+    def heard(self) -> None:
+        """Say that the link is alive although no event came: a ping, an ignored message."""
+        ...
+
+    def degraded(self, code: str, message: str) -> None:
+        """Show a lasting flaw in health without ending the session: a topic refused, TLS not verified."""
+        ...
+
+    async def park(self, message: str | bytes, reason: str, error: str) -> None:
+        """Put one message that could not be understood among the dead letters. Returns when it is stored."""
+        ...
+
+
+# --- what a connector can do -----------------------------------------------------------------------
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """Delivers events."""
+
+    async def run(self, session: Session) -> None:
+        """Be one session: connect, say `ready`, emit until the link ends. Reconnecting is not ours.
+
+        Raises ConnectorUnavailableError, ConnectorAuthError or ConnectorUnsupportedError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What a system's own log says about a span of time.
+
+    `twins` gives, per event id, the keys by which the same happening may have come live.
+    """
+
+    events: Sequence[VmsEvent]
+    twins: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unfetchable: Sequence[str] = ()
+
+
+@runtime_checkable
+class Backfills(Protocol):
+    """Can tell afterwards what happened while nobody listened."""
+
+    def missed(self, since: datetime, until: datetime) -> AsyncIterator[Missed]:
+        """Yield the events of the span, oldest first, page by page."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PtzPreset:
+    """A remembered camera position."""
+
+    token: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A switched output of a device."""
+
+    token: str
+    name: str
+
+
+@runtime_checkable
+class ControlsPtz(Protocol):
+    """Turns cameras. Speeds are -1 to 1: pan + right, tilt + up, zoom + in; motion lasts until `ptz_stop`.
+
+    All methods raise ActionUnavailableError (worth another try), ActionRejectedError (would be refused
+    again) or ActionUnknownError (sent, no answer).
+    """
+
+    async def ptz_presets(self, channel: str) -> Sequence[PtzPreset]:
+        """Return the channel's presets."""
+        ...
+
+    async def ptz_goto(self, channel: str, preset: str) -> None:
+        """Go to a preset, by token or by name."""
+        ...
+
+    async def ptz_move(self, channel: str, pan: float, tilt: float, zoom: float) -> None:
+        """Start moving."""
+        ...
+
+    async def ptz_stop(self, channel: str) -> None:
+        """Stop moving."""
+        ...
+
+
+@runtime_checkable
+class SwitchesRelays(Protocol):
+    """Switches outputs. Errors as ControlsPtz."""
+
+    async def relays(self, channel: str) -> Sequence[Relay]:
+        """Return the channel's outputs."""
+        ...
+
+    async def switch_relay(self, channel: str, relay: str, on: bool) -> None:
+        """Switch one output, by token or by name. Raises as ControlsPtz."""
+        ...
+
+
+@runtime_checkable
+class SwitchesAux(Protocol):
+    """Switches auxiliary functions of a camera: wiper, light, heater. Errors as ControlsPtz."""
+
+    async def switch_aux(self, channel: str, aux: int, on: bool) -> None:
+        """Switch auxiliary number `aux`, counted from 0."""
+        ...
+
+
+@runtime_checkable
+class Reboots(Protocol):
+    """Restarts cameras. Errors as ControlsPtz."""
+
+    async def reboot(self, channel: str) -> None:
+        """Restart the channel's camera."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One recorded file: where it is, what span of time it covers, and how to ask for it."""
+
+    url: str
+    begin: datetime
+    end: datetime
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStream:
+    """A live address and how to ask for it."""
+
+    url: str = field(repr=False)
+    protocol: str
+    profile: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@runtime_checkable
+class HasRecordings(Protocol):
+    """Keeps recordings that can be fetched."""
+
+    async def recordings(self, channel: str, since: datetime, until: datetime) -> Sequence[Piece]:
+        """Return the recorded pieces that touch the span, oldest first; empty if there are none (yet)."""
+        ...
+
+    def http_client(self) -> httpx.AsyncClient:
+        """Return the client that may fetch its pieces: right trust, right limits. The connector closes it."""
+        ...
+
+
+@runtime_checkable
+class HasLiveStreams(Protocol):
+    """Offers live pictures."""
+
+    async def live_streams(self, channel: str) -> Sequence[LiveStream]:
+        """Return the live addresses of a channel, best first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReceipt:
+    """What a system promised to keep of an event."""
+
+    event_id: str
+    paths: Sequence[str]
+    ready_at: datetime
+
+
+@runtime_checkable
+class BacksUpEvents(Protocol):
+    """Keeps the footage of an event on its own side. Not repeatable: each call makes another backup."""
+
+    async def back_up(
+        self,
+        channel: str,
+        at: datetime,
+        before: timedelta,
+        after: timedelta,
+        *,
+        channels: Sequence[str],
+        title: str,
+        comment: JsonValue,
+        preset: str | None,
+    ) -> BackupReceipt:
+        """Ask for it. Errors as ControlsPtz."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInfo:
+    """A channel and what its camera can do; None where the system does not say."""
+
+    channel: str
+    name: str
+    ptz: bool | None = None
+    presets: Sequence[PtzPreset] = ()
+    relays: Sequence[Relay] = ()
+    aux: int | None = None
+    reboot: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SystemInfo:
+    """What a system is and has."""
+
+    product: str
+    version: str
+    dialect: str
+    name: str
+    zone: str
+    channels: Sequence[ChannelInfo]
+    topics: Sequence[str] = ()
+    clock_offset: timedelta | None = None
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """Can say what it has."""
+
+    async def describe(self) -> SystemInfo:
+        """Ask the system. Raises ConnectorError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PushItem:
+    """One item of a pushed body: an event, or why it is none (a reason code and words)."""
+
+    event: VmsEvent | None
+    raw: str
+    reason: str | None = None
+    error: str | None = None
+
+
+PushDecoder = Callable[..., Sequence[PushItem]]
+"""`decode(body: bytes, *, site, source, principal, received, zone) -> items`; pure.
+
+Raises PayloadError when the body as a whole cannot be read. `zone` is a tzinfo for times without offset.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PushFormat:
+    """A vendor's way of pushing to us: where, and how to read it."""
+
+    paths: Sequence[str]
+    decode: PushDecoder
+
+
+class ConnectorConfig(BaseModel):
+    """What a user writes under `sources.<name>`; every field described, secrets as SecretStr."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+
+
+C = TypeVar("C", bound=ConnectorConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceContext:
+    """What a connector is built with besides its configuration."""
+
+    site: str
+    name: str
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorSpec(Generic[C]):
+    """A connector as the registry knows it.
+
+    `build` only stores its arguments; the object it returns implements the capabilities it can and
+    `async def aclose()`.
+    """
+
+    name: str
+    summary: str
+    config: type[C]
+    build: Callable[[C, SourceContext], Connector]
+    push: PushFormat | None = None
+    simulator: str | None = None
+    """`module:attribute` of `async def serve(argv...)`'s Typer command, for `vms-bridge simulate <name>`."""
+
+
+class Connector(Protocol):
+    """Any connector: it can be closed. All else is capability."""
+
+    async def aclose(self) -> None:
+        """Let go of connections. Idempotent."""
+        ...
+
+
+# --- actions ---------------------------------------------------------------------------------------
+
+
+class ActionParams(BaseModel):
+    """The parameters of an action, as written in a rule; every field described.
+
+    Text fields may hold `{{ CEL }}`; they are rendered before the order is made, so `run` sees values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+P = TypeVar("P", bound=ActionParams)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What exists at this site, for checks at load time. None means: not known here, do not check."""
+
+    sources: frozenset[str] | None = None
+    channels: Mapping[str, frozenset[str]] | None = None
+    presets: Mapping[tuple[str, str], frozenset[str]] | None = None
+    doors: frozenset[str] | None = None
+    outputs: frozenset[str] | None = None
+    webhooks: frozenset[str] | None = None
+    mqtt: bool | None = None
+
+
+class Services(Protocol):
+    """What actions may reach, by type: `services.get(DoorKeeper)`. Wired in one place, bridge.app."""
+
+    def get(self, service: type[T]) -> T:
+        """Return the one service of that type. Raises ActionRejectedError if the site has none."""
+        ...
+
+    def source(self, name: str, capability: type[T]) -> T:
+        """Return a configured source as a capability. Raises ActionRejectedError if it has it not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActionContext:
+    """One try of one order."""
+
+    order: Order
+    attempt: int
+    clock: Clock
+    services: Services
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec(Generic[P]):
+    """An action as the registry knows it. `run` tries once and raises; the runner retries."""
+
+    name: str
+    summary: str
+    params: type[P]
+    action_class: ActionClass
+    run: Callable[[P, ActionContext], Awaitable[Mapping[str, JsonValue]]]
+    example: str
+    shorthand: str | None = None
+    """The parameter that a bare value sets: `open: main-gate` is `open: {door: main-gate}`."""
+    max_age: timedelta | None = None
+    """How old the cause may be when it starts; None: no limit."""
+    timeout: timedelta = timedelta(seconds=15)
+    """One try is cut off after this."""
+    give_up_after: timedelta = timedelta(days=3)
+    """Retries stop then, and the order is dead."""
+    check: Callable[[P, Known], Iterable[str]] = lambda params, known: ()
+    """Problems visible before running: an unknown door, a channel that does not exist."""
+    classify: Callable[[P], ActionClass] | None = None
+    """For actions whose class depends on their parameters: a relay switched off releases."""
+
+
+# --- the durable parts -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An event as it stands in the log: its place, and the log's own clock."""
+
+    seq: int
+    stamp: datetime
+    event: VmsEvent
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StateKey:
+    """Where a value of engine state belongs. Rules starting with `$` are the engine's own."""
+
+    rule: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far the engine is, and by which rules. `epoch` counts owners."""
+
+    seq: int
+    epoch: int
+    ruleset: str
+    revision: int = 0
+    """The store's revision of this record; the fence. Not part of the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one engine step decided: written in one atomic batch, or not at all."""
+
+    head: Head
+    changed: Mapping[StateKey, Mapping[str, JsonValue] | None] = field(default_factory=dict)
+    orders: Sequence[Order] = ()
+
+
+class EngineStore(Protocol):
+    """Head, state and orders of one partition."""
+
+    async def load(self) -> tuple[Head | None, Mapping[StateKey, dict[str, Any]]]:
+        """Return the head and all state."""
+        ...
+
+    async def commit(self, step: Step) -> Head:
+        """Write the step atomically, fenced by `step.head.revision`; return the new head.
+
+        Raises StaleOwnerError when somebody else has written, StoreUnavailableError when nobody could.
+        """
+        ...
+
+
+class EventLog(Protocol):
+    """The durable log, read in order."""
+
+    def read(self, after: int) -> AsyncIterator[Sequence[Logged]]:
+        """Yield batches of events after a sequence: what is there at once, at most about 100; waits when idle.
+
+        A message that is not an event is parked as a dead letter and skipped.
+        """
+        ...
+
+    async def done(self, seq: int) -> None:
+        """Say that everything up to `seq` is committed; a hint for the broker, not the truth."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A ledger record and the revision that changing it must name."""
+
+    effect: Effect
+    revision: int
+
+
+class EffectLedger(Protocol):
+    """Which order is being done, was done, and how it ended. The truth about effects."""
+
+    async def claim(self, effect: Effect) -> Claimed | None:
+        """Insert the first record of an order; None if there is one already."""
+        ...
+
+    async def find(self, order: str) -> Claimed | None:
+        """Return an order's record."""
+        ...
+
+    async def update(self, claimed: Claimed, effect: Effect) -> Claimed:
+        """Replace a record. Raises StaleOwnerError if it changed meanwhile."""
+        ...
+
+    def unfinished(self) -> AsyncIterator[Claimed]:
+        """Yield every record that has not ended."""
+        ...
+
+
+class OrderQueue(Protocol):
+    """Orders to be done, oldest first, at least once each."""
+
+    def take(self) -> AsyncIterator[PendingOrder]:
+        """Yield orders as they come; at most a bounded number is in hand."""
+        ...
+
+
+class PendingOrder(Protocol):
+    """One order in hand."""
+
+    @property
+    def order(self) -> Order:
+        """What to do."""
+        ...
+
+    async def done(self) -> None:
+        """It has ended and is recorded; do not bring it again."""
+        ...
+
+    async def later(self, delay: timedelta) -> None:
+        """Bring it again after the delay."""
+        ...
+
+    async def working(self) -> None:
+        """Still at it; do not bring it to anybody else yet."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where things go that cannot be used; inspected by hand."""
+
+    async def bury(self, action_class: str, reason: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Store one; returns when it is synced."""
+        ...
+
+
+class Results(Protocol):
+    """Where the end of each order is filed."""
+
+    async def file(self, result: Result) -> None:
+        """Store it once, however often it is filed; returns when it is synced."""
+        ...

@@ -1,0 +1,1 @@
+"""Clips: cutting them out of recordings in worker processes, and keeping them."""

@@ -1,0 +1,1 @@
+"""What keeps the parts running and says how they are: supervisor, health, log, metrics."""

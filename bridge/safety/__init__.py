@@ -1,0 +1,1 @@
+"""What protects outputs: doors, the kill switch, the release journal."""

@@ -1,0 +1,1 @@
+"""What is written on the bus: events, orders, results, and the names they are filed under."""

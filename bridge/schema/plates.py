@@ -1,0 +1,17 @@
+"""Number plates: the canonical form that lists, rules and doors compare.
+
+Only what cannot change which vehicle is meant: Unicode form, width, case and separators. Look-alike
+letters (0/O, Cyrillic А) are a matter for suggestions and watch lists, never for opening doors.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SEPARATORS = re.compile(r"[\s\-–—._·•:/\\|'\"()\[\]]+")
+
+
+def canonical_plate(text: str) -> str:
+    """Return the plate as it is compared: NFKC (full-width to plain), upper case, no separators."""
+    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", text)).upper()

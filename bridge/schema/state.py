@@ -1,0 +1,52 @@
+"""What an event says about the state of things: one table for the state bucket, resync and `state()` in rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from bridge.schema.event import VmsEvent
+
+
+class Fact(NamedTuple):
+    """An attribute of an entity has a value. The entity is `<source>/<subject>`, or `<source>` alone."""
+
+    entity: str
+    attribute: str
+    value: JsonValue
+
+
+_Attributes = Callable[[VmsEvent], dict[str, JsonValue]]
+
+
+def _fields(*names: str) -> _Attributes:
+    return lambda event: {name: getattr(event.data, name) for name in names}
+
+
+_SAYS: dict[str, _Attributes] = {
+    "motion.started": lambda _: {"motion": "on"},
+    "motion.ended": lambda _: {"motion": "off"},
+    "call.started": lambda _: {"call": "on"},
+    "call.ended": lambda _: {"call": "off"},
+    "channel.status": lambda e: {"status": getattr(e.data, "state")},  # noqa: B009 - the payload's type follows the kind
+    "channel.renamed": _fields("name"),
+    "recording.status": _fields("streaming", "recording"),
+    "parking.count": _fields("count", "capacity", "available"),
+    "parking.spot": _fields("occupied", "plate"),
+    "source.connected": lambda _: {"link": "up"},
+    "source.lost": lambda _: {"link": "down"},
+}
+
+
+def facts(event: VmsEvent) -> list[Fact]:
+    """Return what the event says about the state of things; most kinds say nothing lasting."""
+    if event.type == "state.changed":
+        data = event.data.model_dump(mode="json")
+        return [Fact(data["entity"], data["attribute"], data["value"])]
+    says = _SAYS.get(event.type)
+    if says is None:
+        return []
+    entity = f"{event.source_name}/{event.subject}" if event.subject is not None else event.source_name
+    return [Fact(entity, attribute, value) for attribute, value in says(event).items()]
