@@ -66,7 +66,7 @@ Report = Callable[[SourceState], None]
 def wait_before_retry(attempt: int, bounds: tuple[float, float], fraction: float) -> float:
     """Return seconds before try number `attempt` (from 1): doubling, bounded, with the upper half at random."""
     first, longest = bounds
-    ceiling = min(longest, first * 2 ** min(attempt - 1, 16))
+    ceiling = min(longest, first * 2.0 ** min(attempt - 1, 16))
     return ceiling * (0.5 + 0.5 * fraction)
 
 
