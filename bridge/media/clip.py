@@ -125,12 +125,8 @@ class _Cutter:
 
     def _in_order(self) -> deque[int]:
         """Return the pieces that can have pictures of the window, by begin, the longest first."""
-        times = {
-            index: (to_micros(piece.begin), to_micros(piece.end)) for index, piece in enumerate(self._pieces)
-        }
-        wanted = [
-            i for i, (begin, end) in times.items() if begin < self._end and end > self._begin and end > begin
-        ]
+        times = {index: (to_micros(piece.begin), to_micros(piece.end)) for index, piece in enumerate(self._pieces)}
+        wanted = [i for i, (begin, end) in times.items() if begin < self._end and end > self._begin and end > begin]
         wanted.sort(key=lambda i: (times[i][0], -times[i][1]))
         before = [i for i, (begin, end) in times.items() if begin < end <= self._begin]
         if wanted and before:
@@ -209,7 +205,7 @@ class _Cutter:
         end = source.ticks(self._end if handover is None else handover)
         patience = micros_to_ticks(_SOUND_BEHIND, source.time_base)
         sound = _Sound(source, self._end if handover is None else handover)
-        part = self._attach(source, source.begin, straight=True) if straight else None
+        part: CopiedPart | None = None
         floor, top, over = -(1 << 62), -(1 << 62), False
         for packet in packets:
             if packet.stream_index != video:
@@ -227,8 +223,10 @@ class _Cutter:
                     break
                 continue
             if part is None:
-                part, floor = self._attach(source, source.micros(pts), straight=False), pts
-                sound.begin(source.micros(pts), part)
+                # In the middle of a group the time stamps continue those of the piece before: nothing to shift.
+                part = self._attach(source, source.micros(pts), slip=straight and packet.is_keyframe)
+                floor = floor if straight else pts
+                sound.begin(None if straight else source.micros(pts), part)
             if pts < floor:  # refers to pictures before the keyframe, which are not here
                 continue
             top = max(top, pts)
@@ -236,11 +234,10 @@ class _Cutter:
         if part is not None:
             self._detach(part, source.index)
 
-    def _attach(self, source: Source, first: int, *, straight: bool) -> CopiedPart:
+    def _attach(self, source: Source, first: int, *, slip: bool) -> CopiedPart:
         if self._part is None:
             self._part = self._new_part(source, first)
-        slip = max(0, self._part.reached - source.begin) if straight else 0
-        self._part.attach(source, slip)
+        self._part.attach(source, max(0, self._part.reached - source.begin) if slip else 0)
         return self._part
 
     def _detach(self, part: CopiedPart, index: int) -> None:
@@ -250,9 +247,7 @@ class _Cutter:
 
     def _new_part(self, source: Source, first: int) -> CopiedPart:
         number = len(self._parts) + 1
-        out = (
-            self._out if number == 1 else self._out.with_name(f"{self._out.stem}.{number}{self._out.suffix}")
-        )
+        out = self._out if number == 1 else self._out.with_name(f"{self._out.stem}.{number}{self._out.suffix}")
         if out.exists():
             raise ActionRejectedError("the clip's file exists already", "exists")
         self._paths.append(out)
@@ -332,11 +327,11 @@ class _Sound:
         elif self._begin is None or (packet.pts or 0) >= self._begin:
             part.audio(packet)
 
-    def begin(self, micros: int, part: CopiedPart) -> None:
-        """Note when the pictures begin; sound before that is dropped."""
+    def begin(self, micros: int | None, part: CopiedPart) -> None:
+        """Note when the pictures begin, if they begin anew; sound before that is dropped."""
         if self._source.audio is None:
             return
-        self._begin = self._ticks(micros)
+        self._begin = None if micros is None else self._ticks(micros)
         early, self._early = self._early, []
         for packet in early:
             self.give(packet, part)
@@ -368,11 +363,7 @@ def _from_keyframe_after(source: Source, moment: int | None) -> Packets:
     video, wanted = source.video.index, None if moment is None else source.ticks(moment)
     packets = source.packets(moment)
     for packet in packets:
-        if (
-            packet.stream_index == video
-            and packet.is_keyframe
-            and (wanted is None or (packet.pts or 0) >= wanted)
-        ):
+        if packet.stream_index == video and packet.is_keyframe and (wanted is None or (packet.pts or 0) >= wanted):
             return chain((packet,), packets)
     return iter(())
 

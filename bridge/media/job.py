@@ -76,9 +76,7 @@ class Limits(Model):
     """What a job may use; recordings come from machines that may be broken or hostile."""
 
     max_bytes: int = Field(2 * 1024**3, gt=0, description="Largest clip, bytes, all parts together.")
-    max_pixels: int = Field(
-        40_000_000, gt=0, description="Largest picture, width x height; 8K is 33 million."
-    )
+    max_pixels: int = Field(40_000_000, gt=0, description="Largest picture, width x height; 8K is 33 million.")
     max_seconds: float = Field(3600, gt=0, description="Longest window, seconds.")
     max_pieces: int = Field(2000, gt=0, description="Most pieces one clip may be joined from.")
     max_streams: int = Field(16, gt=0, description="Most streams one piece may have.")

@@ -103,9 +103,7 @@ class CopiedPart:
             )
             self._video = Track(self._video_stream(self._container, source))
             self._audio = (
-                Track(self._container.add_stream_from_template(source.audio, opaque=True))
-                if source.audio
-                else None
+                Track(self._container.add_stream_from_template(source.audio, opaque=True)) if source.audio else None
             )
             self._container.start_encoding()
 

@@ -85,8 +85,8 @@ class MediaWorkers:
         """Return the process ids of the workers that are up."""
         return tuple(worker.pid for worker in self._workers if worker.pid is not None)
 
-    async def cut(self, job: CutJob, *, timeout: float | None = None) -> CutResult:
-        """Cut a clip.
+    async def cut(self, job: CutJob, *, timeout: float | None = None, cpu: float | None = None) -> CutResult:
+        """Cut a clip within `timeout` seconds and `cpu` seconds of CPU time, by default what its length allows.
 
         Raises:
             ActionUnavailableError: no footage, broken footage, disk full, the worker died or took too long.
@@ -96,15 +96,13 @@ class MediaWorkers:
         if await asyncio.to_thread(job.out.exists):
             raise ActionRejectedError("the clip's file exists already", "exists")
         try:
-            return await self._run(CutRequest(job=job, cpu=limit * 2), limit, CutResult)
+            return await self._run(CutRequest(job=job, cpu=cpu or limit * 2), limit, CutResult)
         except BaseException:
             # A worker that was killed could not remove what it had begun.
             await asyncio.shield(asyncio.to_thread(_remove_parts, job.out))
             raise
 
-    async def inspect(
-        self, path: Path, *, thorough: bool = False, limits: Limits | None = None
-    ) -> Inspection:
+    async def inspect(self, path: Path, *, thorough: bool = False, limits: Limits | None = None) -> Inspection:
         """Return what is in a file; `thorough` also checks that it plays."""
         job = InspectJob(path=path, thorough=thorough, limits=limits or Limits())
         return await self._run(InspectRequest(job=job, cpu=_LOOK_TIMEOUT), _LOOK_TIMEOUT, Inspection)
@@ -175,9 +173,7 @@ class _Worker:
             )
         except OSError as exc:
             raise ActionUnavailableError(f"a media worker cannot be started: {exc.strerror}") from exc
-        self._complaints = asyncio.create_task(
-            self._listen(self._process.stderr), name=f"{self._name}.stderr"
-        )
+        self._complaints = asyncio.create_task(self._listen(self._process.stderr), name=f"{self._name}.stderr")
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 Ready.model_validate_json(await self._read())
@@ -201,9 +197,7 @@ class _Worker:
                 return Reply.model_validate_json(await self._read())
         except TimeoutError as exc:
             await self.kill()
-            raise ActionUnavailableError(
-                f"media work took longer than {timeout:.0f} s and was stopped"
-            ) from exc
+            raise ActionUnavailableError(f"media work took longer than {timeout:g} s and was stopped") from exc
         except (ValueError, OSError) as exc:
             raise await self._died() from exc
         except BaseException:
@@ -269,9 +263,7 @@ class _Worker:
                     await process.wait()
         await self.kill()
         code = process.returncode if process is not None else None
-        log.warning(
-            "media worker died", extra={"worker": self._name, "code": code, "last_words": self._last_words()}
-        )
+        log.warning("media worker died", extra={"worker": self._name, "code": code, "last_words": self._last_words()})
         return ActionUnavailableError(f"the media worker {_cause(code)}; a new one takes over")
 
     def _last_words(self) -> str:
@@ -298,9 +290,7 @@ def _environment() -> dict[str, str]:
     """Return what the process needs to run: no secrets of ours, few memory arenas, our own code."""
     package = Path(bridge.__file__).resolve().parents[1]
     kept = {
-        name: os.environ[name]
-        for name in ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
-        if name in os.environ
+        name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH") if name in os.environ
     }
     return kept | {"PYTHONPATH": str(package), "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "2"}
 

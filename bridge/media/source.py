@@ -114,9 +114,7 @@ def media_errors(what: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as exc:
-        raise ActionRejectedError(
-            f"{what}: it needs more memory than a media worker may use", "too_large"
-        ) from exc
+        raise ActionRejectedError(f"{what}: it needs more memory than a media worker may use", "too_large") from exc
     except (av.error.FFmpegError, OSError) as exc:
         raise ActionUnavailableError(f"{what}: {exc.strerror or type(exc).__name__}") from exc
     except (ValueError, ArithmeticError) as exc:

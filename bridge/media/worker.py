@@ -27,9 +27,7 @@ class Settings(Model):
     """What a worker is told once, at its start."""
 
     memory: int = Field(1024**3, gt=0, description="Address space, bytes.")
-    nice: int = Field(
-        5, ge=0, le=19, description="Added to the process's niceness: events come before clips."
-    )
+    nice: int = Field(5, ge=0, le=19, description="Added to the process's niceness: events come before clips.")
 
 
 class CutRequest(Model):
@@ -115,9 +113,7 @@ def _serve(line: str, handlers: dict[str, Callable[[Any], Answer]]) -> Reply:
     except ActionUnavailableError as exc:
         return Reply(error="unavailable", message=str(exc))
     except MemoryError:
-        return Reply(
-            error="rejected", reason="too_large", message="the job needs more memory than a worker may use"
-        )
+        return Reply(error="rejected", reason="too_large", message="the job needs more memory than a worker may use")
     except Exception as exc:  # noqa: BLE001  (the edge of the process: a job's failure must not end the worker)
         return Reply(error="unavailable", message=f"the media worker failed: {type(exc).__name__}: {exc}")
 
@@ -132,9 +128,7 @@ def _own_stdout() -> TextIO:
 def _confine(settings: Settings) -> None:
     os.umask(0o027)
     os.nice(settings.nice)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole group; the pool decides when we end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the pool decides when we end
     resource.setrlimit(resource.RLIMIT_AS, (settings.memory, settings.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
