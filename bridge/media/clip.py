@@ -29,8 +29,10 @@ from bridge.media.job import (
     Window,
     missing_spans,
 )
+from bridge.media.opening import media_errors
+from bridge.media.outcome import TOLERANCE, around_event, clip_span, primary_part
 from bridge.media.part import WRITING, CopiedPart
-from bridge.media.source import Source, media_errors
+from bridge.media.source import Source
 from bridge.media.walltime import SECOND, from_micros, micros_to_ticks, to_micros
 
 if TYPE_CHECKING:
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
 
 SLIP: Final = SECOND // 5
 """Recorders round the times of their pieces: up to this much overlap is shifted away, no picture is lost."""
-
-TOLERANCE: Final = 0.25
-"""A hole up to this many seconds, which is within what recorders round, is not called missing."""
 
 _SOUND_BEHIND: Final = 3 * SECOND
 """How far audio packets may lie behind the video of the same time in a file."""
@@ -282,15 +281,15 @@ class _Cutter:
 
     def _result(self) -> CutResult:
         spans = [Span(begin=from_micros(begin), end=from_micros(end)) for begin, end in self._spans]
-        inside = [clipped for span in spans if (clipped := _clip(span, self._window)) is not None]
+        inside = [clipped for span in spans if (clipped := clip_span(span, self._window)) is not None]
         if not inside:
             raise self._nothing()
         if self._accuracy is not Accuracy.KEYFRAME:
             spans = inside
-        before, after = _around(self._window, spans)
+        before, after = around_event(self._window, spans)
         return CutResult(
             parts=tuple(self._parts),
-            primary=_primary(self._parts, self._window),
+            primary=primary_part(self._parts, self._window),
             accuracy=self._accuracy,
             window=self._window,
             covered=Span(begin=min(s.begin for s in spans), end=max(s.end for s in spans)),
@@ -311,30 +310,3 @@ class _Cutter:
         if self._notes:
             return ActionUnavailableError(f"no usable footage: {self._notes[0].text}")
         return ActionUnavailableError("no footage of the asked time")
-
-
-def _clip(span: Span, window: Span) -> Span | None:
-    begin, end = max(span.begin, window.begin), min(span.end, window.end)
-    return Span(begin=begin, end=end) if begin < end else None
-
-
-def _around(window: Window, spans: Sequence[Span]) -> tuple[float | None, float | None]:
-    """Return the unbroken seconds before and after the event; zero where it is not covered itself."""
-    if window.event is None:
-        return None, None
-    begin = end = window.event
-    for span in sorted(spans, key=lambda each: each.begin, reverse=True):
-        if (begin - span.end).total_seconds() <= TOLERANCE:
-            begin = min(begin, span.begin)
-    for span in sorted(spans, key=lambda each: each.end):
-        if (span.begin - end).total_seconds() <= TOLERANCE:
-            end = max(end, span.end)
-    return (window.event - begin).total_seconds(), (end - window.event).total_seconds()
-
-
-def _primary(parts: Sequence[Part], window: Window) -> int:
-    event = window.event
-    for index, part in enumerate(parts):
-        if event is not None and part.covered.begin <= event < part.covered.end:
-            return index
-    return max(range(len(parts)), key=lambda index: parts[index].duration)

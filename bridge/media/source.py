@@ -1,15 +1,12 @@
-"""Open one recorded piece for demuxing, under limits, and map its time stamps to wall-clock time.
+"""One recorded piece: its packets from any moment on, and its time stamps on the wall clock.
 
-Runs in a worker process. Nothing is decoded here: the demuxer is chosen by the file's first bytes, may open
-no other file, and finds no video decoder to probe with.
+Runs in a worker process. Nothing is decoded here, and no packet is changed but for time stamps it lacks.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,8 +17,8 @@ import av.error
 
 from bridge.errors import ActionRejectedError, ActionUnavailableError
 from bridge.media.job import Limits
+from bridge.media.opening import media_errors, open_media
 from bridge.media.paramset import picture_parameters, stream_tables
-from bridge.media.sniff import HEAD, container_of, looks_like
 from bridge.media.walltime import SECOND, micros_to_ticks, ticks_to_micros
 
 if TYPE_CHECKING:
@@ -35,9 +32,6 @@ if TYPE_CHECKING:
 
 VIDEO_CODECS: Final = frozenset({"h264", "hevc"})
 AUDIO_CODECS: Final = frozenset({"aac"})
-
-_PROBE_DECODERS: Final = {"mov": "none", "mpegts": "aac", "flv": "aac", "matroska": "none"}
-"""Decoders for FFmpeg to look for streams with: MP4 says all in its header, ADTS audio has to be tried."""
 
 _TABLES_WITHIN: Final = 188 * 100
 """Where in a transport stream its first tables are looked for."""
@@ -65,65 +59,6 @@ class Signature:
             other.extradata,
         )
         return same_video and other.audio in (self.audio, None)
-
-
-def head_of(path: Path) -> bytes:
-    """Return the first bytes of a regular file; a symbolic link at the end of the path is not followed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123  (the descriptor is what makes O_NOFOLLOW count)
-        return file.read(HEAD)
-
-
-def open_media(path: Path, limits: Limits, *, probe_with: str | None = None) -> InputContainer:
-    """Open a video file with the demuxer its first bytes call for.
-
-    Raises:
-        ActionRejectedError: it is no video file, or has too many streams or too large a picture.
-        ActionUnavailableError: it is empty, cut short or broken; another copy may be better.
-    """
-    try:
-        head = head_of(path)
-    except OSError as exc:
-        raise ActionUnavailableError(f"cannot read the recording: {exc.strerror}") from exc
-    if not head:
-        raise ActionUnavailableError("the recording is empty")
-    if (container := container_of(head)) is None:
-        raise ActionRejectedError(f"the recording is {looks_like(head)}", "not_video")
-    options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": av.format.ContainerFormat(container, "r").name,
-        "codec_whitelist": probe_with or _PROBE_DECODERS[container],
-        "max_streams": str(limits.max_streams),
-        "fflags": "+genpts",
-    }
-    with media_errors("the recording cannot be opened"):
-        opened = av.open(f"file:{path}", format=container, container_options=options)
-    try:
-        _check_pictures(opened, limits)
-    except ActionRejectedError:
-        opened.close()
-        raise
-    return opened
-
-
-def _check_pictures(container: InputContainer, limits: Limits) -> None:
-    for stream in container.streams.video:
-        width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > limits.max_pixels:
-            raise ActionRejectedError(f"pictures of {width} x {height} are larger than allowed", "too_large")
-
-
-@contextmanager
-def media_errors(what: str) -> Iterator[None]:
-    """Translate what PyAV raises: a broken file is worth another try, memory and disk say so."""
-    try:
-        yield
-    except MemoryError as exc:
-        raise ActionRejectedError(f"{what}: it needs more memory than a media worker may use", "too_large") from exc
-    except (av.error.FFmpegError, OSError) as exc:
-        raise ActionUnavailableError(f"{what}: {exc.strerror or type(exc).__name__}") from exc
-    except (ValueError, ArithmeticError) as exc:
-        raise ActionUnavailableError(f"{what}: {type(exc).__name__}") from exc
 
 
 @dataclass(frozen=True, slots=True)
