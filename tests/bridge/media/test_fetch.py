@@ -82,15 +82,16 @@ async def test_a_broken_connection_is_resumed(client: httpx.AsyncClient, tmp_pat
         assert ranges == ([None, "bytes=300000-", "bytes=600000-"] if length else [None])
 
 
-async def test_a_recording_that_changed_is_fetched_anew(client: httpx.AsyncClient, tmp_path: Path) -> None:
+@pytest.mark.parametrize("new", [VIDEO + b"more", VIDEO[:12] + VIDEO[:11:-1]], ids=["longer", "same-length"])
+async def test_a_recording_that_changed_is_fetched_anew(new: bytes, client: httpx.AsyncClient, tmp_path: Path) -> None:
     """Halves of two different files are never put together."""
     async with web(a=File(VIDEO, breaks=[300_000])) as server:
 
         class Growing(NoWait):
             async def sleep(self, seconds: float) -> None:
-                server.files["a"] = File(VIDEO + b"more", etag='"2"')
+                server.files["a"] = File(new, etag='"2"')
 
-        assert await fetch(client, [piece(server, "a")], tmp_path, clock=Growing()) == [VIDEO + b"more"]
+        assert await fetch(client, [piece(server, "a")], tmp_path, clock=Growing()) == [new]
 
 
 async def test_a_server_without_ranges_starts_anew(client: httpx.AsyncClient, tmp_path: Path) -> None:

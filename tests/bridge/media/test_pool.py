@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -141,25 +142,36 @@ async def test_closing_ends_a_job_in_flight(recorded: Recorder, out: Path) -> No
         await workers.cut(job(out, recorded(), begin=2, end=5))
 
 
-def test_a_worker_ends_with_its_parent() -> None:
-    """kill -9 of the bridge leaves no worker behind."""
+def test_a_worker_ends_with_its_parent(recorded: Recorder, out: Path) -> None:
+    """kill -9 of the bridge leaves no worker behind, also not one in the middle of a job."""
+    long = job(out, recorded(LONG), begin=1, end=59, accuracy=Accuracy.EXACT).model_dump_json()
     code = (
-        "import asyncio, os, signal\n"
+        "import asyncio, os, signal, sys\n"
+        "from bridge.media.job import CutJob\n"
         "from bridge.media.pool import MediaWorkers\n"
         "async def main():\n"
         "    async with MediaWorkers(1) as workers:\n"
         "        print(workers.pids[0], flush=True)\n"
+        "        job = CutJob.model_validate_json(sys.stdin.read())\n"
+        "        task = asyncio.create_task(workers.cut(job))\n"
+        "        while not job.out.exists():\n"
+        "            await asyncio.sleep(0.01)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    pid = int(done.stdout)
-    for _ in range(2000):
-        if not running(pid) or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
-            break
-        os.sched_yield()
-    else:
-        pytest.fail("the worker outlived its parent")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    told, _ = process.communicate(long, timeout=60)
+    pid = int(told)
+    end = time.monotonic() + 1
+    while running(pid) and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < end, "the worker outlived its parent"
+        time.sleep(0.01)
 
 
 def test_the_worker_does_not_load_the_application() -> None:

@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ import pytest
 
 from bridge.errors import ActionUnavailableError, StartError
 from bridge.media import folder as folder_module
+from bridge.media.folder import Folder
 from bridge.media.job import CutResult
 from bridge.media.manifest import About, Manifest, id_digits
 from bridge.media.pool import MediaWorkers
@@ -168,6 +170,48 @@ async def test_a_clip_that_does_not_play_is_not_published(
         with pytest.raises(ActionUnavailableError):
             await store.publish(draft, result, about("order-1"))
     assert files(root) == []
+
+
+async def test_nothing_is_overwritten(store: ClipStore, root: Path, workers: MediaWorkers, recorded: Recorder) -> None:
+    """A file that somebody put where a clip belongs stays as it is, and nothing else of the clip stays."""
+    day = root / "2026" / "01" / "10"
+    day.mkdir(parents=True)
+    foreign = day / f"20260110T120002Z-{id_digits('order-1')}.jpg"
+    foreign.write_bytes(b"mine")
+    with pytest.raises(ActionUnavailableError, match="File exists"):
+        await put(store, workers, recorded, "order-1")
+    assert foreign.read_bytes() == b"mine"
+    assert files(root) == [str(foreign.relative_to(root))]
+
+
+async def test_the_newest_clips_are_listed(store: ClipStore, workers: MediaWorkers, recorded: Recorder) -> None:
+    """By the time they show, newest first."""
+    made = [await put(store, workers, recorded, f"order-{begin}", begin=begin) for begin in (3, 1, 2)]
+    assert await store.newest(2) == [made[0], made[2]]
+    assert await store.newest(0) == []
+
+
+async def test_a_publish_that_is_cancelled_is_finished_first(
+    store: ClipStore, root: Path, workers: MediaWorkers, recorded: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled in the middle of moving files in, the clip is whole, and only then the draft goes."""
+    begun, go_on = threading.Event(), threading.Event()
+    real = Folder.move_in
+
+    def slow(self: Folder, source: Path, folder: str, name: str) -> None:
+        begun.set()
+        go_on.wait(20)
+        real(self, source, folder, name)
+
+    monkeypatch.setattr(Folder, "move_in", slow)
+    task = asyncio.create_task(put(store, workers, recorded, "order-1"))
+    await asyncio.to_thread(begun.wait, 20)
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(files(root)) == 3
+    assert await store.find("order-1") is not None
 
 
 class TestCrash:
