@@ -73,6 +73,11 @@ def problems_from_validation(
     ]
 
 
+def path_of(detail: ErrorDetails, value: Any) -> YamlPath:
+    """Return the path in plain data that a pydantic error means; of what is missing, where it would be."""
+    return _place(detail, value, ())[0]
+
+
 def _place(detail: ErrorDetails, value: Any, at: YamlPath) -> tuple[YamlPath, bool]:
     """Return the path in the file that pydantic's location means, and whether its key is meant.
 
@@ -101,7 +106,7 @@ def _message(detail: ErrorDetails, parent: YamlPath, model: type[BaseModel], pat
     if kind in _WANTED:
         return f"must be {_WANTED[kind]}, not {_found(value)}"
     if kind in _BOUNDS:
-        return _BOUNDS[kind].format(**context)
+        return _BOUNDS[kind].format(**{key: _number(bound) for key, bound in context.items()})
     if kind == "value_error":
         return str(context["error"])
     if kind in ("literal_error", "enum"):
@@ -109,6 +114,10 @@ def _message(detail: ErrorDetails, parent: YamlPath, model: type[BaseModel], pat
     if kind == "string_pattern_mismatch":
         return patterns.get(context["pattern"], f"must match {context['pattern']}")
     return detail["msg"].replace("Input should", "must").replace("must be a valid", "must be a")
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _near(value: Any, expected: str) -> str:

@@ -119,18 +119,19 @@ def parse_yaml(
     except MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ConfigError([Problem(file, line, column, "", f"is not YAML: {_sentence(exc)}")]) from exc
+        raise ConfigError([Problem(file, line, column, "", f"is not YAML: {_sentence(exc, text)}")]) from exc
     except YAMLError as exc:
         line = text.count("\n", 0, getattr(exc, "position", 0)) + 1
         raise ConfigError([Problem(file, line, 1, "", "holds a character that YAML does not allow")]) from exc
     return found
 
 
-def _sentence(exc: MarkedYAMLError) -> str:
-    said = " ".join(part for part in (exc.context, exc.problem) if part)
+def _sentence(exc: MarkedYAMLError, text: str) -> str:
+    said = " ".join(part for part in (exc.context, exc.problem) if part) or "it cannot be read"
     if "'\\t'" in said:
         return "a tab where only spaces may indent"
-    return said or "it cannot be read"
+    line = text.splitlines()[exc.problem_mark.line : exc.problem_mark.line + 1] if exc.problem_mark else []
+    return f'{said}; within {{ }} and [ ] write "${{NAME}}" in quotes' if any("${" in part for part in line) else said
 
 
 class _Builder:

@@ -87,6 +87,13 @@ def test_what_is_refused_is_named_and_the_rest_is_read(text: str, said: str) -> 
     ("text", "said"),
     [
         ("a: [1\nb: 2\n", "f:2:2: is not YAML: while parsing a flow sequence expected ',' or ']', but got ':'"),
+        (
+            "a: {b: ${B}}\n",
+            (
+                "f:1:9: is not YAML: while parsing a flow mapping expected ',' or '}', but got '{'; "
+                'within { } and [ ] write "${NAME}" in quotes'
+            ),
+        ),
         ("a:\n\tb: 2\n", "f:2:1: is not YAML: a tab where only spaces may indent"),
         ("a: 1\nb: \x00\n", "f:2:1: holds a character that YAML does not allow"),
         ("a" * (MAX_BYTES + 1), "f: is larger than 1024 KiB; split it"),
