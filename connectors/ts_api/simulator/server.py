@@ -77,10 +77,10 @@ class Simulator:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        script = scripts.load(self.config.scenario) if self.config.scenario else None
+        script = await asyncio.to_thread(scripts.load, self.config.scenario) if self.config.scenario else None
         listener = self._listener()
         self._stack.callback(listener.close)
-        cache = self.config.cache_dir or Path(self._stack.enter_context(TemporaryDirectory(prefix="ts-api-")))
+        cache = self.config.cache_dir or await self._temporary_folder()
         recorder = Recorder(
             await asyncio.to_thread(self._reels, cache),
             cache=cache,
@@ -97,6 +97,11 @@ class Simulator:
             self._world.spawn(self._world.watch_motion(), "motion")
         if script:
             self.play(script)
+
+    async def _temporary_folder(self) -> Path:
+        folder = await asyncio.to_thread(TemporaryDirectory, prefix="ts-api-")
+        self._stack.push_async_callback(asyncio.to_thread, folder.cleanup)
+        return Path(folder.name)
 
     def _listener(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.config.host else socket.AF_INET

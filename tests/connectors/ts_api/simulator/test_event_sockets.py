@@ -31,6 +31,19 @@ async def test_both_v0_paths_take_upgrades(sim: Simulator) -> None:
         assert (await socket.read())["topics"] == ["LPR"]
 
 
+async def test_player_addresses_encode_the_time_as_the_guide_does(sim: Simulator) -> None:
+    """`when=` is encoded down to `-` and `.`, except the sign of the offset; the host is the one asked."""
+    recorded = sample("event.lpr")
+    at = recorded["timestamp"]
+    async with v0_socket(sim, "LPR") as socket:
+        await socket.read()
+        await sim.event("LPR", plateNo=recorded["plateNo"], at=at)
+        message = await socket.read()
+    # The sample's offset is not what New York has in June: the vendor edited it, so only the form is compared.
+    form = recorded["chid"]["src"].replace("http://host", sim.url).replace("T10%3A42", "T11%3A42")
+    assert message["chid"]["src"] == form.replace("575-05", "575-04")
+
+
 async def test_untagged_topics_have_no_topic_and_motion_no_time(sim: Simulator) -> None:
     """The quirks of the samples are on: object and bodyTemperature have no topic, motionChanges no time."""
     async with v0_socket(sim, "object,bodyTemperature,motionChanges") as socket:

@@ -30,15 +30,17 @@ async def test_a_silent_link_stays_open(config: SimulatorConfig) -> None:
         assert (await socket.read())["plateNo"] == "FOUND"
 
 
-async def test_a_half_open_link_answers_nothing(sim: Simulator) -> None:
-    """Not even our own pings are answered, and nothing is closed; new links work once the fault is gone."""
-    async with v0_socket(sim, "LPR") as socket:
+async def test_a_half_open_link_answers_nothing(config: SimulatorConfig) -> None:
+    """Our pings stay unanswered, its own stop, nothing is closed; new links work once the fault is gone."""
+    quick = config.model_copy(update={"ping_interval": timedelta(milliseconds=10)})
+    async with Simulator(quick) as sim, v0_socket(sim, "LPR") as socket:
         await socket.read()
         sim.faults.set("half_open")
-        pong = await socket.connection.ping()
+        pong, pings = await socket.connection.ping(), sim.feeds[0].link.pings
         await sim.event("LPR", plateNo="LOST")
         assert await socket.is_silent()
         assert not pong.done()
+        assert sim.feeds[0].link.pings == pings
         sim.faults.clear()
         async with v0_socket(sim, "LPR") as other:
             await other.read()

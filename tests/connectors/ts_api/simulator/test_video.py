@@ -16,6 +16,7 @@ import httpx
 import pytest
 from av.video.frame import VideoFrame
 
+from bridge.sdk import ConfigError
 from connectors.ts_api.simulator import Simulator, SimulatorConfig
 from connectors.ts_api.simulator.clock_picture import draw, from_epoch_ms, read, read_code, to_epoch_ms
 from connectors.ts_api.simulator.times import parse_time
@@ -334,3 +335,27 @@ async def test_footage_that_is_not_h264_is_encoded_once(config: SimulatorConfig,
         (entry,) = (await client.get("/api/vod?ch=1&when=2026-01-10T17:30:03-05:00")).json()
         frames = frames_of((await client.get(entry["src"][0]["src"])).content)
         assert [read(frame) for frame in frames] == [number * 100 for number in range(40)]
+
+
+async def test_footage_that_is_no_video_is_refused(tmp_path: Path) -> None:
+    """A text file, or none, keeps the server from starting, by name."""
+    path = tmp_path / "notes.mp4"
+    for content in (b"not a video", None):
+        path.write_bytes(content) if content else path.unlink()
+        with pytest.raises(ConfigError, match=r"notes\.mp4: not a video"):
+            async with Simulator(SimulatorConfig(footage=(path,))):
+                pass
+
+
+async def test_the_same_moment_gives_the_same_bytes(tmp_path: Path) -> None:
+    """A piece made twice, in two caches, is the same file."""
+    served = []
+    for name in ("one", "two"):
+        config = SimulatorConfig(cache_dir=tmp_path / name)
+        async with (
+            Simulator(config, now=lambda: NOW) as sim,
+            httpx.AsyncClient(base_url=sim.url, auth=("admin", "admin")) as client,
+        ):
+            (entry,) = (await client.get("/api/vod?ch=1&when=2026-01-10T17:30:03-05:00")).json()
+            served.append((await client.get(entry["src"][0]["src"])).content)
+    assert served[0] == served[1]
