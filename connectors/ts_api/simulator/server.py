@@ -42,6 +42,7 @@ from .times import find_zone
 from .world import World
 
 _KEEP_ALIVE_SECONDS = 75
+_PATIENCE_SECONDS = 2
 
 
 class Simulator:
@@ -134,6 +135,7 @@ class Simulator:
 
         server = await loop.create_server(protocol, sock=listener, backlog=1024)
         self._stack.push_async_callback(_close, server, state)
+        self._stack.callback(self.world.stopping.set)
 
     def _reels(self, cache: Path) -> list[Reel]:
         if not self.config.footage:
@@ -268,9 +270,12 @@ async def _close(server: asyncio.Server, state: ServerState) -> None:
     for connection in list(state.connections):
         if connection.transport is not None:
             connection.transport.abort()
-    for task in list(state.tasks):
-        task.cancel()
-    await asyncio.gather(*state.tasks, return_exceptions=True)
+    if state.tasks:
+        # Handlers end by themselves when their connection is lost; only one that hangs is cancelled.
+        _, hanging = await asyncio.wait(set(state.tasks), timeout=_PATIENCE_SECONDS)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
     await server.wait_closed()
 
 
