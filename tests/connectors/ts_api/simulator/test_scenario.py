@@ -91,7 +91,7 @@ async def test_the_demo_tells_its_story(config: SimulatorConfig) -> None:
         await sim.play(demo, speed=100)
         seen = [await socket.read() for _ in range(14)]
     plates = [message["plateNo"] for message in seen if message.get("topic") == "LPR"]
-    assert plates == ["12AB345", "12AB345", "99ZZ999", "12AB345"]
+    assert plates == ["12AB345", "12AB345", "99ZZ999", "34CD678"]
     calls = [message for message in seen if message.get("topic") == "emergencyCall"]
     assert [call["event"] for call in calls] == ["callStart", "callEnd"]
     assert [linked["chid"] for linked in calls[0]["linkedChannel"]] == [1, 2]
