@@ -9,13 +9,13 @@ docs/design/clips.md.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from bridge.errors import ActionError, ActionRejectedError, ActionUnavailableError
+from bridge.media.entry import STRAIGHT_ON, Sound, from_keyframe_after, from_keyframe_before
 from bridge.media.exact import EncodedPart
 from bridge.media.job import (
     Accuracy,
@@ -29,23 +29,17 @@ from bridge.media.job import (
     Window,
     missing_spans,
 )
+from bridge.media.opening import media_errors
+from bridge.media.outcome import TOLERANCE, around_event, clip_span, primary_part
 from bridge.media.part import WRITING, CopiedPart
-from bridge.media.source import Source, media_errors
+from bridge.media.source import Source
 from bridge.media.walltime import SECOND, from_micros, micros_to_ticks, to_micros
 
 if TYPE_CHECKING:
-    from av.packet import Packet
-
-    Packets = Iterator[Packet[Any]]
+    from bridge.media.entry import Packets
 
 SLIP: Final = SECOND // 5
 """Recorders round the times of their pieces: up to this much overlap is shifted away, no picture is lost."""
-
-STRAIGHT_ON: Final = SECOND // 2
-"""A piece that begins this soon after the last continues it, even in the middle of a group of pictures."""
-
-TOLERANCE: Final = 0.25
-"""A hole up to this many seconds, which is within what recorders round, is not called missing."""
 
 _SOUND_BEHIND: Final = 3 * SECOND
 """How far audio packets may lie behind the video of the same time in a file."""
@@ -82,7 +76,9 @@ class _Cutter:
     def __init__(
         self, pieces: Sequence[PieceFile], window: Window, out: Path, limits: Limits, accuracy: Accuracy
     ) -> None:
-        self._pieces, self._window, self._out = pieces, window, out
+        self._pieces, self._window, self._out = list(pieces), window, out
+        self._given = list(range(len(pieces)))
+        """For each piece, which of the given ones it is (a part of)."""
         self._limits, self._accuracy = limits, accuracy
         self._begin, self._end = to_micros(window.begin), to_micros(window.end)
         self._opened: dict[int, Source | None] = {}
@@ -90,6 +86,7 @@ class _Cutter:
         self._part: CopiedPart | None = None
         self._parts: list[Part] = []
         self._paths: list[Path] = []
+        self._scratch: list[Path] = []
         self._spans: list[tuple[int, int]] = []
         self._used: list[int] = []
         self._notes: list[Note] = []
@@ -104,14 +101,29 @@ class _Cutter:
             if source is None:
                 continue
             if self._spans and source.end <= self._spans[-1][1] + SLIP:
-                self._note("covered", "another piece has its pictures already", index)
+                self._note("covered", "another piece has its pictures already", source.index)
             else:
                 self._take(source, self._handover(source, queue))
             source.close()
+            if source.split is not None and source.split.moment < self._end:
+                queue.appendleft(self._rest_of(source, index))
         self._finish_part()
         return self._result()
 
+    def _rest_of(self, source: Source, index: int) -> int:
+        """Make a piece of what comes after a change of parameters inside a piece; return its index."""
+        number = len(self._pieces)
+        path = self._out.with_name(f"{self._out.stem}.rest{number}{self._out.suffix}")
+        self._scratch.append(path)
+        moment = source.write_rest(path)
+        self._pieces.append(PieceFile(path=path, begin=from_micros(moment), end=self._pieces[index].end))
+        self._given.append(self._given[index])
+        return number
+
     def close(self) -> None:
+        for path in self._scratch:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         for source in self._opened.values():
             if source is not None:
                 source.close()
@@ -144,15 +156,15 @@ class _Cutter:
             piece = self._pieces[index]
             try:
                 self._opened[index] = source = Source(
-                    piece.path, to_micros(piece.begin), to_micros(piece.end), index, self._limits
+                    piece.path, to_micros(piece.begin), to_micros(piece.end), self._given[index], self._limits
                 )
             except (ActionRejectedError, ActionUnavailableError) as exc:
                 self._opened[index] = None
                 self._refusals.append(exc)
-                self._note("unreadable", str(exc), index)
+                self._note("unreadable", str(exc), self._given[index])
             else:
                 for stream in source.left_out:
-                    self._note("stream_left_out", stream, index)
+                    self._note("stream_left_out", stream, source.index)
         return self._opened[index]
 
     def _handover(self, source: Source, queue: deque[int]) -> int | None:
@@ -194,17 +206,17 @@ class _Cutter:
             elif -SLIP <= gap <= STRAIGHT_ON:
                 return source.packets(), True
         if not self._spans:
-            return _from_keyframe_before(source, self._begin), False
+            return from_keyframe_before(source, self._begin), False
         reached = self._spans[-1][1]
         if source.begin < reached - SLIP:
-            return _from_keyframe_after(source, reached - SLIP), False
-        return _from_keyframe_after(source, None), False
+            return from_keyframe_after(source, reached - SLIP), False
+        return from_keyframe_after(source, None), False
 
     def _copy(self, source: Source, packets: Packets, handover: int | None, *, straight: bool) -> None:
         video = source.video.index
         end = source.ticks(self._end if handover is None else handover)
         patience = micros_to_ticks(_SOUND_BEHIND, source.time_base)
-        sound = _Sound(source, self._end if handover is None else handover)
+        sound = Sound(source, self._end if handover is None else handover)
         part: CopiedPart | None = None
         floor, top, over = -(1 << 62), -(1 << 62), False
         for packet in packets:
@@ -243,7 +255,8 @@ class _Cutter:
     def _detach(self, part: CopiedPart, index: int) -> None:
         if spans := part.detach():
             self._spans.extend(spans)
-            self._used.append(index)
+            if index not in self._used:
+                self._used.append(index)
 
     def _new_part(self, source: Source, first: int) -> CopiedPart:
         number = len(self._parts) + 1
@@ -267,15 +280,16 @@ class _Cutter:
         self._notes.append(Note(code=code, text=text, piece=piece))
 
     def _result(self) -> CutResult:
-        if not self._parts:
-            raise self._nothing()
         spans = [Span(begin=from_micros(begin), end=from_micros(end)) for begin, end in self._spans]
+        inside = [clipped for span in spans if (clipped := clip_span(span, self._window)) is not None]
+        if not inside:
+            raise self._nothing()
         if self._accuracy is not Accuracy.KEYFRAME:
-            spans = [clipped for span in spans if (clipped := _clip(span, self._window)) is not None]
-        before, after = _around(self._window, spans)
+            spans = inside
+        before, after = around_event(self._window, spans)
         return CutResult(
             parts=tuple(self._parts),
-            primary=_primary(self._parts, self._window),
+            primary=primary_part(self._parts, self._window),
             accuracy=self._accuracy,
             window=self._window,
             covered=Span(begin=min(s.begin for s in spans), end=max(s.end for s in spans)),
@@ -296,100 +310,3 @@ class _Cutter:
         if self._notes:
             return ActionUnavailableError(f"no usable footage: {self._notes[0].text}")
         return ActionUnavailableError("no footage of the asked time")
-
-
-class _Sound:
-    """Decides which audio packets go along with the video."""
-
-    def __init__(self, source: Source, end: int) -> None:
-        self._source, self._early = source, list[Any]()
-        self.ended = source.audio is None
-        if source.audio is not None and source.audio.time_base is not None:
-            self._base = source.audio.time_base
-            self._end = self._ticks(end)
-            self._begin: int | None = None
-
-    def _ticks(self, micros: int) -> int:
-        first = self._source.first * self._source.time_base / self._base
-        return round(first + (micros - self._source.begin) / (self._base * SECOND))
-
-    def wants(self, packet: Packet[Any]) -> bool:
-        """Return whether the packet is before the end."""
-        if packet.pts is None or packet.pts >= self._end:
-            self.ended = True
-            return False
-        return True
-
-    def give(self, packet: Packet[Any], part: CopiedPart | None) -> None:
-        """Write the packet; before the first picture is known it waits."""
-        if part is None:
-            self._early.append(packet)
-        elif self._begin is None or (packet.pts or 0) >= self._begin:
-            part.audio(packet)
-
-    def begin(self, micros: int | None, part: CopiedPart) -> None:
-        """Note when the pictures begin, if they begin anew; sound before that is dropped."""
-        if self._source.audio is None:
-            return
-        self._begin = None if micros is None else self._ticks(micros)
-        early, self._early = self._early, []
-        for packet in early:
-            self.give(packet, part)
-
-
-def _from_keyframe_before(source: Source, moment: int) -> Packets:
-    """Return packets from the last keyframe at or before the moment, or from the first keyframe."""
-    video, wanted = source.video.index, source.ticks(moment)
-    packets = source.packets(moment)
-    held: list[Packet[Any]] = []
-    found = False
-    for packet in packets:
-        if packet.stream_index == video:
-            pts, dts = packet.pts or 0, packet.dts or 0
-            if packet.is_keyframe and (pts <= wanted or not found):
-                # Sound of this time may lie ahead of the keyframe in the file; older sound is dropped later.
-                held = [each for each in held if each.stream_index != video]
-                found = True
-            elif not found:
-                continue
-            if dts > wanted:
-                return chain(held, (packet,), packets)
-        held.append(packet)
-    return iter(held) if found else iter(())
-
-
-def _from_keyframe_after(source: Source, moment: int | None) -> Packets:
-    """Return packets from the first keyframe at or after the moment; None takes the first there is."""
-    video, wanted = source.video.index, None if moment is None else source.ticks(moment)
-    packets = source.packets(moment)
-    for packet in packets:
-        if packet.stream_index == video and packet.is_keyframe and (wanted is None or (packet.pts or 0) >= wanted):
-            return chain((packet,), packets)
-    return iter(())
-
-
-def _clip(span: Span, window: Span) -> Span | None:
-    begin, end = max(span.begin, window.begin), min(span.end, window.end)
-    return Span(begin=begin, end=end) if begin < end else None
-
-
-def _around(window: Window, spans: Sequence[Span]) -> tuple[float | None, float | None]:
-    """Return the unbroken seconds before and after the event; zero where it is not covered itself."""
-    if window.event is None:
-        return None, None
-    begin = end = window.event
-    for span in sorted(spans, key=lambda each: each.begin, reverse=True):
-        if (begin - span.end).total_seconds() <= TOLERANCE:
-            begin = min(begin, span.begin)
-    for span in sorted(spans, key=lambda each: each.end):
-        if (span.begin - end).total_seconds() <= TOLERANCE:
-            end = max(end, span.end)
-    return (window.event - begin).total_seconds(), (end - window.event).total_seconds()
-
-
-def _primary(parts: Sequence[Part], window: Window) -> int:
-    event = window.event
-    for index, part in enumerate(parts):
-        if event is not None and part.covered.begin <= event < part.covered.end:
-            return index
-    return max(range(len(parts)), key=lambda index: parts[index].duration)

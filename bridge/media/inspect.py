@@ -13,7 +13,8 @@ import av
 
 from bridge.errors import ActionUnavailableError
 from bridge.media.job import Inspection, InspectJob, StreamInfo, Thumbnail, ThumbnailJob
-from bridge.media.source import VIDEO_CODECS, media_errors, open_media
+from bridge.media.opening import media_errors, open_media
+from bridge.media.source import VIDEO_CODECS
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -20,7 +20,8 @@ import av
 from bridge.errors import ActionRejectedError
 from bridge.media.editlist import trim_shown
 from bridge.media.job import Limits, Part, Span
-from bridge.media.source import Signature, Source, media_errors
+from bridge.media.opening import media_errors
+from bridge.media.source import Signature, Source
 from bridge.media.walltime import SECOND, from_micros, micros_to_ticks, ticks_to_micros
 
 if TYPE_CHECKING:

@@ -1,14 +1,12 @@
-"""Open one recorded piece for demuxing, under limits, and map its time stamps to wall-clock time.
+"""One recorded piece: its packets from any moment on, and its time stamps on the wall clock.
 
-Runs in a worker process. Nothing is decoded here: the demuxer is chosen by the file's first bytes, may open
-no other file, and finds no video decoder to probe with.
+Runs in a worker process. Nothing is decoded here, and no packet is changed but for time stamps it lacks.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,7 +17,8 @@ import av.error
 
 from bridge.errors import ActionRejectedError, ActionUnavailableError
 from bridge.media.job import Limits
-from bridge.media.sniff import HEAD, container_of, looks_like
+from bridge.media.opening import media_errors, open_media
+from bridge.media.paramset import picture_parameters, stream_tables
 from bridge.media.walltime import SECOND, micros_to_ticks, ticks_to_micros
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 VIDEO_CODECS: Final = frozenset({"h264", "hevc"})
 AUDIO_CODECS: Final = frozenset({"aac"})
 
-_PROBE_DECODERS: Final = {"mov": "none", "mpegts": "aac", "flv": "aac", "matroska": "none"}
-"""Decoders for FFmpeg to look for streams with: MP4 says all in its header, ADTS audio has to be tried."""
+_TABLES_WITHIN: Final = 188 * 100
+"""Where in a transport stream its first tables are looked for."""
 
 _SEEK_BACK: Final = (0, 5 * SECOND, 30 * SECOND)
 """How far before the asked time to seek, in turn, when the demuxer landed behind it."""
@@ -62,63 +61,12 @@ class Signature:
         return same_video and other.audio in (self.audio, None)
 
 
-def head_of(path: Path) -> bytes:
-    """Return the first bytes of a regular file; a symbolic link at the end of the path is not followed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123  (the descriptor is what makes O_NOFOLLOW count)
-        return file.read(HEAD)
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Where the parameters change inside a file: the byte, and the moment (µs) of the first picture after."""
 
-
-def open_media(path: Path, limits: Limits, *, probe_with: str | None = None) -> InputContainer:
-    """Open a video file with the demuxer its first bytes call for.
-
-    Raises:
-        ActionRejectedError: it is no video file, or has too many streams or too large a picture.
-        ActionUnavailableError: it is empty, cut short or broken; another copy may be better.
-    """
-    try:
-        head = head_of(path)
-    except OSError as exc:
-        raise ActionUnavailableError(f"cannot read the recording: {exc.strerror}") from exc
-    if not head:
-        raise ActionUnavailableError("the recording is empty")
-    if (container := container_of(head)) is None:
-        raise ActionRejectedError(f"the recording is {looks_like(head)}", "not_video")
-    options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": av.format.ContainerFormat(container, "r").name,
-        "codec_whitelist": probe_with or _PROBE_DECODERS[container],
-        "max_streams": str(limits.max_streams),
-        "fflags": "+genpts",
-    }
-    with media_errors("the recording cannot be opened"):
-        opened = av.open(f"file:{path}", format=container, container_options=options)
-    try:
-        _check_pictures(opened, limits)
-    except ActionRejectedError:
-        opened.close()
-        raise
-    return opened
-
-
-def _check_pictures(container: InputContainer, limits: Limits) -> None:
-    for stream in container.streams.video:
-        width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > limits.max_pixels:
-            raise ActionRejectedError(f"pictures of {width} x {height} are larger than allowed", "too_large")
-
-
-@contextmanager
-def media_errors(what: str) -> Iterator[None]:
-    """Translate what PyAV raises: a broken file is worth another try, memory and disk say so."""
-    try:
-        yield
-    except MemoryError as exc:
-        raise ActionRejectedError(f"{what}: it needs more memory than a media worker may use", "too_large") from exc
-    except (av.error.FFmpegError, OSError) as exc:
-        raise ActionUnavailableError(f"{what}: {exc.strerror or type(exc).__name__}") from exc
-    except (ValueError, ArithmeticError) as exc:
-        raise ActionUnavailableError(f"{what}: {type(exc).__name__}") from exc
+    position: int
+    moment: int
 
 
 class Source:
@@ -131,6 +79,8 @@ class Source:
         self._opened: InputContainer | None = None
         self.broken: str | None = None
         """Why reading stopped before the end of the file, if it did."""
+        self.split: Split | None = None
+        """Where reading stopped because the camera's parameters change there."""
         self.repaired = 0
         """Video packets that came without time stamps."""
         self._last: int | None = None
@@ -139,6 +89,7 @@ class Source:
             with media_errors("the recording cannot be read"):
                 self.time_base: Fraction = self.video.time_base or _no_clock()
                 self.first = self._first_ticks()
+                self._parameters = self._described()
         except (ActionRejectedError, ActionUnavailableError):
             self.close()
             raise
@@ -204,13 +155,15 @@ class Source:
             if wanted <= self.first:
                 break
             head, rest = self._from(wanted)
+            if self.split is not None and self.split.moment <= (at or 0):
+                return iter(())
             if head and head[-1].is_keyframe and _pts(head[-1]) <= (target or 0):
                 return chain(head, rest)
         return self._from(None)[1]
 
     def _from(self, ticks: int | None) -> tuple[list[Packet[Stream]], Iterator[Packet[Stream]]]:
         """Seek and read up to the first keyframe; None reads all from the start of the file."""
-        self.broken = None
+        self.broken = self.split = None
         try:
             if ticks is not None:
                 self.container.seek(ticks, stream=self.video)
@@ -246,9 +199,39 @@ class Source:
                         self._repair(packet)
                     elif packet.stream_index == video:
                         self._last = packet.dts
+                        if self._parameters is not None and packet.is_keyframe and self._changes(packet):
+                            return
                     yield packet
         except (av.error.FFmpegError, OSError) as exc:
             self.broken = exc.strerror or type(exc).__name__
+
+    def _described(self) -> bytes | None:
+        """Return the parameter set the file begins with, where they are repeated and so can change."""
+        if self.container.format.name != "mpegts":
+            return None
+        context = self.video.codec_context
+        return picture_parameters(context.name, context.extradata or b"")
+
+    def _changes(self, packet: Packet[Stream]) -> bool:
+        """Note a split if a keyframe comes with other parameters than the file's."""
+        new = picture_parameters(self.video.codec_context.name, bytes(packet))
+        if new in (None, self._parameters) or packet.pos is None:
+            return False
+        self.split = Split(packet.pos, self.micros(_pts(packet)))
+        return True
+
+    def write_rest(self, path: Path) -> int:
+        """Write what comes after the split as a file of its own; return the moment it begins.
+
+        The tables at the beginning of the stream go in front, without them a demuxer waits for the next ones.
+        """
+        if self.split is None:
+            raise ValueError("there is no split")
+        with self._path.open("rb") as source, path.open("xb") as rest:
+            rest.write(stream_tables(source.read(_TABLES_WITHIN)))
+            source.seek(self.split.position)
+            shutil.copyfileobj(source, rest, 1024**2)
+        return self.split.moment
 
     def _repair(self, packet: Packet[Stream]) -> None:
         """Give a packet the time stamps it lacks: those of the packet before, one step on."""

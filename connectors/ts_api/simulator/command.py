@@ -89,8 +89,6 @@ def _announce(simulator: Simulator, as_json: bool) -> None:
     if as_json:
         line = json.dumps({"url": simulator.url, "username": "admin", "password": "admin", "api_key": DEMO_KEY})
     else:
-        line = (
-            f"TS-API simulator on {simulator.url}  (admin/admin; control under {simulator.url}/_sim/; Ctrl-C ends it)"
-        )
+        line = f"TS-API simulator on {simulator.url} (admin/admin; control: {simulator.url}/_sim/; Ctrl-C ends it)"
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

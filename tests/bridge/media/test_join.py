@@ -267,3 +267,62 @@ def test_streams_a_clip_cannot_take_are_noted(recorded: Recorder, out: Path, tmp
     result = cut(job(out, piece, begin=1, end=3))
     assert [(note.code, note.text) for note in result.notes] == [("stream_left_out", "audio pcm_s16le")]
     assert result.main.audio is None
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("accuracy", list(Accuracy))
+@pytest.mark.parametrize(("begin", "parts"), [(1.5, [320, 640]), (4.5, [640]), (5.5, [640])])
+def test_a_change_inside_a_stream_begins_a_new_part(
+    codec: str, accuracy: Accuracy, begin: float, parts: list[int], recorded: Recorder, out: Path, tmp_path: Path
+) -> None:
+    """A camera set to another resolution in the middle of a transport stream: all pictures, in files that play."""
+    halves = [
+        recorded(Footage(seconds=4, first_pts=10, codec=codec, bframes=2), ".ts"),
+        recorded(Footage(begin=4, seconds=4, first_pts=14, codec=codec, bframes=2, width=640, height=480), ".ts"),
+    ]
+    stream = PieceFile(path=tmp_path / "changing.ts", begin=at(0), end=at(8))
+    stream.path.write_bytes(b"".join(half.path.read_bytes() for half in halves))
+    result = cut(job(out, stream, begin=begin, end=6.5, accuracy=accuracy))
+    assert [part.width for part in result.parts] == parts
+    taken = [clock for part in result.parts for clock in clocks(part.path)]
+    assert taken[0] <= begin + FRAME
+    assert taken[-1] >= 6.5 - 2 * FRAME
+    assert all(later - earlier < 2.1 * FRAME for earlier, later in itertools.pairwise(taken))
+    assert result.missing == ()
+    assert result.pieces_used == (0,)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"changing.ts", "clip.mp4", "clip.2.mp4"} - ({"clip.2.mp4"} if len(parts) == 1 else set())
+
+
+def test_footage_that_ends_before_the_window_is_no_footage(recorded: Recorder, out: Path, tmp_path: Path) -> None:
+    """A recorder claims ten seconds and has five: the last pictures before the window are not a clip of it."""
+    claimed = recorded(Footage(seconds=5)).model_copy(update={"end": at(10)})
+    with pytest.raises(ActionUnavailableError, match="no footage of the asked time"):
+        cut(job(out, claimed, begin=7, end=9))
+    assert list(tmp_path.iterdir()) == []
+    result = cut(job(out, claimed, recorded(Footage(begin=10, seconds=4)), begin=7, end=12))
+    assert clocks(out)[0] == 10
+    assert result.missing == (Span(begin=at(7), end=at(10)),)
+
+
+def test_sound_goes_on_over_a_join(recorded: Recorder, out: Path) -> None:
+    """The audio track of two pieces has no hole and nothing twice, to within an audio frame."""
+    pieces = [recorded(Footage(begin=begin, seconds=4, bframes=3, audio=True)) for begin in (0, 4)]
+    cut(job(out, *pieces, begin=1, end=7))
+    with av.open(str(out)) as container:
+        stream = container.streams.audio[0]
+        times = [float(p.pts * stream.time_base) for p in container.demux(stream) if p.size]
+    assert {round(later - earlier, 3) for earlier, later in itertools.pairwise(times)} <= {0.021, *_up_to(0.043)}
+    assert times[-1] - times[0] >= 5.9
+
+
+def _up_to(limit: float) -> set[float]:
+    return {round(thousandth / 1000, 3) for thousandth in range(11, round(limit * 1000) + 1)}
+
+
+def test_many_short_segments_are_joined(recorded: Recorder, out: Path) -> None:
+    """Twelve one-second segments, as of HLS, become one file without a seam."""
+    pieces = [recorded(Footage(begin=begin, seconds=1, gop=25), ".ts") for begin in range(12)]
+    result = cut(job(out, *pieces, begin=0.5, end=11.5))
+    assert steps(shown(out)) == {0.04}
+    assert len(result.pieces_used) == 12

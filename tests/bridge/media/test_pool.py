@@ -176,7 +176,7 @@ def test_the_worker_does_not_load_the_application() -> None:
 
 def test_the_pool_does_not_load_pyav() -> None:
     """The event loop's process never has FFmpeg in it."""
-    code = "import sys, bridge.media.pool; print('av' in sys.modules)"
+    code = "import sys, bridge.media.pool, bridge.media.store, bridge.media.recorded; print('av' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
