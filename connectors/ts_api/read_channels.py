@@ -81,7 +81,7 @@ def _single(
 
 def _swapped(message: Message, context: DecodeContext) -> Iterator[Drafted]:
     """Read one swap as one event: whoever moved his memory twice would have moved nothing."""
-    listed = channels(message.get("chid"))
+    listed = channels(need(message.get("chid"), "chid", message))
     if len(listed) != 2:
         raise PayloadError(WRONG, "chid does not name two channels")
     data = kinds.ChannelSwapped(other=listed[1])
