@@ -396,6 +396,11 @@ def test_secrets_are_in_no_part_of_an_event() -> None:
     assert "/live/ch1main" in str(event.data)
 
 
+def test_more_parts_than_any_server_has_are_refused() -> None:
+    """A broken server must not keep the loop busy."""
+    assert refusal({"topic": "motionChanges", "updated": [{"chid": 1, "motion": True}] * 10_001}) == "too_many"
+
+
 def test_raw_can_be_turned_off_and_changes_nothing_else() -> None:
     """The id is the same with and without."""
     (with_raw,), (without,) = decode(LPR, context=context()), decode(LPR, context=context(keep_raw=False))
