@@ -56,11 +56,12 @@ class Rest:
 
 
 def _error(failure: Failure, camera: bool) -> ActionError:
-    if failure.kind is not Kind.FAILED:
-        return failure.of_order()
-    if failure.code is not None and failure.code < -1:  # -1 is the code of every v1 error
+    # v1 puts the device's result code into the body of a 400 or 500; -1 is the code of every v1 error.
+    if failure.kind in (Kind.FAILED, Kind.INVALID) and failure.code is not None and failure.code < -1:
         return of_code(failure.code, "", failure.message)
-    return ActionUnavailableError(failure.message, failure.retry_after) if camera else failure.of_order()
+    if failure.kind is Kind.FAILED and camera:
+        return ActionUnavailableError(failure.message, failure.retry_after)
+    return failure.of_order()
 
 
 def check(data: Any, what: str) -> None:

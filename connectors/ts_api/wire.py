@@ -94,6 +94,8 @@ class Wire:
 
     async def send(self, call: Call, credentials: Mapping[str, str] | None = None) -> Answer | Failure:
         """Send it once."""
+        if self._client.is_closed:
+            return Failure(Kind.UNREACHED, f"{call.what}: the connector is closed")
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._exchange(call, credentials or {})
