@@ -14,6 +14,7 @@ SPEC = ConnectorSpec(
     config=TsApiConfig,
     build=TsApi,
     push=PUSH,
+    simulator="connectors.ts_api.simulator.command:app",
 )
 
 __all__ = ["SPEC", "TsApi", "TsApiConfig"]

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 Feature = Literal["lpr", "parking", "object", "face", "emergency", "push", "eventBackup", "bodyTemperature", "tracking"]
-Snapshot = Literal["none", "state"]
 
 LAST_V0 = "0.9.20"
 FIRST_V1 = "1.0.0"

@@ -23,7 +23,6 @@ from .reels import Reel, Span, Timeline, timeline
 T = TypeVar("T")
 
 MAX_CHANNELS = 256  # the low byte of a file id is the channel
-_PIECE_NAME = re.compile(r"(\d+)\.mp4")
 _STILL_NAME = re.compile(r"\d+\.(\d+)\.(\d+)\.(?:plate|object\._c(\d+)_t\d+_s\d+x\d+)\.jpg")
 
 

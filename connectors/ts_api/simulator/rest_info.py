@@ -66,9 +66,11 @@ def _license(call: Call) -> Message:
     table = EXTENSIONS_V1 if call.v1 else EXTENSIONS_V0
     entry: Message = {"type": "genuine", "maxChannels": 36}
     if call.view.since("0.9.12"):
-        entry |= {"nLprZone": 36, "nDevEmCall": 50, "nChObjDetection": 36, "nChFaceRecognition": 10}
-        entry |= {"nChTrafficCount": 10, "nChSpeedometer": 10, "fisheyeCamSupports": True}
-        entry["mediaType"] = "USB dongle"
+        counters = ["nLprZone", "nDevEmCall", "nChObjDetection", "nChFaceRecognition"]
+        counters += ["nChTrafficCount", "nChSpeedometer"]
+        if call.v1:  # each guide's own list
+            counters = [*(name for name in counters if name != "nDevEmCall"), "nChPeopleCount"]
+        entry |= dict.fromkeys(counters, 36) | {"fisheyeCamSupports": True, "mediaType": "USB dongle"}
     shown = [name for name, feature in table if feature not in lacks]
     if world.level < (0, 9, 7):
         shown = [name for name in shown if name in ("lprExt", "emergencyCall")]

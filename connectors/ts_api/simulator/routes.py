@@ -6,6 +6,7 @@ The export socket (`/wsapi/dataExport`, `/wsapi/v1/export`) belongs into `socket
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -172,7 +173,8 @@ class _RestFaults:
         if scope["type"] == "http" and not path.startswith(_CONTROL_PATH):
             delay = self._world.faults.use("delay", path=path)
             if delay:
-                await asyncio.sleep(delay.wait.total_seconds())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._world.stopping.wait(), delay.wait.total_seconds())
             if self._world.faults.use("bad_gateway", path=path):
                 await HTMLResponse(_BAD_GATEWAY, 502)(scope, receive, send)
                 return

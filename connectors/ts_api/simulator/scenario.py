@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -59,7 +59,14 @@ class Scenario(BaseModel):
     name: str = Field(description="Shown while it plays.")
     description: str = Field("", description="What it is for.")
     speed: float = Field(1, gt=0, description="2 plays twice as fast.")
-    steps: tuple[Step, ...] = Field(min_length=1, description="What happens, in any order.")
+    steps: tuple[Step, ...] = Field(description="What happens, in any order.")
+
+    @field_validator("steps")
+    @classmethod
+    def _has_steps(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        if not steps:
+            raise ValueError("a scenario needs at least one step")
+        return steps
 
     def timeline(self) -> list[tuple[timedelta, Step]]:
         """Return every repetition of every step in order of time."""

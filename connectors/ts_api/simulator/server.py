@@ -42,6 +42,7 @@ from .times import find_zone
 from .world import World
 
 _KEEP_ALIVE_SECONDS = 75
+_PATIENCE_SECONDS = 2
 
 
 class Simulator:
@@ -76,10 +77,10 @@ class Simulator:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        script = scripts.load(self.config.scenario) if self.config.scenario else None
+        script = await asyncio.to_thread(scripts.load, self.config.scenario) if self.config.scenario else None
         listener = self._listener()
         self._stack.callback(listener.close)
-        cache = self.config.cache_dir or Path(self._stack.enter_context(TemporaryDirectory(prefix="ts-api-")))
+        cache = self.config.cache_dir or await self._temporary_folder()
         recorder = Recorder(
             await asyncio.to_thread(self._reels, cache),
             cache=cache,
@@ -96,6 +97,11 @@ class Simulator:
             self._world.spawn(self._world.watch_motion(), "motion")
         if script:
             self.play(script)
+
+    async def _temporary_folder(self) -> Path:
+        folder = await asyncio.to_thread(TemporaryDirectory, prefix="ts-api-")
+        self._stack.push_async_callback(asyncio.to_thread, folder.cleanup)
+        return Path(folder.name)
 
     def _listener(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.config.host else socket.AF_INET
@@ -134,6 +140,7 @@ class Simulator:
 
         server = await loop.create_server(protocol, sock=listener, backlog=1024)
         self._stack.push_async_callback(_close, server, state)
+        self._stack.callback(self.world.stopping.set)
 
     def _reels(self, cache: Path) -> list[Reel]:
         if not self.config.footage:
@@ -268,9 +275,12 @@ async def _close(server: asyncio.Server, state: ServerState) -> None:
     for connection in list(state.connections):
         if connection.transport is not None:
             connection.transport.abort()
-    for task in list(state.tasks):
-        task.cancel()
-    await asyncio.gather(*state.tasks, return_exceptions=True)
+    if state.tasks:
+        # Handlers end by themselves when their connection is lost; only one that hangs is cancelled.
+        _, hanging = await asyncio.wait(set(state.tasks), timeout=_PATIENCE_SECONDS)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
     await server.wait_closed()
 
 

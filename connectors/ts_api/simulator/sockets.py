@@ -96,7 +96,7 @@ class EventSockets:
 
     def _principal_v0(self, socket: WebSocket) -> Principal | None:
         query = socket.query_params
-        if "auth" in query:
+        if query.get("auth"):
             return self._world.access.by_auth(query["auth"])
         return self._world.access.by_session(query.get("session", ""))
 

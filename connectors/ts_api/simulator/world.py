@@ -50,6 +50,7 @@ class World:
         self.zone = find_zone(config.zone)
         self.faults = Faults(monotonic)
         self.hub = Hub(self.faults)
+        self.stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.reset()
 
