@@ -21,6 +21,9 @@ from .values import Dialect, channels, redact
 MISSING, WRONG = "missing_field", "bad_field"
 """Reasons a part is refused: a member that is needed is not there, or says something impossible."""
 
+MAX_PARTS = 10_000
+"""Channels, lots or plates in one message; the largest servers have some hundreds."""
+
 Message = Mapping[str, Any]
 
 
@@ -95,6 +98,8 @@ def each(parts: Any, name: str, read_part: Callable[[int, Message], Drafted]) ->
     """Yield what each part of an array says; the member must be there and be an array."""
     if not isinstance(parts, list):
         raise PayloadError(MISSING if parts is None else WRONG, f"{name} is not an array")
+    if len(parts) > MAX_PARTS:
+        raise PayloadError("too_many", f"{name} has {len(parts)} parts; at most {MAX_PARTS} in one message")
     for index, part in enumerate(parts):
         if not isinstance(part, dict):
             yield PayloadError(WRONG, f"{name}[{index}] is not an object")
@@ -105,6 +110,15 @@ def each(parts: Any, name: str, read_part: Callable[[int, Message], Drafted]) ->
             yield refusal(exc)
         except PayloadError as error:
             yield PayloadError(error.reason, f"{name}[{index}]: {error}")
+
+
+def part_of(message: Message, name: str, part: Message) -> Message:
+    """Return the message with nothing in one of its arrays but this part, and no other structures around it."""
+    return {
+        member: [part] if member == name else value
+        for member, value in message.items()
+        if member == name or not isinstance(value, dict | list)
+    }
 
 
 def refusal(exc: ValidationError) -> PayloadError:

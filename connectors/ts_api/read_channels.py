@@ -10,7 +10,7 @@ from typing import Literal
 
 from bridge.sdk import Payload, PayloadError, kinds
 
-from .draft import WRONG, DecodeContext, Draft, Drafted, Message, each, need, opaque
+from .draft import WRONG, DecodeContext, Draft, Drafted, Message, each, need, opaque, part_of
 from .values import (
     Dialect,
     channel_of,
@@ -61,7 +61,7 @@ def _snapshot(message: Message, context: DecodeContext) -> Iterator[Drafted]:
             "channel.status",
             need(channel_of(entry), "chid", entry),
             _status(entry, codes),
-            {**message, "channel": [entry]},
+            part_of(message, "channel", entry),
             context.moment(message.get("timestamp")),
             snapshot=True,
         )
@@ -81,7 +81,7 @@ def _single(
 
 def _swapped(message: Message, context: DecodeContext) -> Iterator[Drafted]:
     """Read one swap as one event: whoever moved his memory twice would have moved nothing."""
-    listed = channels(message.get("chid"))
+    listed = channels(need(message.get("chid"), "chid", message))
     if len(listed) != 2:
         raise PayloadError(WRONG, "chid does not name two channels")
     data = kinds.ChannelSwapped(other=listed[1])
@@ -156,7 +156,7 @@ def motion_changes(message: Message, context: DecodeContext) -> Iterator[Drafted
             "motion.started" if moving else "motion.ended",
             channel,
             kinds.MotionStarted() if moving else kinds.MotionEnded(),
-            {**message, "updated": [entry]},
+            part_of(message, "updated", entry),
             context.moment(message.get("timestamp")),
             snapshot=context.snapshot,
             correlation=context.correlation("motion", channel),
@@ -180,7 +180,7 @@ def recording_status(message: Message, context: DecodeContext) -> Iterator[Draft
             "recording.status",
             need(channel_of(entry), "chid", entry),
             data,
-            {**message, "channel": [entry]},
+            part_of(message, "channel", entry),
             context.moment(message.get("timestamp")),
             snapshot=message.get("event") == _SNAPSHOT,
         )

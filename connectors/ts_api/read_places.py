@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from bridge.sdk import canonical_plate, kinds
 
-from .draft import DecodeContext, Draft, Drafted, Message, each, need, opaque
+from .draft import DecodeContext, Draft, Drafted, Message, each, need, opaque, part_of
 from .times import Moment, read
 from .values import channel_of, channels, code, decoded, flag, integer, items, members, percent, redact, text
 
@@ -85,7 +85,7 @@ def parking_count(message: Message, context: DecodeContext) -> Iterator[Drafted]
             members=tuple(member for item in items(entry.get("member")) if (member := code(item)) is not None),
         )
         moment = context.moment(message.get("timestamp"))
-        return Draft("parking.count", lot, data, {**message, "updated": [entry]}, moment, snapshot=context.snapshot)
+        return Draft("parking.count", lot, data, part_of(message, "updated", entry), moment, snapshot=context.snapshot)
 
     return each(message.get("updated"), "updated", one)
 
@@ -100,7 +100,7 @@ def parking_spot(message: Message, context: DecodeContext) -> Iterator[Drafted]:
             "parking.spot",
             need(code(entry.get("id")), "id", entry),
             _spot(entry, context),
-            {**message, "spots": [entry]},
+            part_of(message, "spots", entry),
             context.moment(message.get("timestamp")),
             snapshot=message.get("event") == _SNAPSHOT,
         )

@@ -27,7 +27,7 @@ from .read_places import log_row
 from .read_sightings import OBJECTS, images, object_correlation, object_detected, plate_correlation, plate_read
 from .times import Moment, read
 from .twins import live_keys, plate_twins
-from .values import channel_of, channels, code, decoded, integer, items, members, text, word
+from .values import channel_of, channels, code, decoded, integer, items, members, word
 
 Log = Literal["plates", "objects", "events"]
 
@@ -137,11 +137,12 @@ def _channels(row: Message, device: str | None) -> tuple[str | None, list[str]]:
 
 
 def _span(row: Message, context: DecodeContext) -> list[Moment]:
+    """Return the ends of a row's span, the second only if there is one. Raises PayloadError without a begin."""
     value = row.get("timeRange")
     ends: list[Any] = [value] if isinstance(value, str) else items(value)
-    found = [moment for end in ends[:2] if (moment := _time(end, context)) is not None]
-    need(found or None, "timeRange", row)
-    return found
+    began = need(_time(ends[0], context) if ends else None, "timeRange", row)
+    ended = _time(ends[1], context) if len(ends) > 1 else None
+    return [began] if ended is None else [began, ended]
 
 
 def _time(value: Any, context: DecodeContext) -> Moment | None:
@@ -174,7 +175,7 @@ def _object_identity(channel: str, data: kinds.ObjectDetected, time: datetime) -
 
 
 def _event(row: Message, context: DecodeContext) -> Row:
-    need(text(row.get("timeRange")) or (items(row.get("timeRange")) or None), "timeRange", row)
+    _span(row, context)  # a row without a begin has no place in time
     event = build("systemEvent", log_row(row, context, place="log"), context)
     return Row(event, ongoing=getattr(event.data, "ongoing", None) is True)
 
