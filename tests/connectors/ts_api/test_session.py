@@ -46,9 +46,11 @@ async def serving() -> AsyncIterator[FarSide]:
 @asynccontextmanager
 async def session(far: FarSide, **values: Any) -> AsyncIterator[Running]:
     connector = TsApi(far.config(**values), context())
-    async with listening(connector) as running:
-        yield running
-    await connector.aclose()
+    try:
+        async with listening(connector) as running:
+            yield running
+    finally:
+        await connector.aclose()
 
 
 def test_it_listens() -> None:
