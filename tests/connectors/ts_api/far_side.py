@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -34,11 +35,13 @@ QUICK: dict[str, Any] = {
 class FarSide:
     """The server. Attributes change how it behaves; `tests` may set them at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.offered: tuple[str, ...] = TOPICS
         self.accepted: Callable[[list[str]], bool] = lambda topics: set(topics) <= set(self.offered)
         self.greets = True
         self.date: str | None = None
+        self.location: str | None = None
         self.socket_status: int | None = None
         self.answers: dict[str, tuple[int, str, bytes]] = {}
         """HTTP answers by path and query, instead of the usual ones."""
@@ -50,7 +53,8 @@ class FarSide:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
+        scheme = "https" if self._tls is not None else "http"
+        return f"{scheme}://127.0.0.1:{next(iter(self._server.sockets)).getsockname()[1]}"
 
     def config(self, **changes: Any) -> Any:
         """Return a configuration that reaches it, with short timers."""
@@ -85,6 +89,7 @@ class FarSide:
             ping_interval=None,
             close_timeout=0.1,
             compression=None,
+            ssl=self._tls,
             logger=logging.getLogger("tests.far_side"),  # it sees our secrets, as a server does
         ) as server:
             self._server = server
@@ -123,7 +128,10 @@ class FarSide:
             return response
         if parts.path == "/wsapi/subscribeEvents":
             if self.socket_status is not None:
-                return _response(self.socket_status, "text/html", b"<html>proxy</html>")
+                response = _response(self.socket_status, "text/html", b"<html>proxy</html>")
+                if self.location is not None:
+                    response.headers["Location"] = self.location
+                return response
             return None
         if parts.path == "/api/info" and parts.query != "whoAmI":
             return _json({"apiVersion": "TS-API@0.9.20", "timezone": {"name": "UTC"}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -20,7 +21,7 @@ from bridge.sdk import (
 )
 from connectors.ts_api.connector import TsApi
 
-from .support import API_KEY, Script, ok, sample
+from .support import API_KEY, Script, config, context, ok, sample
 
 DONE = ok(sample("http.channel.ptz.response"))
 PRESETS = ok(sample("http.channel.preset.list"))
@@ -257,3 +258,23 @@ async def test_swapped_channels_forget_their_tokens() -> None:
     connector.channels_changed()
     await connector.ptz_goto("1", "Garage")
     assert len(script.asked) == 4
+
+
+async def test_many_orders_do_not_wait_one_after_another_for_a_server_that_is_away() -> None:
+    """Who asked while somebody looked shares the answer."""
+    looks = 0
+
+    async def refuse(request: httpx.Request) -> httpx.Response:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+        raise httpx.ConnectError("refused")
+
+    connector = TsApi(config(), context(), httpx.MockTransport(refuse))
+    orders = [connector.ptz_stop("1") for _ in range(10)]
+    errors = await asyncio.gather(*orders, return_exceptions=True)
+    assert {type(error) for error in errors} == {ActionUnavailableError}
+    assert looks == 1
+    with pytest.raises(ActionUnavailableError):
+        await connector.ptz_stop("1")
+    assert looks == 2

@@ -286,3 +286,12 @@ async def test_a_wrong_clock_is_shown() -> None:
         far.date = "Sat, 10 Jan 2015 12:00:00 GMT"
         async with session(far) as running:
             await running.until(lambda: "clock_differs" in running.session.flaws)
+
+
+async def test_a_socket_sent_elsewhere_is_not_followed() -> None:
+    """The address holds the password, so it goes to one server."""
+    async with serving() as other, serving() as far:
+        far.socket_status, far.location = 302, f"ws{other.url[4:]}/wsapi/subscribeEvents?topics=LPR"
+        async with session(far) as running:
+            assert isinstance(await running.failure(), ConnectorUnavailableError)
+        assert other.requests == []
