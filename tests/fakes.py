@@ -44,8 +44,13 @@ class RecordingSession:
         self.flaws: dict[str, str] = {}
         self.parked: list[Parked] = []
         self.times_heard = 0
+        self.refused = 0
+        """How often `emit` did not store."""
         self.store_down = False
         """While true, nothing is stored: what is emitted fails afterwards."""
+        self.hold: asyncio.Event | None = None
+        """While it is there and not set, `emit` does not return: a store that is slow."""
+        self.holding = False
         self._clock = clock or SystemClock()
         self._changed = asyncio.Event()
 
@@ -54,8 +59,13 @@ class RecordingSession:
         return self._clock
 
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        if self.hold is not None and not self.hold.is_set():
+            self.holding = True
+            self._changed.set()
+            await self.hold.wait()
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.store_down:
+            self.refused += 1
             stored.set_exception(StoreUnavailableError("the store is down", timedelta(seconds=0.01)))
             self._changed.set()
             return stored
@@ -97,6 +107,13 @@ class RecordingSession:
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
+
+
+async def eventually(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Return once something is so that nobody signals."""
+    async with asyncio.timeout(patience):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -62,6 +62,8 @@ class Host:
             port = parts.port
         except ValueError:
             return None
+        if not parts.path.strip("/"):
+            return None
         scheme = parts.scheme.lower()
         if not scheme or scheme in _WEB:
             return self.url + self.path(address.strip())

@@ -53,18 +53,18 @@ class Listening(Capability):
         api = await self._system.find()
         topics = await discover.topics(self._system.config, api.rest, api.found)
         visit = _Visit(self._system, api, session, self._delivery, self._on_events, self._server_answers_pings)
+        # In a task of its own, because in Python 3.11 a TaskGroup that fails leaves its task half cancelled,
+        # and whoever cancels us must not be told of an outage instead.
+        listening = asyncio.create_task(visit.listen(topics), name=f"ts-api[{self._system.context.name}]")
         try:
-            await visit.listen(topics)
-        except BaseExceptionGroup as group:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # Whoever cancels must not be told of an outage instead, or it would never end.
-                raise asyncio.CancelledError from None
-            error = _one_of(group)
-            raise error from error.__cause__
+            await asyncio.wait({listening})
         finally:
+            listening.cancel()
+            await asyncio.wait({listening})
             self._server_answers_pings = visit.server_answers_pings
             await visit.close()
+        error = _cause_of(listening)
+        raise error from error.__cause__
 
     def channels_changed(self) -> None:
         """Called when channel numbers mean other cameras than before."""
@@ -259,15 +259,16 @@ class _Visit:
             self._session.heard()
 
 
-def _one_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _cause_of(ended: asyncio.Task[None]) -> BaseException:
     """Return the exception that says most: a bug before a refusal, a refusal before an outage."""
+    error = ended.exception() or ConnectorUnavailableError("the session ended")
     weight = (ConnectorUnavailableError, ConnectorUnsupportedError, ConnectorAuthError)
-    return max(_flat(group), key=lambda error: weight.index(type(error)) if type(error) in weight else len(weight))
+    return max(_flat(error), key=lambda each: weight.index(type(each)) if type(each) in weight else len(weight))
 
 
-def _flat(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _flat(error)
-        else:
-            yield error
+def _flat(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _flat(part)
+    else:
+        yield error

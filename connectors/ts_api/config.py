@@ -90,6 +90,9 @@ class TsApiConfig(ConnectorConfig):
     )
     connect_timeout: Wait = Field(timedelta(seconds=5), description="To connect for a request.")
     request_timeout: Wait = Field(timedelta(seconds=10), description="For a whole request, from connecting to the end.")
+    command_timeout: Wait = Field(
+        timedelta(seconds=4), description="For a command to a camera; the server answers before the camera acts."
+    )
     download_timeout: Wait = Field(timedelta(seconds=30), description="Longest silence while a recording is fetched.")
     max_requests: int = Field(8, ge=1, le=64, description="Requests at the same time.")
     max_downloads: int = Field(4, ge=1, le=64, description="Recordings fetched at the same time.")

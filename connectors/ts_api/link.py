@@ -21,6 +21,7 @@ from websockets.exceptions import (
     InvalidHandshake,
     InvalidMessage,
     InvalidStatus,
+    InvalidURI,
     WebSocketException,
 )
 from websockets.frames import Frame, Opcode
@@ -136,6 +137,9 @@ class Link:
             raise ConnectorUnavailableError(f"{self._door.name}: no answer within {self._patience:g} s") from exc
         except (OSError, InvalidHandshake) as exc:
             raise ConnectorUnavailableError(f"{self._door.name}: cannot connect: {exc}") from exc
+        except InvalidURI:
+            # Its words hold the address, and the address holds the password.
+            raise ConnectorUnavailableError(f"{self._door.name}: not an address of a socket") from None
         return None
 
     @property

@@ -6,6 +6,7 @@ fetches nothing and joins nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +30,7 @@ _PAGE = 50
 """Most files the server lists at once ("vod", `limit`)."""
 _PAGES = 200
 """Pages after which something is wrong: at a minute a file this is a week."""
+_MILLISECOND = timedelta(milliseconds=1)
 _SLACK = timedelta(milliseconds=500)
 """Files follow one another with less than this between them."""
 # Best first for a recorder: packets as they come, before packets in files.
@@ -74,42 +76,48 @@ class Recordings(Capability):
     # --- recorded ---
 
     async def _rows(self, api: Api, channel: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        """Return the server's file rows that may touch the span."""
-        path = _VOD[api.found.dialect]
-        span: dict[str, Value] = {
-            "ch": channel,
-            "when": stamp(since),
-            # Without a duration only one second is searched; only one unit may be used.
-            "duration": f"{max(1, round((until - since) / timedelta(milliseconds=1)))}ms",
-            "limit": _PAGE,
-        }
-        flags: dict[str, Value] = {"nolive": None} if api.found.has(0, 9, 9) else {}
-        rows = _of_channel(await api.rest.query(Call(path, {**span, **flags})), channel)
-        rows += await self._after(api, channel, rows, until)
+        """Return the server's file rows that may touch the span, oldest first."""
+        rows = await self._page(api, channel, since, until)
         first = _begin(rows[0], api.found) if rows else None
         if first is None or first > since + _SLACK:
             # Whether a file that began before `when` is listed is not said; ask for the one before.
-            if rows and (file := _file(rows[0])) is not None:
-                before: dict[str, Value] = {"ch": channel, "id": file, "prev": None}
-            else:
-                before = {"ch": channel, "when": stamp(since), "otherwise": "nearBefore", **flags}
-            rows = _of_channel(await api.rest.query(Call(path, before)), channel) + rows
-        return rows
-
-    async def _after(self, api: Api, channel: str, rows: list[dict[str, Any]], until: datetime) -> list[dict[str, Any]]:
-        """Return the following pages, while pages are full and do not reach the end."""
-        found: list[dict[str, Any]] = []
-        page, seen = rows, {_file(row) for row in rows}
+            rows = await self._before(api, channel, since, rows) + rows
+        seen = {_file(row) for row in rows}
+        page, begin = rows, since
         for _ in range(_PAGES):
-            last = _file(page[-1]) if len(page) >= _PAGE else None
-            begin = _begin(page[-1], api.found) if last is not None else None
-            if last is None or (begin is not None and begin >= until):
-                return found
-            call = Call(_VOD[api.found.dialect], {"ch": channel, "id": last, "next": None, "limit": _PAGE})
-            page = [row for row in _of_channel(await api.rest.query(call), channel) if _file(row) not in seen]
+            end = max((span[1] for row in page for span in _spans(row, api.found)), default=begin)
+            if len(page) < _PAGE or not begin < end < until:
+                return rows
+            begin = end
+            page = await self._page(api, channel, begin, until)
+            rows += [row for row in page if _file(row) not in seen]
             seen |= {_file(row) for row in page}
-            found += page
         raise ConnectorUnsupportedError(f"channel {channel} has more than {_PAGE * _PAGES} files in the span")
+
+    async def _page(self, api: Api, channel: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Return the first files from a time on."""
+        params: dict[str, Value] = {
+            "ch": channel,
+            "when": stamp(since),
+            # Without a duration only one second is searched; only one unit may be used.
+            "duration": f"{max(1, math.ceil((until - since) / _MILLISECOND))}ms",
+            "limit": _PAGE,
+        }
+        return await self._ask(api, channel, params)
+
+    async def _before(
+        self, api: Api, channel: str, since: datetime, rows: list[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return the file before the first one found, or before the time if none was."""
+        file = _file(rows[0]) if rows else None
+        if file is not None:
+            return await self._ask(api, channel, {"ch": channel, "id": file, "prev": None})
+        return await self._ask(api, channel, {"ch": channel, "when": stamp(since), "otherwise": "nearBefore"})
+
+    async def _ask(self, api: Api, channel: str, params: dict[str, Value]) -> list[dict[str, Any]]:
+        # From 0.9.9 on the live stream can be kept out of the answer; before, it is known by having no end.
+        flags: dict[str, Value] = {"nolive": None} if api.found.has(0, 9, 9) else {}
+        return _of_channel(await api.rest.query(Call(_VOD[api.found.dialect], {**params, **flags})), channel)
 
     def _pieces(self, row: Mapping[str, Any], found: Basics, headers: Mapping[str, str]) -> Iterable[Piece]:
         """Return one piece for each span of time in a row, from the largest picture."""
@@ -184,8 +192,11 @@ def _file(row: Mapping[str, Any]) -> int | str | None:
 
 
 def _begin(row: Mapping[str, Any], found: Basics) -> datetime | None:
-    begins = [span[0] for source in _dicts(row.get("src")) if (span := _span(source, found)) is not None]
-    return min(begins, default=None)
+    return min((span[0] for span in _spans(row, found)), default=None)
+
+
+def _spans(row: Mapping[str, Any], found: Basics) -> list[tuple[datetime, datetime]]:
+    return [span for source in _dicts(row.get("src")) if (span := _span(source, found)) is not None]
 
 
 def _span(source: Mapping[str, Any], found: Basics) -> tuple[datetime, datetime] | None:

@@ -6,6 +6,7 @@ action errors. Neither repeats anything else: that is for whoever can judge it.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from bridge.sdk import ActionError, ActionUnavailableError
@@ -18,22 +19,23 @@ from .wire import Answer, Call, Wire
 class Rest:
     """Requests to one server in one dialect."""
 
-    def __init__(self, wire: Wire, credentials: Credentials) -> None:
+    def __init__(self, wire: Wire, credentials: Credentials, command_timeout: timedelta | None = None) -> None:
         self._wire = wire
+        self._command_timeout = command_timeout
         self.credentials = credentials
 
-    async def exchange(self, call: Call) -> Answer | Failure:
+    async def exchange(self, call: Call, *, within: timedelta | None = None) -> Answer | Failure:
         """Send it; once more with new credentials if the old ones had run out."""
         shown = await self.credentials.headers()
         if isinstance(shown, Failure):
             return shown
-        answer = await self._wire.send(call, shown)
+        answer = await self._wire.send(call, shown, within=within)
         if not isinstance(answer, Failure) or answer.kind is not Kind.UNAUTHORIZED:
             return answer
         if not await self.credentials.renew(shown):
             return answer
         renewed = await self.credentials.headers()
-        return renewed if isinstance(renewed, Failure) else await self._wire.send(call, renewed)
+        return renewed if isinstance(renewed, Failure) else await self._wire.send(call, renewed, within=within)
 
     async def query(self, call: Call) -> Any:
         """Return what the server knows. Raises ConnectorError."""
@@ -48,7 +50,7 @@ class Rest:
         `camera`: HTTP 500 means that the camera is offline or cannot do it, so that nothing happened
         (v1 guide 1.1.0, PTZ). Raises ActionError.
         """
-        answer = await self.exchange(call)
+        answer = await self.exchange(call, within=self._command_timeout)
         if isinstance(answer, Failure):
             raise _error(answer, camera)
         check(answer.data, call.what)
@@ -56,11 +58,12 @@ class Rest:
 
 
 def _error(failure: Failure, camera: bool) -> ActionError:
-    if failure.kind is not Kind.FAILED:
-        return failure.of_order()
-    if failure.code is not None and failure.code < -1:  # -1 is the code of every v1 error
+    # v1 puts the device's result code into the body of a 400 or 500; -1 is the code of every v1 error.
+    if failure.kind in (Kind.FAILED, Kind.INVALID) and failure.code is not None and failure.code < -1:
         return of_code(failure.code, "", failure.message)
-    return ActionUnavailableError(failure.message, failure.retry_after) if camera else failure.of_order()
+    if failure.kind is Kind.FAILED and camera:
+        return ActionUnavailableError(failure.message, failure.retry_after)
+    return failure.of_order()
 
 
 def check(data: Any, what: str) -> None:

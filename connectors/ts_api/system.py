@@ -55,21 +55,40 @@ class System:
         self._wire: Wire | None = None
         self._files: httpx.AsyncClient | None = None
         self._api: Api | None = None
+        self._known: Api | None = None
+        self._failed: ConnectorError | None = None
+        self._looks = 0
         self._closed = False
 
     async def api(self) -> Api:
         """Return the server as it was found last; look for it if need be. Raises ConnectorError."""
+        asked = self._looks
         async with self._lock:
-            return self._api or await self._find()
+            if self._api is not None:
+                return self._api
+            if self._failed is not None and self._looks != asked:
+                # Somebody looked while we waited for our turn: many orders must not wait one after another.
+                raise type(self._failed)(str(self._failed)) from self._failed
+            return await self._look()
 
     async def find(self) -> Api:
         """Look at the server again: it may have been updated or reconfigured. Raises ConnectorError."""
         async with self._lock:
-            return await self._find()
+            return await self._look()
 
     def forget(self) -> None:
         """Have the next call look again, because the server no longer answers as it was found."""
         self._api = None
+
+    async def _look(self) -> Api:
+        try:
+            self._api = await self._find()
+        except ConnectorError as exc:
+            self._failed = exc
+            raise
+        finally:
+            self._looks += 1
+        return self._api
 
     async def _find(self) -> Api:
         if self._closed:
@@ -77,13 +96,13 @@ class System:
         if self._wire is None:
             self._wire = Wire(self.config, self.host, trust(self.config), self._transport)
         found = await discover.basics(self.config, self._wire, self.clock)
-        old = self._api
-        if old is None or old.found.dialect != found.dialect:
-            rest = Rest(self._wire, credentials_for(self.config, found.dialect, self._wire, self.clock))
+        if self._known is None or self._known.found.dialect != found.dialect:
+            credentials = credentials_for(self.config, found.dialect, self._wire, self.clock)
+            self._known = Api(found, Rest(self._wire, credentials, self.config.command_timeout))
         else:
-            rest = old.rest
-        self._api = Api(found, rest)
-        return self._api
+            # The same credentials: a login is good for many sessions.
+            self._known = Api(found, self._known.rest)
+        return self._known
 
     async def credentials(self) -> Credentials:
         """Return the credentials that fit the server's dialect. Raises ConnectorError."""
@@ -107,7 +126,7 @@ class System:
     async def aclose(self) -> None:
         """Log out and close every connection. Idempotent."""
         self._closed = True
-        api, self._api = self._api, None
+        api, self._api, self._known = self._known, None, None
         wire, self._wire = self._wire, None
         files, self._files = self._files, None
         if api is not None:

@@ -85,22 +85,26 @@ class Wire:
     ) -> None:
         self._config = config
         self._host = host
-        self._seconds = config.request_timeout.total_seconds()
         self._client = client(config, tls, config.max_requests, config.request_timeout, transport=transport)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
-    async def send(self, call: Call, credentials: Mapping[str, str] | None = None) -> Answer | Failure:
-        """Send it once."""
+    async def send(
+        self, call: Call, credentials: Mapping[str, str] | None = None, *, within: timedelta | None = None
+    ) -> Answer | Failure:
+        """Send it once; give up after `within`, or after the configured time."""
+        seconds = (within or self._config.request_timeout).total_seconds()
+        if self._client.is_closed:
+            return Failure(Kind.UNREACHED, f"{call.what}: the connector is closed")
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(seconds):
                 return await self._exchange(call, credentials or {})
         except _NOTHING_SENT as exc:
             return Failure(Kind.UNREACHED, f"{call.what}: cannot reach {self._host.url}: {_cause(exc)}", cause=exc)
         except TimeoutError as exc:
-            return Failure(Kind.UNANSWERED, f"{call.what}: no answer within {self._seconds:g} s", cause=exc)
+            return Failure(Kind.UNANSWERED, f"{call.what}: no answer within {seconds:g} s", cause=exc)
         except httpx.TimeoutException as exc:
             return Failure(Kind.UNANSWERED, f"{call.what}: no answer in time", cause=exc)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
@@ -203,5 +207,6 @@ def _cause(exc: BaseException) -> str:
     while exc.__cause__ is not None or exc.__context__ is not None:
         exc = exc.__cause__ or exc.__context__ or exc
         if isinstance(exc, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted ({exc.verify_message or exc}); see ca_file and fingerprint"
+            words = getattr(exc, "verify_message", "") or exc.args[-1]
+            return f"its certificate is not trusted ({words}); see ca_file and fingerprint"
     return str(exc) or type(exc).__name__

@@ -25,6 +25,8 @@ RESOLVED = [
     ("file:///etc/passwd", None),
     ("javascript:alert(1)", None),
     ("http://[::1", None),
+    ("", None),
+    ("http://host", None),
 ]
 
 
