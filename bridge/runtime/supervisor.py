@@ -1,0 +1,264 @@
+"""Keep every source listened to: one task each, reconnecting for ever; say once that it went and once that it is back.
+
+A connector's `run` is one session. Everything around it is decided here: back-off with jitter, how
+slowly to knock where credentials are refused, what health shows, and the events `source.connected`,
+`source.lost` and `source.gap`. This module opens no socket and knows no vendor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from bridge.clock import Clock
+from bridge.contracts import Emit, Listens
+from bridge.errors import (
+    ConnectorAuthError,
+    ConnectorError,
+    ConnectorUnavailableError,
+    ConnectorUnsupportedError,
+    StoreUnavailableError,
+)
+from bridge.schema.base import stable_id
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import Payload, SourceConnected, SourceGap, SourceLost
+
+log = logging.getLogger(__name__)
+
+QUICK = (1.0, 60.0)
+"""Seconds of the first and the longest wait where a source does not answer."""
+SLOW = (30.0, 300.0)
+"""The same where it refuses us: knocking faster locks accounts and helps nobody."""
+
+_REASON: dict[type[ConnectorError], tuple[str, tuple[float, float]]] = {
+    ConnectorAuthError: ("auth", SLOW),
+    ConnectorUnsupportedError: ("unsupported", SLOW),
+    ConnectorUnavailableError: ("unavailable", QUICK),
+}
+
+Park = Callable[[str, str | bytes, str, str], Awaitable[None]]
+"""`park(source, message, reason, error)`: file one message that could not be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """How one source is, for health and metrics."""
+
+    source: str
+    up: bool
+    since: datetime
+    code: str
+    message: str
+    flaws: tuple[tuple[str, str], ...] = ()
+    topics: tuple[str, ...] = ()
+    dialect: str | None = None
+    version: str | None = None
+
+
+Report = Callable[[SourceState], None]
+
+
+def wait_before_retry(attempt: int, bounds: tuple[float, float], fraction: float) -> float:
+    """Return seconds before try number `attempt` (from 1): doubling, bounded, with the upper half at random."""
+    first, longest = bounds
+    ceiling = min(longest, first * 2.0 ** min(attempt - 1, 16))
+    return ceiling * (0.5 + 0.5 * fraction)
+
+
+class SourceSession:
+    """What a connector sees of the bridge during one session; see `bridge.contracts.Session`."""
+
+    def __init__(self, keeper: SourceKeeper) -> None:
+        self._keeper = keeper
+
+    @property
+    def emit(self) -> Emit:
+        """Hand over events; they also prove that the link is alive."""
+        return self._keeper.emit
+
+    @property
+    def clock(self) -> Clock:
+        """Where time comes from."""
+        return self._keeper.clock
+
+    def ready(self, *, topics: Iterable[str] = (), dialect: str | None = None, version: str | None = None) -> None:
+        """Events are arriving now."""
+        self._keeper.on_ready(tuple(topics), dialect, version)
+
+    def heard(self) -> None:
+        """The link is alive."""
+        self._keeper.on_heard()
+
+    def degraded(self, code: str, message: str) -> None:
+        """Show a flaw that does not end the session."""
+        self._keeper.on_flaw(code, message)
+
+    async def park(self, message: str | bytes, reason: str, error: str) -> None:
+        """File a message that could not be understood."""
+        await self._keeper.park(message, reason, error)
+
+
+class SourceKeeper:
+    """One source: its sessions, its outages, its state."""
+
+    def __init__(
+        self, site: str, name: str, connector: Listens, emit: Emit, park: Park, report: Report, clock: Clock
+    ) -> None:
+        self._site, self._name, self._connector = site, name, connector
+        self._emit, self._park, self._report = emit, park, report
+        self.clock = clock
+        now = clock.now()
+        self._state = SourceState(name, up=False, since=now, code="starting", message="not connected yet")
+        self._heard = now
+        self._attempt = 0
+        self._outage: SourceLost | None = None
+        self._own: set[asyncio.Future[Any]] = set()
+
+    @property
+    def state(self) -> SourceState:
+        """How the source is now."""
+        return self._state
+
+    async def keep(self) -> None:
+        """Listen for ever. Ends only when cancelled."""
+        self._report(self._state)
+        while True:
+            reason, bounds, message = await self._one_session()
+            await self._on_lost(reason, message)
+            self._attempt += 1
+            wait = wait_before_retry(self._attempt, bounds, random.random())
+            await self.clock.sleep(wait)
+
+    async def _one_session(self) -> tuple[str, tuple[float, float], str]:
+        try:
+            await self._connector.run(SourceSession(self))
+        except ConnectorError as error:
+            reason, bounds = _REASON.get(type(error), ("unavailable", QUICK))
+            return reason, bounds, str(error)
+        except StoreUnavailableError as error:
+            return "store", QUICK, f"events cannot be written down: {error}"
+        except Exception as error:
+            # The edge of a supervised task: one connector's bug must not take the others along.
+            log.exception("a connector failed in an unforeseen way", extra={"source": self._name})
+            return "bug", SLOW, f"{type(error).__name__}: {error}"
+        return "unavailable", QUICK, "the session ended"
+
+    # --- what the session says --------------------------------------------------------------------
+
+    async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        """Pass events on, noting that the source was heard."""
+        self.on_heard()
+        return await self._emit(events)
+
+    async def park(self, message: str | bytes, reason: str, error: str) -> None:
+        """Pass a message that could not be understood on."""
+        self.on_heard()
+        log.warning("a message could not be understood", extra={"source": self._name, "reason": reason, "error": error})
+        await self._park(self._name, message, reason, error)
+
+    def on_heard(self) -> None:
+        """Note that the link is alive."""
+        self._heard = self.clock.now()
+
+    def on_ready(self, topics: tuple[str, ...], dialect: str | None, version: str | None) -> None:
+        """End the outage, if there was one, and say so once."""
+        now = self.clock.now()
+        was_up = self._state.up
+        self._heard, self._attempt = now, 0
+        self._set(
+            SourceState(
+                self._name,
+                up=True,
+                since=self._state.since if was_up else now,
+                code="ok",
+                message="listening",
+                flaws=self._state.flaws if was_up else (),
+                topics=topics,
+                dialect=dialect,
+                version=version,
+            )
+        )
+        if was_up:
+            return
+        log.info("source connected", extra={"source": self._name, "topics": list(topics), "dialect": dialect})
+        self._say("source.connected", SourceConnected(topics=topics, dialect=dialect, version=version), now)
+        if self._outage is not None:
+            gap = SourceGap(
+                gap_from=self._outage.since, gap_to=now, cause=self._outage.reason, topics=topics, lost=topics
+            )
+            self._outage = None
+            self._say("source.gap", gap, now)
+
+    def on_flaw(self, code: str, message: str) -> None:
+        """Remember a flaw; the same code again replaces the words."""
+        flaws = dict(self._state.flaws)
+        if flaws.get(code) == message:
+            return
+        flaws[code] = message
+        log.warning("source is degraded", extra={"source": self._name, "code": code, "detail": message})
+        self._set(replace(self._state, flaws=tuple(sorted(flaws.items()))))
+
+    # --- what follows from it ---------------------------------------------------------------------
+
+    async def _on_lost(self, reason: str, message: str) -> None:
+        was_up, was_code = self._state.up, self._state.code
+        now = self.clock.now()
+        since = now if was_up or was_code != reason else self._state.since
+        self._set(SourceState(self._name, up=False, since=since, code=reason, message=message))
+        if was_up or was_code != reason:
+            log.warning("source lost", extra={"source": self._name, "reason": reason, "detail": message})
+        if self._outage is None or was_up:
+            self._outage = SourceLost(reason=reason, message=message, since=self._heard)
+            self._say("source.lost", self._outage, now)
+        if self._own:
+            await asyncio.wait(self._own)
+
+    def _set(self, state: SourceState) -> None:
+        self._state = state
+        self._report(state)
+
+    def _say(self, kind: str, data: Payload, now: datetime) -> None:
+        event = VmsEvent(
+            id=stable_id(kind, self._site, self._name, now.isoformat()),
+            type=kind,
+            source=f"{self._site}/{self._name}",
+            time=now,
+            timequality="received",
+            received=now,
+            origin=Origin.BRIDGE,
+            via="bridge",
+            data=data,
+        )
+        task = asyncio.get_running_loop().create_task(self._store(event), name=f"say[{self._name} {kind}]")
+        self._own.add(task)
+        task.add_done_callback(self._own.discard)
+
+    async def _store(self, event: VmsEvent) -> None:
+        while True:
+            try:
+                await (await self._emit([event]))
+                return
+            except StoreUnavailableError as error:
+                # The bus is away: the event waits, because an outage that nobody hears of is the worst kind.
+                await self.clock.sleep(error.retry_after.total_seconds())
+
+
+class Supervisor:
+    """All sources of this process."""
+
+    def __init__(self, site: str, emit: Emit, park: Park, report: Report, clock: Clock) -> None:
+        self._site, self._emit, self._park, self._report, self._clock = site, emit, park, report, clock
+        self.keepers: dict[str, SourceKeeper] = {}
+
+    async def run(self, sources: Mapping[str, Listens]) -> None:
+        """Keep every source until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for name, connector in sources.items():
+                keeper = SourceKeeper(self._site, name, connector, self._emit, self._park, self._report, self._clock)
+                self.keepers[name] = keeper
+                group.create_task(keeper.keep(), name=f"connector[{name}]")

@@ -1,0 +1,188 @@
+"""Sources are kept listened to: one event when they go, one when they are back, and no hammering."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.contracts import Session
+from bridge.errors import ConnectorAuthError, ConnectorUnavailableError, StoreUnavailableError
+from bridge.runtime.supervisor import QUICK, SLOW, SourceState, Supervisor, wait_before_retry
+from bridge.schema.event import VmsEvent
+from tests.clock import START, VirtualClock, settle
+
+
+class Scripted:
+    """A connector whose sessions are functions, one after another; the last one repeats."""
+
+    def __init__(self, *sessions: Callable[[Session], object]) -> None:
+        self.sessions = list(sessions)
+        self.count = 0
+
+    async def run(self, session: Session) -> None:
+        step = self.sessions[min(self.count, len(self.sessions) - 1)]
+        self.count += 1
+        result = step(session)
+        if asyncio.iscoroutine(result):
+            await result
+
+
+def fail(error: Exception) -> Callable[[Session], object]:
+    def session(_: Session) -> None:
+        raise error
+
+    return session
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.events: list[VmsEvent] = []
+        self.states: list[SourceState] = []
+        self.parked: list[tuple[str, str]] = []
+        self.store_down = 0
+
+    async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.store_down:
+            self.store_down -= 1
+            raise StoreUnavailableError("the bus is away", timedelta(seconds=1))
+        self.events.extend(events)
+        future.set_result(None)
+        return future
+
+    async def park(self, source: str, message: str | bytes, reason: str, error: str) -> None:
+        self.parked.append((source, reason))
+
+    @asynccontextmanager
+    async def running(self, connector: Scripted) -> AsyncIterator[None]:
+        supervisor = Supervisor("home", self.emit, self.park, self.states.append, self.clock)
+        task = asyncio.create_task(supervisor.run({"nvr1": connector}))
+        await settle()
+        yield
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    @property
+    def kinds(self) -> list[str]:
+        return [event.type for event in self.events]
+
+
+async def listen(session: Session) -> None:
+    session.ready(topics=["LPR"], dialect="v1", version="1.1.0")
+    await asyncio.get_running_loop().create_future()
+
+
+async def listen_then_break(session: Session) -> None:
+    session.ready(topics=["LPR"])
+    await session.clock.sleep(10)
+    raise ConnectorUnavailableError("connection reset")
+
+
+async def test_a_source_that_answers_is_announced_once() -> None:
+    """`source.connected`, and health says so."""
+    world = World()
+    async with world.running(Scripted(listen)):
+        assert world.kinds == ["source.connected"]
+        assert world.events[0].data.topics == ("LPR",)  # type: ignore[attr-defined]
+        assert world.states[-1].up
+
+
+async def test_an_outage_is_one_lost_one_connected_and_one_gap() -> None:
+    """However many tries it takes, and the gap runs from when the source was last heard."""
+    world = World()
+    down = fail(ConnectorUnavailableError("refused"))
+    async with world.running(Scripted(listen_then_break, down, down, down, listen)):
+        await world.clock.advance(200)
+        assert world.kinds == ["source.connected", "source.lost", "source.connected", "source.gap"]
+        gap = world.events[-1].data
+        assert gap.gap_from == START  # type: ignore[attr-defined]
+        assert gap.gap_to > START + timedelta(seconds=10)  # type: ignore[attr-defined]
+        assert gap.cause == "unavailable"  # type: ignore[attr-defined]
+
+
+async def test_a_source_that_never_answered_is_reported_once() -> None:
+    """One `source.lost` for a start without the source, not one a try."""
+    world = World()
+    async with world.running(Scripted(fail(ConnectorUnavailableError("refused")))):
+        await world.clock.advance(300)
+        assert world.kinds == ["source.lost"]
+        assert not world.states[-1].up
+
+
+async def test_refused_credentials_are_tried_slowly() -> None:
+    """A wrong password must not lock the account."""
+    world = World()
+    connector = Scripted(fail(ConnectorAuthError("401")))
+    async with world.running(connector):
+        await world.clock.advance(SLOW[0] / 2 - 1)
+        assert connector.count == 1
+        assert world.states[-1].code == "auth"
+        await world.clock.advance(3600)
+        assert connector.count <= 3600 / (SLOW[1] / 2) + 5
+
+
+async def test_a_connector_with_a_bug_does_not_take_the_others_along(caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is logged with the trace, and it is tried again slowly."""
+    world = World()
+    connector = Scripted(fail(ZeroDivisionError("oops")), listen)
+    async with world.running(connector):
+        assert world.states[-1].code == "bug"
+        await world.clock.advance(SLOW[0])
+        assert world.states[-1].up
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_what_is_said_waits_for_the_bus() -> None:
+    """An outage is reported even if the bus is away at that moment."""
+    world = World()
+    world.store_down = 3
+    async with world.running(Scripted(listen)):
+        assert world.kinds == []
+        await world.clock.advance(10)
+        assert world.kinds == ["source.connected"]
+
+
+async def test_flaws_show_without_ending_the_session() -> None:
+    """A refused topic degrades; a new session starts clean."""
+    world = World()
+
+    async def flawed(session: Session) -> None:
+        session.ready(topics=["LPR"])
+        session.degraded("topic_refused", "packing is not offered")
+        session.degraded("topic_refused", "packing is not offered")
+        await listen_then_break(session)
+
+    async with world.running(Scripted(flawed, listen)):
+        assert world.states[-1].flaws == (("topic_refused", "packing is not offered"),)
+        await world.clock.advance(30)
+        assert world.states[-1].up
+        assert world.states[-1].flaws == ()
+
+
+async def test_parked_messages_carry_their_source() -> None:
+    """What cannot be understood is filed, and counts as a sign of life."""
+    world = World()
+
+    async def garbled(session: Session) -> None:
+        session.ready()
+        await session.park("{", "bad_json", "unterminated")
+        await asyncio.get_running_loop().create_future()
+
+    async with world.running(Scripted(garbled)):
+        assert world.parked == [("nvr1", "bad_json")]
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_waits_grow_and_stay_bounded(attempt: int, fraction: float) -> None:
+    """Never more than the longest, never less than half the first."""
+    for bounds in (QUICK, SLOW):
+        wait = wait_before_retry(attempt, bounds, fraction)
+        assert bounds[0] / 2 <= wait <= bounds[1]
