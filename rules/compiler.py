@@ -50,12 +50,10 @@ class _Compiler:
 
     @property
     def problems(self) -> list[Problem]:
-        """Everything wrong; at one place only what was noticed first, the rest follows from it."""
-        first: dict[Any, Problem] = {}
-        for problem in (*self._others, *(one for report in self._reports for one in report.problems)):
-            unplaced = problem.message if problem.line == 0 else None
-            first.setdefault((problem.file, problem.line, problem.column, unplaced), problem)
-        return sorted(first.values())
+        """Everything wrong; where the YAML itself is, what follows from that is left out."""
+        broken = {(problem.file, problem.line, problem.column) for problem in self._others if problem.line}
+        found = {problem for report in self._reports for problem in report.problems}
+        return sorted({*self._others, *(one for one in found if (one.file, one.line, one.column) not in broken)})
 
     def run(self) -> RuleSet:
         """Compile everything."""

@@ -58,7 +58,12 @@ _ITEM_OR_LIST = WithJsonSchema(
         ]
     }
 )
-Word = Annotated[str, BeforeValidator(_number_as_text), StringConstraints(min_length=1, max_length=MAX_TEXT)]
+Word = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    StringConstraints(min_length=1, max_length=MAX_TEXT),
+    WithJsonSchema({"type": ["string", "integer"]}),
+]
 Words = Annotated[tuple[Word, ...], BeforeValidator(_as_list), Field(min_length=1), _ITEM_OR_LIST]
 """A text or number, or several of them."""
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
@@ -170,7 +175,11 @@ class When(Part):
     kind: str = Field(description="The kind of event.")
     source: Words | None = Field(None, description="Name of the source, or several. Default: any.")
     channel: Words | None = Field(None, description="Channel, or the code of lot or device. Default: any.")
-    include: Annotated[tuple[Literal["resync"], ...], BeforeValidator(_as_list)] = Field(
+    include: Annotated[
+        tuple[Literal["resync"], ...],
+        BeforeValidator(_as_list),
+        WithJsonSchema({"anyOf": [{"const": "resync"}, {"type": "array", "items": {"const": "resync"}}]}),
+    ] = Field(
         (), description="`resync`: fire also from differences found when a source came back, which are no live edges."
     )
 
@@ -224,14 +233,15 @@ class Repeat(Part):
     repeat: StrictInt = Field(ge=1, le=10_000, description="How often.")
 
 
-def _given(value: Any) -> str:
+def given_shape(value: Any) -> str:
+    """Return which of the things that a test can give this is meant to be."""
     keys = value.keys() if isinstance(value, dict) else ()
     return "wait" if "wait" in keys else "repeat" if "repeat" in keys else "event"
 
 
 Given = Annotated[
     Annotated[GivenEvent, Tag("event")] | Annotated[Wait, Tag("wait")] | Annotated[Repeat, Tag("repeat")],
-    Discriminator(_given),
+    Discriminator(given_shape),
 ]
 
 

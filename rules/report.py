@@ -117,6 +117,7 @@ class Spot:
             self.problem(f"must be a mapping, got {shown(value)}")
             return None
         value = copy.deepcopy(value)
+        pruned: list[Path] = []
         for _ in range(_ROUNDS):
             try:
                 return model.model_validate(value)
@@ -124,7 +125,10 @@ class Spot:
                 items = [(_in_value(value, item["loc"]), item) for item in error.errors(include_url=False)]
             told = [(path, item) for path, item in items if not any(path[: len(one)] == one for one in ignore)]
             for path, item in told:
-                self._tell(model, path, item)
+                # What was taken out is missed by the whole it belongs to; that is our doing, not the user's.
+                if not any(one[: len(path)] == path and len(one) > len(path) for one in pruned):
+                    self._tell(model, path, item)
+            pruned += [path for path, _ in told]
             left = [_prune(value, path, item, defaults) for path, item in told]
             if not told or not all(left):
                 return None

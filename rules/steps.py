@@ -17,9 +17,10 @@ from bridge.sdk import ActionClass, ActionParams, ActionSpec, Known, parse_durat
 from rules.expressions import Expression, Scope
 from rules.report import Spot, shown
 from rules.templates import PLACEHOLDER, Params, find_templates
+from rules.tree import Path
 
 RESERVED = ("as", "with", "wait", "if")
-"""Keys of every step, inside its parameters or beside its action; an action cannot have parameters named so."""
+"""Keys of every step, inside its parameters or beside its action; an action with a parameter named so sees it too."""
 DEFAULT_WAIT = timedelta(minutes=5)
 """How long a step waits for those it names in `with`, if it does not say."""
 
@@ -78,11 +79,13 @@ class StepReader:
         wait = self._wait(reserved.get("wait"), needs)
         scope = Scope(self._scope.names | ({"steps"} if needs else set()), self._scope.data, frozenset(needs))
         condition = self._condition(reserved.get("if"), scope)
-        params = self._params(spot / spec.name, spec, value[spec.name], scope)
+        before = spot.problems
+        asked = {key: reserved[key].value for key in reserved if key in _names(spec)}
+        params = self._params(spot / spec.name, spec, value[spec.name], asked, scope)
         if params is None:
             return None
         self.expressions += [part for template in params.templates.values() for part in template.expressions]
-        model = self._check(spot / spec.name, spec, params)
+        model = self._check(spot / spec.name, spec, params, before)
         if params.templates or model is None:
             return Step(index, spec, params, None, None, name, needs, wait, condition)
         return Step(index, spec, params, dump(model), class_of(spec, model), name, needs, wait, condition)
@@ -154,7 +157,8 @@ class StepReader:
         return expression
 
     @staticmethod
-    def _params(spot: Spot, spec: ActionSpec[Any], value: Any, scope: Scope) -> Params | None:
+    def _params(spot: Spot, spec: ActionSpec[Any], value: Any, asked: dict[str, Any], scope: Scope) -> Params | None:
+        """Return the parameters; `asked` are the reserved keys that the action wants to see too."""
         if value is None:
             value = {}
         elif not isinstance(value, dict):
@@ -162,19 +166,25 @@ class StepReader:
                 spot.problem(f"`{spec.name}` takes a mapping of parameters, got {shown(value)}")
                 return None
             value = {spec.shorthand: value}
-        raw = {key: item for key, item in value.items() if key not in RESERVED}
-        before = spot.problems
-        params = find_templates(raw, spec.params, scope, lambda path, message: spot.below(path).problem(message))
-        return params if spot.problems == before else None
+        raw = {key: item for key, item in value.items() if key not in RESERVED} | asked
 
-    def _check(self, spot: Spot, spec: ActionSpec[Any], params: Params) -> ActionParams | None:
+        def say(path: Path, message: str) -> None:
+            spot.below(path).problem(f"`{spec.name}`: {message}")
+
+        return find_templates(raw, spec.params, scope, say)
+
+    def _check(self, spot: Spot, spec: ActionSpec[Any], params: Params, before: int) -> ActionParams | None:
+        """Return the parameters as the action sees them; its own check is asked only if nothing else is wrong."""
         value = params.filled(lambda template: PLACEHOLDER)
-        before = spot.problems
         model = spot.read(spec.params, value=value, ignore=frozenset(params.templates))
         if model is not None and spot.problems == before:
             for message in spec.check(model, self._known):
                 spot.problem(f"`{spec.name}`: {message}")
         return model
+
+
+def _names(spec: ActionSpec[Any]) -> set[str]:
+    return {info.alias or name for name, info in spec.params.model_fields.items()}
 
 
 def dump(model: ActionParams) -> dict[str, Any]:

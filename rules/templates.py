@@ -99,13 +99,13 @@ def find_templates(raw: dict[str, Any], model: type[BaseModel], scope: Scope, sa
     for path, text, place in _texts(raw, (), model, None):
         if OPEN not in text:
             continue
-        if place is None:
-            say(path, f"`{path[0]}` takes no {{{{ }}}}")
-            continue
         try:
+            if place is None:
+                raise ValueError(f"`{path[0]}` takes no {{{{ }}}}")
             found[path] = parse_template(text, place, scope)
         except ValueError as error:
             say(path, str(error))
+            found[path] = Template(Place.TEXT, ())  # so that the other parameters can still be looked at
     return Params(raw, found)
 
 

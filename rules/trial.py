@@ -85,7 +85,7 @@ class _Player:
     def play(self) -> None:
         """Go through what is given."""
         last: tuple[int, GivenEvent] | None = None
-        for number, item in enumerate(self._trial.part.given):
+        for number, item in enumerate(self._trial.given):
             if isinstance(item, Wait):
                 self._pass_time(item.wait)
             elif isinstance(item, Repeat):

@@ -12,11 +12,13 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from bridge.sdk import PAYLOADS, ActionSpec, Order, Origin, canonical_plate, kinds, payload_model, unknown
 from rules.fields import PLATE_FIELDS, Type, field_of, unwrap
-from rules.model import GivenEvent, Repeat, TestPart
+from rules.model import GivenEvent, Repeat, TestPart, Wait, given_shape
 from rules.report import Report, Spot, shown, unknown_key
 from rules.schedules import Place
 from rules.steps import RESERVED
 
+_GIVEN = [{"wait": "1s"}]
+"""Stands for what is given while the rest of a test is read."""
 DEFAULT_START = "2026-01-05T12:00:00"
 """A Monday, noon; the site's wall clock."""
 
@@ -55,9 +57,10 @@ def _over(base: Any, over: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A test, ready to run. `payloads` and `times` belong to the items of `part.given`."""
+    """A test, ready to run. `payloads` and `times` belong to the items of `given`."""
 
     part: TestPart
+    given: tuple[GivenEvent | Wait | Repeat, ...]
     file: str
     line: int
     start: datetime
@@ -94,25 +97,38 @@ class _TrialReader:
         value = spot.value
         name = value.get("name") if isinstance(value, dict) else None
         spot = spot.named(f"test {name!r}" if isinstance(name, str) else f"test #{number + 1}")
-        part = spot.read(TestPart)
+        given = self._given(spot / "given", value)
+        # The items are read one by one, so that a mistake in one hides none in another.
+        stand_in = {**value, "given": _GIVEN} if given is not None and isinstance(value, dict) else value
+        part = spot.read(TestPart, value=stand_in)
         if part is None:
             return None
         start = self._time(part.at, spot / "at") if part.at else None
         start = start or datetime.fromisoformat(DEFAULT_START).replace(tzinfo=self._place.zone)
         payloads: dict[int, kinds.Payload] = {}
         times: dict[int, datetime | None] = {}
-        for index, given in enumerate(part.given):
+        for index, item in enumerate(given or ()):
             here = spot / "given" / index
-            if isinstance(given, GivenEvent):
-                times[index] = self._time(given.time, here / "time") if given.time else None
-                payload = _payload(given, start, here)
+            if isinstance(item, GivenEvent):
+                times[index] = self._time(item.time, here / "time") if item.time else None
+                payload = _payload(item, start, here)
                 if payload is not None:
                     payloads[index] = payload
-            elif isinstance(given, Repeat) and not any(isinstance(one, GivenEvent) for one in part.given[:index]):
+            elif isinstance(item, Repeat) and not any(isinstance(one, GivenEvent) for one in (given or ())[:index]):
                 here.problem("`repeat` sends the event before once more, and there is none")
         expect = self._expected(spot / "expect", len(part.expect or ()))
         expect_not = self._expected(spot / "expect_not", len(part.expect_not))
-        return Trial(part, spot.file, spot.line, start, payloads, times, expect, expect_not)
+        items = tuple(item for item in given or () if item is not None)
+        return Trial(part, items, spot.file, spot.line, start, payloads, times, expect, expect_not)
+
+    @staticmethod
+    def _given(spot: Spot, value: Any) -> list[GivenEvent | Wait | Repeat | None] | None:
+        """Return the items; None for one that cannot be understood, and for all if this is no list of some."""
+        content = value.get("given") if isinstance(value, dict) else None
+        if not isinstance(content, list) or not content:
+            return None
+        shapes: dict[str, type[GivenEvent | Wait | Repeat]] = {"wait": Wait, "repeat": Repeat, "event": GivenEvent}
+        return [(spot / number).read(shapes[given_shape(item)]) for number, item in enumerate(content)]
 
     def _time(self, text: str, spot: Spot) -> datetime | None:
         try:
