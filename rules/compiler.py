@@ -81,10 +81,12 @@ class _Compiler:
             self._others += problems
             if tree is None:
                 continue
-            report = Report(name, tree)
+            if tree.value is not None and not isinstance(tree.value, dict):
+                message = f"a rule file is a mapping with {', '.join(SECTIONS)}; got {shown(tree.value)}"
+                self._others.append(Problem(name, tree.line, tree.column, "", message))
             if not isinstance(tree.value, dict):
-                report.at(()).problem(f"a rule file is a mapping with {', '.join(SECTIONS)}; got {shown(tree.value)}")
                 continue
+            report = Report(name, tree)
             self._reports.append(report)
             for section in tree.value:
                 if section not in SECTIONS:

@@ -246,7 +246,7 @@ def _member(field: Field, argument: Any, lists: Lists) -> Test:
         if not isinstance(value, str):
             return False
         key = canonical_plate(value) if canonical else value
-        return found.has(key, moment.clock, moment.place, tag)
+        return found.has(key, moment, tag)
 
     wanted = f"in {name}" + (f" with tag {tag}" if tag else "")
     return Test(field, wanted, _any_of(field, check), shape="member")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from bridge.sdk import Logged, Order, Origin, StateKey, VmsEvent, facts
@@ -40,6 +41,9 @@ class Decision:
     changed: Mapping[StateKey, dict[str, Any] | None] = field(default_factory=dict)
     orders: Sequence[Order] = ()
     traces: Sequence[Trace] = ()
+
+
+_NOTHING = Decision(MappingProxyType({}))
 
 
 class Engine:
@@ -101,9 +105,11 @@ class Engine:
         ]
 
     def _decided(self) -> Decision:
+        if not (self._orders or self._traces or self._book.changed):
+            return _NOTHING
         orders, self._orders = self._orders, []
         traces, self._traces = self._traces, []
-        return Decision(self._book.take_changed(), orders, traces)
+        return Decision(self._book.take_changed(), tuple(orders), tuple(traces))
 
     # --- what is known ---------------------------------------------------------------------------------
 

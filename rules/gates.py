@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.sdk import Origin, VmsEvent, format_duration
 from rules.conditions import Test
@@ -18,8 +17,7 @@ OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired"
 """Kinds that name the rule behind them. That rule itself never fires from them: it would feed itself for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unmet:
+class Unmet(NamedTuple):
     """The first condition that did not hold, what it wanted and what it saw."""
 
     condition: str

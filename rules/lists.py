@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from bridge.sdk import Problem, canonical_plate
 from rules.report import unknown_key
@@ -51,6 +51,20 @@ ALWAYS = Entry()
 Entries = Entry | tuple[Entry, ...]
 
 
+class When(Protocol):
+    """A moment at a place."""
+
+    @property
+    def clock(self) -> datetime:
+        """What the site's wall clock shows; naive."""
+        ...
+
+    @property
+    def place(self) -> Place:
+        """Where the site is."""
+        ...
+
+
 class ValueList:
     """A named list. `plates`: values are compared in canonical form."""
 
@@ -64,13 +78,14 @@ class ValueList:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def has(self, value: str, clock: datetime, place: Place, tag: str | None = None) -> bool:
-        """Tell whether a value is listed, valid by the wall clock, and tagged if asked for."""
+    def has(self, value: str, when: When, tag: str | None = None) -> bool:
+        """Tell whether a value is listed, valid at that moment, and tagged if asked for."""
         found = self._entries.get(value)
         if found is None:
             return False
-        if found is ALWAYS:
+        if found is ALWAYS:  # most are, and then the wall clock need not be worked out
             return tag is None
+        clock, place = when.clock, when.place
         return any((tag is None or tag in entry.tags) and entry.valid(clock, place) for entry in _each(found))
 
 

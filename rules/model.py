@@ -120,17 +120,12 @@ class WindowPart(Part):
 
 
 def _shape(value: Any) -> str:
+    """Return which form of `during` this is; asked for what was written and for what was made of it."""
     if isinstance(value, str):
         return "name"
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return "windows"
-    return "not" if isinstance(value, dict) and "not" in value else "window"
-
-
-SchedulePart = Annotated[
-    Annotated[WindowPart, Tag("window")] | Annotated[tuple[WindowPart, ...], Tag("windows")],
-    Discriminator(lambda value: "windows" if isinstance(value, (list, tuple)) else "window"),
-]
+    return "not" if isinstance(value, NotDuring) or isinstance(value, dict) and "not" in value else "window"
 
 
 class NotDuring(Part):
@@ -205,7 +200,7 @@ class RulePart(Part):
     )
     enabled: StrictBool = Field(True, description="false: as if it were not there.")
     shadow: StrictBool = Field(False, description="true: decide and trace, do nothing.")
-    then: tuple[dict[str, JsonValue], ...] = Field(description="What to do, in order.")
+    then: tuple[JsonValue, ...] = Field(description="What to do, in order.")
 
 
 class GivenEvent(Part):

@@ -177,8 +177,9 @@ def _payload(given: GivenEvent, start: datetime, spot: Spot) -> kinds.Payload | 
     if model is None:
         (spot / "kind").problem(unknown("kind", given.kind, sorted(PAYLOADS)))
         return None
-    if given.origin not in set(Origin):
-        (spot / "origin").problem(unknown("origin", given.origin, sorted(Origin)))
+    origins = sorted(origin.value for origin in Origin)
+    if given.origin not in origins:
+        (spot / "origin").problem(unknown("origin", given.origin, origins))
     if given.time and given.age:
         (spot / "age").problem("give `time` or `age`, not both", key=True)
     return (spot / "data" if given.data else spot).read(model, value=_filled(given.kind, model, given.data, start))
