@@ -125,7 +125,7 @@ def _shape(value: Any) -> str:
         return "name"
     if isinstance(value, (list, tuple)):
         return "windows"
-    return "not" if isinstance(value, NotDuring) or isinstance(value, dict) and "not" in value else "window"
+    return "not" if isinstance(value, NotDuring) or (isinstance(value, dict) and "not" in value) else "window"
 
 
 class NotDuring(Part):

@@ -12,6 +12,8 @@ from rules.load import load_documents
 from rules.ruleset import Documents, SiteSettings
 from tests.rules.support import ACTIONS, KNOWN, problems_of, rules_of
 
+UNITS = "write a number with its unit: 250ms, 30s, 5m, 1h30m, 7d"
+SUN = "sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml"
 TEN_MISTAKES = """\
 lists:
   residents: {plates: residents.csv}
@@ -47,8 +49,7 @@ def test_ten_mistakes_are_reported_in_one_run_with_their_places() -> None:
         "r.yaml:14:41: rule gate: `with`: unknown earlier step 'clip'; known: none",
         "r.yaml:15:9: rule gate: id 'gate' exists already, in r.yaml line 6",
         "r.yaml:16:18: rule gate: unknown kind 'plate.raed'; did you mean 'plate.read'?",
-        "r.yaml:17:15: rule gate: `cooldown`: 30 is not a duration; "
-        "write a number with its unit: 250ms, 30s, 5m, 1h30m, 7d",
+        f"r.yaml:17:15: rule gate: `cooldown`: 30 is not a duration; {UNITS}",
         "r.yaml:19:9: rule gate: unknown action 'opn'; did you mean 'open'?",
     ]
 
@@ -137,7 +138,7 @@ def _rule(**parts: str) -> str:
         ),
         (
             {"during": "{from: sunset, to: sunrise}"},
-            "r.yaml:5:13: rule r: `during`: sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml",
+            f"r.yaml:5:13: rule r: `during`: {SUN}",
         ),
         ({"during": "{from: '22:00'}"}, "r.yaml:5:13: rule r: `during`: `from` and `to` belong together"),
         ({"during": "{not: nights}"}, "r.yaml:5:19: rule r: `during`: unknown schedule 'nights'; known: none"),
@@ -167,7 +168,7 @@ def _rule(**parts: str) -> str:
         ({"then": "[{open: {}}]"}, "r.yaml:4:19: rule r: `door` is missing"),
         (
             {"then": "[{clip: {before: 5}}]"},
-            "r.yaml:4:28: rule r: `before`: 5 is not a duration; write a number with its unit: 250ms, 30s, 5m, 1h30m, 7d",
+            f"r.yaml:4:28: rule r: `before`: 5 is not a duration; {UNITS}",
         ),
         ({"then": "[{open: '{{ key }}'}]"}, "r.yaml:4:19: rule r: `open`: `door` takes no {{ }}"),
         ({"then": "[{mqtt: {topic: 'a/{{ event.type '}}]"}, "r.yaml:4:27: rule r: `mqtt`: `{{` without `}}`"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.sdk import VmsEvent
-from tests.rules.support import Run, event, plate, rules_of
+from tests.rules.support import Run, event, plate, problems_of, rules_of
 
 
 def _fires(match: str, one: VmsEvent, **tables: str) -> bool:
@@ -134,8 +134,15 @@ def test_true_and_false_fields() -> None:
 def test_a_tag_of_a_list_can_be_asked_for() -> None:
     """`{list: residents, tag: staff}` holds for tagged entries alone."""
     table = "plate,tags\nA1,staff night\nB2,\n"
-    match = "lists: {residents: {plates: residents.csv}}\nrules: [{id: r, when: {kind: plate.read}, match: {plate: {in: {list: residents, tag: night}}}, then: [{clip: {}}]}]"
-    run = Run(rules_of(match, residents=table))
+    text = """
+    lists: {residents: {plates: residents.csv}}
+    rules:
+      - id: r
+        when: {kind: plate.read}
+        match: {plate: {in: {list: residents, tag: night}}}
+        then: [{clip: {}}]
+    """
+    run = Run(rules_of(text, residents=table))
     assert run.feed(plate("A1")).orders
     assert not run.feed(plate("B2")).orders
 
@@ -152,8 +159,6 @@ def test_a_pattern_that_kills_other_engines_is_quick() -> None:
 @pytest.mark.parametrize("pattern", ["a" * 513, "((a{100}){100}){100}", "(?=x)", "[", "(?P<"])
 def test_a_pattern_that_cannot_be_is_refused(pattern: str) -> None:
     """Too long, too large, or not RE2: said at load."""
-    from tests.rules.support import problems_of
-
     text = f"rules: [{{id: r, when: {{kind: custom.x}}, match: {{a: {{regex: '{pattern}'}}}}, then: [{{clip: {{}}}}]}}]"
     [problem] = problems_of(text)
     assert "pattern" in problem

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.sdk import ActionClass, Origin, StateKey, stable_id
+from bridge.sdk import ActionClass, Logged, Origin, StateKey, stable_id
 from rules.ruleset import SiteSettings
 from tests.rules.support import START, Run, ended, event, made, plate, rules_of
 
@@ -219,7 +219,10 @@ def test_state_in_conditions_is_what_is_known_now() -> None:
     rules:
       - {id: on, when: {kind: plate.read}, if: 'state("nvr1/1", "motion") == "on"', then: [{open: a}]}
       - {id: unknown, when: {kind: plate.read}, if: 'state("nvr1/1", "motion") == null', then: [{open: a}]}
-      - {id: own, when: {kind: motion.started}, if: 'state(event.source, "motion") == null && state("nvr1/" + event.subject, "motion") == "on"', then: [{open: a}]}
+      - id: own
+        when: {kind: motion.started}
+        if: 'state("nvr1", "motion") == null && state("nvr1/" + event.subject, "motion") == "on"'
+        then: [{open: a}]
     """
     run = Run(rules_of(text))
     assert [order.rule for order in run.feed(plate("A")).orders] == ["unknown"]
@@ -252,7 +255,11 @@ def test_a_rule_that_is_off_is_not_there_and_one_in_shadow_does_nothing() -> Non
     text = """
     rules:
       - {id: off, when: {kind: plate.read}, enabled: false, then: [{open: a}]}
-      - {id: shadow, when: {kind: plate.read}, cooldown: 1m, shadow: true, then: [{open: a}, {clip: {as: c}}, {webhook: {to: x, with: c}}]}
+      - id: shadow
+        when: {kind: plate.read}
+        cooldown: 1m
+        shadow: true
+        then: [{open: a}, {clip: {as: c}}, {webhook: {to: x, with: c}}]
     """
     run = Run(rules_of(text))
     decision = run.feed(plate())
@@ -462,7 +469,10 @@ def test_new_rules_keep_what_unchanged_rules_remember() -> None:
 
 def test_a_new_resident_resets_no_cooldown() -> None:
     """What a list holds is not part of what a rule means."""
-    text = "lists: {l: {plates: l.csv}}\nrules: [{id: r, when: {kind: plate.read}, match: {plate: {in: l}}, cooldown: 1m, then: [{open: a}]}]"
+    text = """
+    lists: {l: {plates: l.csv}}
+    rules: [{id: r, when: {kind: plate.read}, match: {plate: {in: l}}, cooldown: 1m, then: [{open: a}]}]
+    """
     run = Run(rules_of(text, l="plate\nA\n"))
     assert run.feed(plate("A")).orders
     run.keep(run.engine.replace_rules(rules_of(text, l="plate\nA\nB\n")))
@@ -517,8 +527,6 @@ def test_explain_tells_about_any_rule_and_remembers_nothing() -> None:
     """Also about those that the index never reaches."""
     text = GATE + "  - {id: other, when: {kind: plate.read, source: nvr2}, match: {plate: X}, then: [{open: a}]}\n"
     run = Run(rules_of(text))
-    from bridge.sdk import Logged
-
     logged = Logged(1, START, plate())
     gate, other = run.engine.explain(logged)
     assert (gate.outcome, gate.key) == ("fired", "12AB345")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from bridge.sdk import Logged, Order, VmsEvent
 from rules.engine import Decision, Engine
-from tests.rules.support import START, ended, event, plate, rules_of
+from rules.ruleset import RuleSet
+from tests.rules.support import ACTIONS, START, ended, event, plate, rules_of
 
 RULES = rules_of(
     """
@@ -24,7 +26,11 @@ RULES = rules_of(
         then:
           - open: gate
           - clip: {as: clip}
-          - webhook: {to: x, with: clip, wait: 7s, body: {path: "{{ steps.clip.path }}", motion: '{{ state("nvr1/1", "motion") }}'}}
+          - webhook:
+              to: x
+              with: clip
+              wait: 7s
+              body: {path: "{{ steps.clip.path }}", motion: '{{ state("nvr1/1", "motion") }}'}
       - id: any
         when: {kind: plate.read}
         if: 'state("nvr1/1", "motion") == "on"'
@@ -107,9 +113,6 @@ def test_a_crash_at_any_point_changes_no_decision(steps: list[_Step], crashes: s
 @given(_steps)
 def test_the_same_log_gives_the_same_bytes(steps: list[_Step]) -> None:
     """Decided again, from rules compiled again out of their bundle, every order is the same to the byte."""
-    from rules.ruleset import RuleSet
-    from tests.rules.support import ACTIONS
-
     log, expected = _live(steps)
     engine = Engine(RuleSet.from_bundle(RULES.bundle(), ACTIONS), {}, site="site")
     assert _bytes([engine.step(logged) for logged in log]) == _bytes(expected)
@@ -119,8 +122,6 @@ def test_the_same_log_gives_the_same_bytes(steps: list[_Step]) -> None:
 @given(_steps)
 def test_what_was_handed_out_is_never_changed_afterwards(steps: list[_Step]) -> None:
     """A decision may be written down later than it was made."""
-    import copy
-
     engine = Engine(RULES, {}, site="site")
     log, _ = _live(steps)
     kept = []
@@ -141,7 +142,7 @@ def test_order_ids_are_never_given_twice(steps: list[_Step]) -> None:
 
 def test_in_the_end_nothing_is_left_to_remember() -> None:
     """When all waits and rests are over, only facts remain."""
-    log, decisions = _live(
+    _, decisions = _live(
         [("plate", 1, "A"), ("motion", 1, "motion.started"), ("plate", 1, "B")] + [("tick", 10, None)] * 3
     )
     state: dict[Any, Any] = {}

@@ -64,7 +64,8 @@ def test_every_value_and_key_knows_its_place() -> None:
         ("a: \x07", "r.yaml:1:4: not YAML: unacceptable character #x0007: special characters are not allowed"),
         (
             "a:\n\tb: 1",
-            "r.yaml:2:1: not YAML: while scanning for the next token, found character '\\t' that cannot start any token",
+            "r.yaml:2:1: not YAML: while scanning for the next token, "
+            "found character '\\t' that cannot start any token",
         ),
     ],
 )
