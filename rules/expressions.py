@@ -118,6 +118,8 @@ class _Scan:
                 self._enter(position, token)
             elif token.text in {")", "]", "}"} and token.kind == "mark" and self._open:
                 self._open.pop()
+            elif token.text in {"'", '"'}:
+                raise _Refused(f"at character {token.at + 1}: a text that does not end")
 
     def _at(self, position: int) -> _Token:
         inside = 0 <= position < len(self._tokens)
@@ -133,8 +135,6 @@ class _Scan:
             self._macros += 1
             if self._macros > MAX_MACROS:
                 raise _Refused(f"more than {MAX_MACROS} macros ({', '.join(sorted(MACROS))}) in one expression")
-        elif token.text == "{" and before.kind == "name" and before.text not in _WORDS:
-            raise _Refused(f"unknown type {before.text!r}")
         self._open.append((token.text, macro, variable))
         if len(self._open) > MAX_NESTING:
             raise _Refused(f"nested deeper than {MAX_NESTING} brackets")
@@ -149,6 +149,8 @@ class _Scan:
             if token.text == "state" and self._at(position + 2).kind == "text" and self._at(position + 3).text == ",":
                 self.entities.add(self._at(position + 2).text[1:-1])
             return
+        if self._at(position + 1).text == "{":
+            raise _Refused(f"unknown type {token.text!r}")
         bound = {variable for _, _, variable in self._open if variable}
         if token.text in bound or token.text in TYPES:
             return

@@ -22,10 +22,10 @@ from astral.sun import elevation, noon, sunrise, sunset
 from bridge.sdk import format_duration, parse_duration
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 ALL_DAYS = frozenset(range(7))
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?|24:00")
 _SUN = re.compile(r"(sunrise|sunset)(?:\s*([+-])\s*(\S+))?")
-_DAY_ITEM = re.compile(r"([a-z]{3})[a-z]*(?:\s*-\s*([a-z]{3})[a-z]*)?")
 _NOMINAL = {"sunrise": timedelta(hours=6), "sunset": timedelta(hours=18)}
 """What the sun's times count as when it is decided whether a window crosses midnight."""
 _CACHED_DAYS = 512
@@ -89,11 +89,17 @@ def parse_days(value: Any) -> frozenset[int]:
 
 
 def _days_of(part: str) -> set[int]:
-    found = _DAY_ITEM.fullmatch(part)
-    if found is None or found[1] not in _DAYS or (found[2] or found[1]) not in _DAYS:
+    first, dash, last = part.partition("-")
+    ends = [_day(first), _day(last) if dash else _day(first)]
+    if None in ends:
         raise ValueError(f"{part!r} is not a day; write mon, or mon-fri, or [sat, sun]")
-    first, last = _DAYS.index(found[1]), _DAYS.index(found[2] or found[1])
-    return {(first + step) % 7 for step in range((last - first) % 7 + 1)}
+    start, end = (day or 0 for day in ends)
+    return {(start + step) % 7 for step in range((end - start) % 7 + 1)}
+
+
+def _day(name: str) -> int | None:
+    fits = (number for number, full in enumerate(_NAMES) if len(name) >= 3 and full.startswith(name))
+    return next(fits, None)
 
 
 def format_days(days: Iterable[int]) -> str:
