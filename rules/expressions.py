@@ -180,9 +180,9 @@ class _Scan:
             self._event_path(path)
 
     def _event_path(self, path: Sequence[str]) -> None:
-        known = sorted(VmsEvent.model_fields)
+        known = model_fields(VmsEvent)
         if path[0] not in known:
-            raise _Refused(unknown("attribute of event", path[0], known))
+            raise _Refused(unknown("attribute of event", path[0], sorted(known)))
         model = self._scope.data
         if path[0] != "data" or model is None or model.model_config.get("extra") == "allow":
             return

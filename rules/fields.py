@@ -80,11 +80,16 @@ def field_of(kind: str, path: str) -> Field:
     return _leaf(kind, path, parts, annotation, steps)
 
 
-def model_fields(annotation: Any) -> dict[str, Any]:
+def model_fields(annotation: Any) -> Mapping[str, Any]:
     """Return the fields of a nested model by name; none for anything else."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {name: info.annotation for name, info in annotation.model_fields.items()}
+        return _fields_of(annotation)
     return {}
+
+
+@lru_cache(maxsize=256)
+def _fields_of(model: type[BaseModel]) -> Mapping[str, Any]:
+    return {name: info.annotation for name, info in model.model_fields.items()}
 
 
 def paths_of(kind: str) -> list[str]:

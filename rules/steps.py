@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -80,7 +81,7 @@ class StepReader:
         scope = Scope(self._scope.names | ({"steps"} if needs else set()), self._scope.data, frozenset(needs))
         condition = self._condition(reserved.get("if"), scope)
         before = spot.problems
-        asked = {key: reserved[key].value for key in reserved if key in _names(spec)}
+        asked = {key: reserved[key].value for key in reserved if key in param_names(spec)}
         params = self._params(spot / spec.name, spec, value[spec.name], asked, scope)
         if params is None:
             return None
@@ -183,8 +184,15 @@ class StepReader:
         return model
 
 
-def _names(spec: ActionSpec[Any]) -> set[str]:
-    return {info.alias or name for name, info in spec.params.model_fields.items()}
+def param_names(spec: ActionSpec[Any]) -> frozenset[str]:
+    """Return the parameters of an action, as they are written."""
+    model: type[ActionParams] = spec.params
+    return _names(model)
+
+
+@lru_cache(maxsize=256)
+def _names(model: type[ActionParams]) -> frozenset[str]:
+    return frozenset(info.alias or name for name, info in model.model_fields.items())
 
 
 def dump(model: ActionParams) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, JsonValue
@@ -131,10 +132,18 @@ def _texts(
 
 def _below(annotation: Any, key: Key) -> tuple[Any, Place | None]:
     for model in _models(annotation):
-        for name, info in model.model_fields.items():
-            if key in {name, info.alias}:
-                return info.annotation, place_of(info.annotation, tuple(info.metadata))
+        if key in (known := _params(model)):
+            return known[key]
     return annotation, None
+
+
+@lru_cache(maxsize=256)
+def _params(model: type[BaseModel]) -> Mapping[Key, tuple[Any, Place | None]]:
+    """Return type and place of each parameter, by both of its names."""
+    known: dict[Key, tuple[Any, Place | None]] = {}
+    for name, info in model.model_fields.items():
+        known[info.alias or name] = known[name] = info.annotation, place_of(info.annotation, tuple(info.metadata))
+    return known
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -15,7 +15,7 @@ from rules.fields import PLATE_FIELDS, Type, field_of, unwrap
 from rules.model import GivenEvent, Repeat, TestPart, Wait, given_shape
 from rules.report import Report, Spot, shown, unknown_key
 from rules.schedules import Place
-from rules.steps import RESERVED
+from rules.steps import RESERVED, param_names
 
 _GIVEN = [{"wait": "1s"}]
 """Stands for what is given while the rest of a test is read."""
@@ -161,7 +161,7 @@ class _TrialReader:
                 (spot / action).problem(f"`{action}` takes a mapping of parameters, got {shown(params)}")
                 return None
             params = {spec.shorthand: params}
-        names = {info.alias or name for name, info in spec.params.model_fields.items()}
+        names = param_names(spec)
         for key in params:
             if key not in names:
                 hint = " (it is no part of the order)" if key in RESERVED else ""
