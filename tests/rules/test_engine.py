@@ -534,3 +534,52 @@ def test_explain_tells_about_any_rule_and_remembers_nothing() -> None:
     assert run.feed(plate()).orders
     [gate] = run.engine.explain(logged, ["gate"])
     assert (gate.condition, gate.seen) == ("cooldown", "30s left")
+
+
+def test_only_what_a_step_did_not_give_is_null() -> None:
+    """Other absent values, and results that cannot be worked with, still cost the step."""
+    text = """
+    rules:
+      - id: r
+        when: {kind: system.log}
+        then:
+          - clip: {as: c}
+          - mqtt: {topic: a, payload: "{{ event.data.param.nothing }}"}
+          - mqtt: {topic: b, payload: "{{ steps.c.nothing }}", with: c}
+          - mqtt: {topic: c, payload: "{{ steps.c.frames / 0 }}", with: c}
+    """
+    run = Run(rules_of(text))
+    log = {"log_id": "1", "log_type": 1, "began": START}
+    first = run.feed(event("system.log", log))
+    [clip] = first.orders
+    assert first.traces[0].failed == ("then[1] mqtt: 'nothing' is absent",)
+    second = run.feed(ended(clip, frames=3))
+    assert [order.params for order in second.orders] == [{"topic": "b", "payload": None}]
+    assert second.traces[0].outcome == "resumed"
+    assert len(second.traces[0].failed) == 1
+
+
+def test_an_order_that_nobody_waits_for_is_not_remembered() -> None:
+    """Its end finds nothing to go on with."""
+    text = """
+    rules:
+      - id: r
+        when: {kind: plate.read}
+        then: [{clip: {as: a}}, {clip: {as: b}}, {webhook: {to: x, with: b}}]
+    """
+    run = Run(rules_of(text))
+    first, second = run.feed(plate()).orders
+    assert not run.feed(ended(first)).changed
+    assert run.feed(ended(second)).orders
+
+
+def test_a_rest_that_began_anew_is_not_swept_with_the_old_one() -> None:
+    """Even when more rests ended at once than one step sweeps."""
+    run = Run(rules_of(GATE))
+    for number in range(30):
+        run.feed(plate(f"P{number:02}"))
+    assert run.feed(plate("P29", time=_seconds(31))).orders
+    for second in range(32, 40):
+        run.tick(_seconds(second))
+    assert set(run.state) == {StateKey("gate", "P29")}
+    assert not run.feed(plate("P29", time=_seconds(40))).orders

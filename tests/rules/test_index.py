@@ -118,3 +118,14 @@ def test_other_kinds_cost_nothing() -> None:
     compiled = rules_of(_text([{"when": {"kind": "plate.read"}, "match": {}}]))
     assert compiled.kinds == {"plate.read"}
     assert compiled.index.reached(Moment(Logged(1, START, event("motion.started")), compiled.place)) == []
+
+
+def test_a_list_and_a_bound_keep_rules_away_together() -> None:
+    """Rules behind a list that does not have the plate, or above the score, are not reached at all."""
+    rules = [{"when": {"kind": "plate.read"}, "match": {"plate": {"in": "staff"}}} for _ in range(5)]
+    rules += [{"when": {"kind": "plate.read"}, "match": {"score": {"at_least": 90 + n}}} for n in range(5)]
+    rules += [{"when": {"kind": "plate.read"}, "match": {"score": {"at_most": 90 + n}}} for n in range(5)]
+    compiled = rules_of(_text(rules))
+    reached = compiled.index.reached(Moment(Logged(1, START, plate("Z", score=92.0)), compiled.place))
+    assert [entry.trigger.rule.id for entry in reached] == ["r5", "r6", "r7", "r12", "r13", "r14"]
+    assert all(entry.tests == () for entry in reached)
