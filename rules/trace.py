@@ -53,11 +53,11 @@ class Trace(NamedTuple):
         return stable_id(self.rule, self.version, self.seq, self.event, self.key, self.outcome, self.condition)
 
     def as_json(self) -> dict[str, JsonValue]:
-        """Return it as JSON, without what is empty."""
+        """Return it as JSON, without what is empty; `words` is what a person reads."""
         empty = {"shadow": False, "orders": (), "failed": (), "skipped": ()}
         fields = self._asdict().items()
         kept = {name: value for name, value in fields if value is not None and empty.get(name, fields) != value}
-        return {"id": self.id, **to_jsonable_python(kept)}
+        return {"id": self.id, "fired": self.fired, "words": str(self), **to_jsonable_python(kept)}
 
     def __str__(self) -> str:
         if self.outcome == "unmet":

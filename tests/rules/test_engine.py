@@ -238,6 +238,31 @@ def test_state_in_conditions_is_what_is_known_now() -> None:
     assert not run.feed(plate("F")).orders
 
 
+def test_of_two_facts_at_the_same_time_the_later_in_the_log_counts() -> None:
+    """Equal time stamps leave the order of the log."""
+    text = """
+    rules:
+      - {id: r, when: {kind: plate.read}, if: 'state("nvr1/1", "motion") == "off"', then: [{open: a}]}
+    """
+    run = Run(rules_of(text))
+    run.feed(event("motion.started"))
+    run.feed(event("motion.ended"))
+    assert run.feed(plate()).orders
+
+
+def test_state_of_what_is_no_name_is_unknown(capfd: pytest.CaptureFixture[str]) -> None:
+    """Asked with a number it knows nothing, and complains to nobody."""
+    text = """
+    rules:
+      - id: r
+        when: {kind: plate.read}
+        if: 'state(event.data.score, "x") == null && state("x", 1) == null && local(5) == ""'
+        then: [{open: a}]
+    """
+    assert Run(rules_of(text)).feed(plate()).orders
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_fact_that_is_known_already_is_not_written_again() -> None:
     """A counter that reports the same every second costs no writes."""
     run = Run(rules_of("rules: []"))
@@ -345,6 +370,7 @@ def test_a_step_goes_when_the_one_it_waits_for_has_ended() -> None:
     assert webhook.steps["clip"].output == {"path": "2026/a.mp4"}
     assert run.state == {}
     assert run.engine.next_due is None
+    assert not run.engine._book._awaited
     assert not run.feed(ended(clip, time=_seconds(21))).orders
     assert not run.tick(_seconds(70)).orders
 
@@ -497,7 +523,21 @@ def test_a_trace_says_what_was_wanted_and_what_was_seen() -> None:
     [trace] = run.feed(plate(score=80)).traces
     assert (trace.condition, trace.wanted, trace.seen) == ("match.score", "at least 90", 80.0)
     assert str(trace) == "rule gate did not fire: match.score: wanted at least 90, saw 80.0"
-    assert trace.as_json()["seen"] == 80.0
+    told = trace.as_json()
+    assert told == {
+        "id": trace.id,
+        "fired": False,
+        "words": str(trace),
+        "rule": "gate",
+        "version": run.rules.rules[0].version,
+        "outcome": "unmet",
+        "seq": 1,
+        "event": plate(score=80).id,
+        "at": "2026-01-05T12:00:00Z",
+        "condition": "match.score",
+        "wanted": "at least 90",
+        "seen": 80.0,
+    }
     assert not run.feed(plate(score=80), trace=False).traces
 
 
