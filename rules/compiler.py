@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from bridge.sdk import ActionSpec, Known, Problem, RuleCompileError
-from rules.conditions import Conditions, Lists
+from rules.conditions import Lists
 from rules.lists import ValueList, plain_list, read_csv
 from rules.load import table_name
+from rules.matching import Conditions
 from rules.model import SECTIONS, ListPart, WindowPart
 from rules.reader import RuleReader
 from rules.report import Report, Spot, shown, unknown_key

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.sdk import Logged, Order, Origin, StateKey, VmsEvent, facts
 from rules.conditions import Test
@@ -44,6 +44,14 @@ class Decision:
 
 
 _NOTHING = Decision(MappingProxyType({}))
+
+
+class _Met(NamedTuple):
+    """A trigger's tests hold: for which key, where its value is filed, and what the pattern made of it."""
+
+    key: str
+    filed: StateKey
+    reaction: Reaction
 
 
 class Engine:
@@ -155,6 +163,18 @@ class Engine:
 
     def _meet(self, trigger: Trigger, tests: Sequence[Test], moment: Moment, context: EventContext) -> Unmet | None:
         """Let a trigger that the event's place fits see the event; returns why it did not fire."""
+        met = self._judge(trigger, tests, moment, context)
+        if isinstance(met, Unmet):
+            return met
+        rule, fire = trigger.rule, met.reaction.fire
+        self._keep(rule, met.key, met.filed, met.reaction)
+        unmet = self._held_back(rule, met, moment, context)
+        if unmet is None and fire is not None:
+            self._fire(Firing(rule, met.key, fire.trigger, fire.causes), met.filed, context)
+        return unmet
+
+    def _judge(self, trigger: Trigger, tests: Sequence[Test], moment: Moment, context: EventContext) -> _Met | Unmet:
+        """Ask the tests, find the key, show the event to the pattern. Changes nothing."""
         unmet = origin_unmet(trigger, moment.event)
         if unmet is not None:
             return unmet
@@ -167,36 +187,24 @@ class Engine:
         except ExpressionError as error:
             return Unmet("per", "a value", str(error))
         filed = state_key(rule.id, key)
-        reaction = rule.pattern.seen(trigger.role, moment, self._memory(filed))
-        self._keep(rule, key, filed, reaction)
-        if reaction.fire is None:
-            return Unmet("when", "the whole pattern", reaction.unmet, key)
-        unmet = gate(rule, key, self._book.get(filed), moment, context)
-        if unmet is None:
-            self._fire(Firing(rule, key, reaction.fire.trigger, reaction.fire.causes), filed, context)
-        return unmet
+        return _Met(key, filed, rule.pattern.seen(trigger.role, moment, self._memory(filed)))
+
+    def _held_back(self, rule: Rule, met: _Met, moment: Moment, context: EventContext) -> Unmet | None:
+        """Return why a rule that the event concerns does not fire from it."""
+        if met.reaction.fire is None:
+            return Unmet("when", "the whole pattern", met.reaction.unmet, met.key)
+        return gate(rule, met.key, self._book.get(met.filed), moment, context)
 
     def _explained(self, trigger: Trigger, moment: Moment, context: EventContext) -> Trace:
         rule, differs = trigger.rule, trigger.place_differs(moment.event)
-        unmet = Unmet(*differs) if differs else origin_unmet(trigger, moment.event)
-        if unmet is None:
-            unmet = next((failed_test(test, moment) for test in trigger.tests if not moment.holds(test)), None)
-        key = None
-        if unmet is None:
-            try:
-                key = rule.per.key(moment, context, rule.id) if rule.per is not None else ""
-                filed = state_key(rule.id, key)
-                reaction = rule.pattern.seen(trigger.role, moment, self._memory(filed))
-                unmet = (
-                    gate(rule, key, self._book.get(filed), moment, context)
-                    if reaction.fire
-                    else Unmet("when", "the whole pattern", reaction.unmet, key)
-                )
-            except ExpressionError as error:
-                unmet = Unmet("per", "a value", str(error))
+        if differs is not None:
+            return Unmet(*differs).trace(rule, moment)
+        met = self._judge(trigger, trigger.tests, moment, context)
+        unmet = met if isinstance(met, Unmet) else self._held_back(rule, met, moment, context)
         if unmet is not None:
             return unmet.trace(rule, moment)
-        return Trace(rule.id, rule.version, "fired", moment.seq, moment.event.id, moment.stamp, key, shadow=rule.shadow)
+        event, key = moment.event, met.key
+        return Trace(rule.id, rule.version, "fired", moment.seq, event.id, moment.stamp, key, shadow=rule.shadow)
 
     # --- state of a rule and key ----------------------------------------------------------------------
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.sdk import PAYLOADS, ActionSpec, Known, payload_model, stable_id, unknown
-from rules.conditions import Conditions, Test
-from rules.expressions import Expression, Scope
+from rules.celscan import Scope
+from rules.conditions import Test
+from rules.expressions import Expression
 from rules.fields import ENVELOPE, Field, field_of, paths_of
+from rules.matching import Conditions
 from rules.model import NotDuring, RulePart, When, WindowPart
 from rules.report import Spot, shown
 from rules.rule import KeyMaker, Rule, Trigger

@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from bridge.sdk import ActionClass, ActionParams, ActionSpec, Known, parse_duration, unknown
-from rules.expressions import Expression, Scope
+from rules.celscan import Scope
+from rules.expressions import Expression
 from rules.report import Spot, shown
 from rules.templates import PLACEHOLDER, Params, find_templates
 from rules.tree import Path

@@ -15,7 +15,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, JsonValue
 
 from bridge.sdk import Place, escape_for, place_of
-from rules.expressions import Expression, Scope, template_end
+from rules.celscan import Scope, template_end
+from rules.expressions import Expression
 from rules.tree import Key
 
 OPEN = "{{"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bridge.sdk import VmsEvent, payload_model
-from rules.expressions import EventContext, Expression, ExpressionError, Scope, as_json
+from rules.celscan import Scope
+from rules.expressions import EventContext, Expression, ExpressionError, as_json
 from tests.rules.support import event, plate
 
 SCOPE = Scope(data=payload_model("plate.read"))
