@@ -118,10 +118,8 @@ class HttpClient:
                 return await _exchange(transport, request)
         except ActionRejectedError:
             raise
-        except (TimeoutError, httpx.TimeoutException) as exc:
-            raise ActionUnavailableError(f"{host} did not answer in time ({_cause(exc)})") from exc
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as exc:
-            raise ActionUnavailableError(f"{host} cannot be reached ({_cause(exc)})") from exc
+            raise ActionUnavailableError(f"{host}: {_cause(exc)}") from exc
         except ValueError as exc:  # aiohttp's word for a header or URL that cannot be sent
             raise ActionRejectedError(f"the request to {host} cannot be sent", "bad_request") from exc
 
@@ -213,13 +211,19 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _cause(error: BaseException | None) -> str:
-    """Say what lies at the bottom, in words without addresses: certificate, refused, unknown name."""
-    bottom = error
-    while bottom is not None:
-        if isinstance(bottom, ssl.SSLError):
-            return f"TLS: {getattr(bottom, 'verify_message', None) or bottom.reason or 'failed'}"
-        if isinstance(bottom, OSError) and bottom.strerror:
-            return bottom.strerror
-        bottom = bottom.__cause__
-    return type(error).__name__
+def _cause(error: BaseException) -> str:
+    """Say what lies at the bottom, in words of ours or the system's: the libraries' own repeat the URL.
+
+    They also call every failure to connect a time-out.
+    """
+    chain = [error]
+    while (deeper := chain[-1].__cause__) is not None:
+        chain.append(deeper)
+    for each in reversed(chain):
+        if isinstance(each, ssl.SSLError) and each.__cause__ is None:
+            return f"TLS failed: {getattr(each, 'verify_message', None) or each.reason or 'no reason given'}"
+        if isinstance(each, TimeoutError):
+            return "no answer in time"
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror
+    return "the connection failed"
