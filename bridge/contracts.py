@@ -340,7 +340,7 @@ class ConnectorSpec(Generic[C]):
     build: Callable[[C, SourceContext], Connector]
     push: PushFormat | None = None
     simulator: str | None = None
-    """`module:attribute` of `async def serve(argv...)`'s Typer command, for `vms-bridge simulate <name>`."""
+    """`module:attribute` of the Typer app behind `vms-bridge simulate <name>`."""
 
 
 class Connector(Protocol):
