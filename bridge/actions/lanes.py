@@ -26,12 +26,15 @@ URGENT = frozenset({ActionClass.ACTUATING, ActionClass.RELEASING, ActionClass.TR
 class Concurrency:
     """How much is done at once. What moves something is outside all three."""
 
-    running: int = 64
+    running: int = 32
     """Orders being tried at the same time."""
     per_target: int = 8
-    """Of these, for one target."""
-    in_hand: int = 256
-    """Orders tried or waiting for their turn; more go back to the queue for a moment."""
+    """Of these, for one target; as many more may wait for it."""
+    in_hand: int = 48
+    """Orders tried or waiting for their turn; more go back to the queue for a moment.
+
+    Must be less than what the queue gives out at once, or nothing urgent could come through.
+    """
 
 
 @dataclass(slots=True, eq=False)
@@ -102,12 +105,13 @@ class Lanes:
 
     def add(self, job: Job) -> bool:
         """Take a job over; False when there is no room for one more that can wait."""
+        key = (job.urgent, job.target)
+        lane = self._lanes.get(key) or _Lane()
         if not job.urgent:
-            if self._patient >= self._limits.in_hand:
+            if self._patient >= self._limits.in_hand or len(lane.waiting) >= self._limits.per_target:
                 return False
             self._patient += 1
-        key = (job.urgent, job.target)
-        lane = self._lanes.setdefault(key, _Lane())
+        self._lanes[key] = lane
         if job.action_class is ActionClass.RELEASING:
             for earlier in (*lane.doing, *lane.waiting):
                 if earlier.action_class is not ActionClass.RELEASING:

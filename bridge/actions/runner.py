@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -30,6 +31,8 @@ HEARTBEAT = 5.0
 STOP_GRACE = 5.0
 """Seconds that tries may take to finish when the bridge stops."""
 _SOON = timedelta(seconds=1)
+_NO_ROOM = (2.0, 4.0)
+"""Seconds, from and to, after which an order comes again that found no room."""
 _AFTER_A_BUG = timedelta(seconds=30)
 
 
@@ -98,7 +101,7 @@ class Runner:
         self._in_hand[order.id] = pending
         if not lanes.add(job):
             del self._in_hand[order.id]
-            await self._postpone(pending, _SOON)
+            await self._postpone(pending, timedelta(seconds=random.uniform(*_NO_ROOM)))
 
     async def _carry_out(self, job: Job) -> None:
         """Walk the path until the order has ended or goes back to the queue."""
