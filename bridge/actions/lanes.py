@@ -46,6 +46,8 @@ class Job:
     known: bool
     """Whether this process had it in hand before."""
     superseded: bool = False
+    stopped: bool = False
+    """The bridge stops: no more waiting for the next try."""
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -73,8 +75,13 @@ class Job:
         self.superseded = True
         self._woken.set()
 
+    def stop(self) -> None:
+        """Do not wait for the next try any more; it is made after the next start."""
+        self.stopped = True
+        self._woken.set()
+
     async def pause(self, delay: timedelta, clock: Clock) -> None:
-        """Wait for the next try, or until superseded."""
+        """Wait for the next try, or until superseded or stopped."""
         sleeping = asyncio.ensure_future(clock.sleep(delay.total_seconds()))
         waking = asyncio.ensure_future(self._woken.wait())
         try:
@@ -132,6 +139,8 @@ class Lanes:
     async def drain(self, grace: float) -> None:
         """Give what is being done `grace` seconds, start nothing new, and cut off the rest."""
         for lane in self._lanes.values():
+            for job in lane.doing:
+                job.stop()
             while lane.waiting:
                 self._let_go(lane.waiting.pop())
         if self._workers:

@@ -107,10 +107,11 @@ class Runner:
         """Walk the path until the order has ended or goes back to the queue."""
         try:
             while (wait := await self._walk(job)) is not None:
-                if not job.urgent or wait > IN_PLACE:
+                if job.urgent and wait <= IN_PLACE:
+                    await job.pause(wait, self._clock)
+                if not job.urgent or wait > IN_PLACE or job.stopped:
                     await self._postpone(job.pending, wait)
                     return
-                await job.pause(wait, self._clock)
         finally:
             self._in_hand.pop(job.order.id, None)
 

@@ -28,7 +28,6 @@ from tests.bridge.media.footage import Footage, at, shown
 from tests.bridge.media.web import File, Web, web
 from tests.clock import VirtualClock
 
-
 Recorder = Callable[[Footage], PieceFile]
 
 
