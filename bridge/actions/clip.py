@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Self
 
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from bridge.actions.where import channel_of, check_place, source_of
+from bridge.actions.where import ChannelNames, channel_of, check_place, source_of
 from bridge.contracts import ActionContext, ActionParams, ActionSpec, Emit, HasRecordings, Known
 from bridge.errors import (
     ActionError,
@@ -40,17 +40,10 @@ PARTIAL_AFTER = timedelta(minutes=10)
 """So long after the end of the window whatever there is will do."""
 
 
-def _channels(value: Any) -> Any:
-    many = value if isinstance(value, list | tuple) else (value,)
-    return tuple(str(each) if isinstance(each, int) and not isinstance(each, bool) else each for each in many)
-
-
 class ClipParams(ActionParams):
     """Save the footage around the event, from the source's own recordings: one clip for each channel."""
 
-    channels: Annotated[tuple[str, ...], BeforeValidator(_channels)] = Field(
-        (), description="Channels to take footage of; default: the event's."
-    )
+    channels: ChannelNames = Field((), description="Channels to take footage of; default: the event's.")
     source: str | None = Field(None, description="The system that has the recordings; default: the event's source.")
     before: Duration = Field(
         timedelta(seconds=5), description="How much from before the event; at most 30m.", le=MAX_SIDE
