@@ -26,15 +26,20 @@ URGENT = frozenset({ActionClass.ACTUATING, ActionClass.RELEASING, ActionClass.TR
 class Concurrency:
     """How much is done at once. What moves something is outside all three."""
 
-    running: int = 32
+    running: int = 64
     """Orders being tried at the same time."""
     per_target: int = 8
-    """Of these, for one target; as many more may wait for it."""
-    in_hand: int = 48
+    """Of these, for one target."""
+    in_hand: int = 384
     """Orders tried or waiting for their turn; more go back to the queue for a moment.
 
-    Must be less than what the queue gives out at once, or nothing urgent could come through.
+    Must be less than what the queue gives out at once (512), or nothing urgent could come through.
     """
+
+    @property
+    def waiting(self) -> int:
+        """How many may wait for one target, so that no single one takes all the room."""
+        return max(self.in_hand // 4, 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +120,7 @@ class Lanes:
         key = (job.urgent, job.target)
         lane = self._lanes.get(key) or _Lane()
         if not job.urgent:
-            if self._patient >= self._limits.in_hand or len(lane.waiting) >= self._limits.per_target:
+            if self._patient >= self._limits.in_hand or len(lane.waiting) >= self._limits.waiting:
                 return False
             self._patient += 1
         self._lanes[key] = lane

@@ -31,7 +31,7 @@ HEARTBEAT = 5.0
 STOP_GRACE = 5.0
 """Seconds that tries may take to finish when the bridge stops."""
 _SOON = timedelta(seconds=1)
-_NO_ROOM = (2.0, 4.0)
+_NO_ROOM = (0.5, 1.5)
 """Seconds, from and to, after which an order comes again that found no room."""
 _AFTER_A_BUG = timedelta(seconds=30)
 

@@ -352,7 +352,7 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=int(os.environ.get("VMS_BRIDGE_HISTORIES", "60")),
+    max_examples=int(os.environ.get("VMS_BRIDGE_HISTORIES", "200")),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
