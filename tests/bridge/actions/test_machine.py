@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -350,7 +351,7 @@ class Machine(RuleBasedStateMachine):
                 assert self.told[order.id] >= 1
 
 
-TestMachine = Machine.TestCase
+TestMachine = pytest.mark.timeout(3600)(Machine.TestCase)
 TestMachine.settings = settings(
     max_examples=int(os.environ.get("VMS_BRIDGE_HISTORIES", "200")),
     stateful_step_count=20,
