@@ -424,6 +424,8 @@ class ActionSpec(Generic[P]):
     """Problems visible before running: an unknown door, a channel that does not exist."""
     classify: Callable[[P], ActionClass] | None = None
     """For actions whose class depends on their parameters: a relay switched off releases."""
+    failed: Callable[[P, Result, ActionContext], Awaitable[None]] | None = None
+    """Told of every order of this action that ends without being done, before its end is filed; perhaps twice."""
     target: Callable[[P, Order], str] | None = None
     """What an order is for: a door, an output, a camera, a receiver; default: the action itself.
 

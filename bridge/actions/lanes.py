@@ -30,8 +30,16 @@ class Concurrency:
     """Orders being tried at the same time."""
     per_target: int = 8
     """Of these, for one target."""
-    in_hand: int = 256
-    """Orders tried or waiting for their turn; more go back to the queue for a moment."""
+    in_hand: int = 384
+    """Orders tried or waiting for their turn; more go back to the queue for a moment.
+
+    Must be less than what the queue gives out at once (512), or nothing urgent could come through.
+    """
+
+    @property
+    def waiting(self) -> int:
+        """How many may wait for one target, so that no single one takes all the room."""
+        return max(self.in_hand // 4, 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +51,8 @@ class Job:
     known: bool
     """Whether this process had it in hand before."""
     superseded: bool = False
+    stopped: bool = False
+    """The bridge stops: no more waiting for the next try."""
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -70,8 +80,13 @@ class Job:
         self.superseded = True
         self._woken.set()
 
+    def stop(self) -> None:
+        """Do not wait for the next try any more; it is made after the next start."""
+        self.stopped = True
+        self._woken.set()
+
     async def pause(self, delay: timedelta, clock: Clock) -> None:
-        """Wait for the next try, or until superseded."""
+        """Wait for the next try, or until superseded or stopped."""
         sleeping = asyncio.ensure_future(clock.sleep(delay.total_seconds()))
         waking = asyncio.ensure_future(self._woken.wait())
         try:
@@ -102,12 +117,13 @@ class Lanes:
 
     def add(self, job: Job) -> bool:
         """Take a job over; False when there is no room for one more that can wait."""
+        key = (job.urgent, job.target)
+        lane = self._lanes.get(key) or _Lane()
         if not job.urgent:
-            if self._patient >= self._limits.in_hand:
+            if self._patient >= self._limits.in_hand or len(lane.waiting) >= self._limits.waiting:
                 return False
             self._patient += 1
-        key = (job.urgent, job.target)
-        lane = self._lanes.setdefault(key, _Lane())
+        self._lanes[key] = lane
         if job.action_class is ActionClass.RELEASING:
             for earlier in (*lane.doing, *lane.waiting):
                 if earlier.action_class is not ActionClass.RELEASING:
@@ -128,6 +144,8 @@ class Lanes:
     async def drain(self, grace: float) -> None:
         """Give what is being done `grace` seconds, start nothing new, and cut off the rest."""
         for lane in self._lanes.values():
+            for job in lane.doing:
+                job.stop()
             while lane.waiting:
                 self._let_go(lane.waiting.pop())
         if self._workers:

@@ -239,6 +239,7 @@ class EffectPath:
                 "it is not known whether an order was carried out",
                 extra={"order": result.order, "rule": result.rule, "action": result.action, "reason": result.reason},
             )
+        await self._tell(job, result)
         await self._results.file(result)
         crash_point("effect.filed")
         await job.pending.done()
@@ -248,6 +249,17 @@ class EffectPath:
         else:
             self._tally.ended(result)
         return None
+
+    async def _tell(self, job: Job, result: Result) -> None:
+        """Let the action say in its own words that it was not done."""
+        planned = job.planned
+        if result.outcome == "done" or isinstance(planned, Unusable) or planned.spec.failed is None:
+            return
+        context = ActionContext(job.order, result.attempts, self._clock, self._services)
+        try:
+            await planned.spec.failed(planned.params, result, context)
+        except ActionRejectedError as exc:
+            _LOG.warning("nobody can be told that an action failed", extra={"error": str(exc)})
 
     async def _bury(self, order: Order, reason: Reason, error: str, attempts: int) -> None:
         _LOG.error("an order is given up", extra={"order": order.id, "reason": reason.value, "error": error})

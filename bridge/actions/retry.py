@@ -30,6 +30,8 @@ MAX_RETRY_AFTER = timedelta(hours=1)
 _FLOOR = 60.0
 JITTER = 0.2
 """Delays are spread by this part to both sides, so that what failed together does not come back together."""
+ASKED_JITTER = 0.05
+"""A delay that was asked for is spread by this part, and never shortened."""
 
 
 def delay_before(
@@ -37,14 +39,16 @@ def delay_before(
 ) -> timedelta:
     """Return how long to wait before the try after number `attempt`, counted from 1.
 
-    What the far side asks for is honoured up to `MAX_RETRY_AFTER`, but not when it would have us
-    come back in a hurry for ever: after the first tries it shortens the schedule to a minute at
-    most. `spread` is the place in the jitter, -1 to 1; random unless given.
+    What the far side asks for is honoured up to `MAX_RETRY_AFTER`, but it cannot have us come back
+    in a hurry for ever: after the first tries at least a minute passes. `spread` is the place in
+    the jitter, -1 to 1; random unless given.
     """
+    place = random.uniform(-1, 1) if spread is None else spread
     steps = SCHEDULE[action_class]
     planned = steps[min(attempt, len(steps)) - 1]
     if retry_after is not None:
         asked = max(min(retry_after, MAX_RETRY_AFTER), timedelta(0)).total_seconds()
-        planned = max(asked, min(planned, _FLOOR))
-    place = random.uniform(-1, 1) if spread is None else spread
+        if asked >= min(planned, _FLOOR):
+            return timedelta(seconds=asked * (1 + ASKED_JITTER * abs(place)))
+        planned = min(planned, _FLOOR)
     return timedelta(seconds=planned * (1 + JITTER * place))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -30,6 +31,8 @@ HEARTBEAT = 5.0
 STOP_GRACE = 5.0
 """Seconds that tries may take to finish when the bridge stops."""
 _SOON = timedelta(seconds=1)
+_NO_ROOM = (0.5, 1.5)
+"""Seconds, from and to, after which an order comes again that found no room."""
 _AFTER_A_BUG = timedelta(seconds=30)
 
 
@@ -98,16 +101,17 @@ class Runner:
         self._in_hand[order.id] = pending
         if not lanes.add(job):
             del self._in_hand[order.id]
-            await self._postpone(pending, _SOON)
+            await self._postpone(pending, timedelta(seconds=random.uniform(*_NO_ROOM)))
 
     async def _carry_out(self, job: Job) -> None:
         """Walk the path until the order has ended or goes back to the queue."""
         try:
             while (wait := await self._walk(job)) is not None:
-                if not job.urgent or wait > IN_PLACE:
+                if job.urgent and wait <= IN_PLACE:
+                    await job.pause(wait, self._clock)
+                if not job.urgent or wait > IN_PLACE or job.stopped:
                     await self._postpone(job.pending, wait)
                     return
-                await job.pause(wait, self._clock)
         finally:
             self._in_hand.pop(job.order.id, None)
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from pydantic import Field, JsonValue
 
-from bridge.actions.where import channel_of, check_place, source_of
+from bridge.actions.where import ChannelNames, channel_of, check_place, source_of
 from bridge.contracts import ActionContext, ActionParams, ActionSpec, BacksUpEvents, Known
 from bridge.schema.orders import ActionClass, Order
 from bridge.schema.text import JsonTemplate, Text
@@ -25,7 +25,7 @@ class VmsTriggerParams(ActionParams):
     channel: str | None = Field(
         None, description="The channel the event belongs to; default: the event's.", coerce_numbers_to_str=True
     )
-    channels: tuple[str, ...] = Field((), description="Channels to keep too.", coerce_numbers_to_str=True)
+    channels: ChannelNames = Field((), description="Channels to keep too.")
     before: Duration = Field(timedelta(seconds=5), description="Footage to keep from before the event.")
     after: Duration = Field(timedelta(seconds=15), description="Footage to keep from after it.")
     title: Text | None = Field(None, description="What operators see; default: the event's kind.")

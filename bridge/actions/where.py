@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from bridge.contracts import Known
 from bridge.errors import ActionRejectedError
 from bridge.registry import unknown
 from bridge.schema.orders import Order
+
+
+def _as_text(value: Any) -> Any:
+    many = value if isinstance(value, list | tuple) else (value,)
+    return tuple(str(each) if isinstance(each, int) and not isinstance(each, bool) else each for each in many)
+
+
+ChannelNames = Annotated[tuple[str, ...], BeforeValidator(_as_text)]
+"""Channels as people write them: one or several, numbers or texts."""
 
 
 def source_of(source: str | None, order: Order) -> str:

@@ -137,7 +137,7 @@ class Bus:
         """Return the log for one reader. Without `on_hole`, a hole becomes a `log.hole` event."""
         return JetEventLog(self.connection, self.stream("EVENTS"), name, self.dead, on_hole or self._report_hole)
 
-    def order_queue(self, in_hand: int = 64) -> JetOrderQueue:
+    def order_queue(self, in_hand: int = 512) -> JetOrderQueue:
         """Return a reader of the orders, which shares them with every other one."""
         subject = f"{self._subjects.root}.order.>"
         return JetOrderQueue(self.connection, self.stream("ENGINE"), subject, self.dead, in_hand=in_hand)

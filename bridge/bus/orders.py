@@ -67,7 +67,7 @@ class JetOrderQueue:
         dead: DeadLetters,
         *,
         name: str = "runners",
-        in_hand: int = 64,
+        in_hand: int = 512,
     ) -> None:
         self._connection, self._stream, self._subject, self._name = connection, stream, subject, name
         self._dead, self._most = dead, in_hand

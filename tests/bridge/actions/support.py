@@ -22,7 +22,7 @@ from bridge.actions.runner import Runner
 from bridge.clock import Clock
 from bridge.config.models import DoorConfig, OutputConfig
 from bridge.contracts import ActionContext, ActionParams, ActionSpec, Claimed, PtzPreset, Relay
-from bridge.errors import ActionRejectedError, StaleOwnerError, StoreUnavailableError
+from bridge.errors import ActionRejectedError, ActionUnknownError, StaleOwnerError, StoreUnavailableError
 from bridge.safety.doors import DoorKeeper
 from bridge.safety.gate import Gate, class_of
 from bridge.safety.killswitch import KillSwitch
@@ -268,7 +268,7 @@ class Device:
             await self.on_switch(relay, on)
         answers = self.answers if on else self.answer_off
         answer = answers.popleft() if answers else None
-        if answer is None or isinstance(answer, TimeoutError):
+        if answer is None or isinstance(answer, (TimeoutError, ActionUnknownError)):
             self.switched.append((self._clock.now(), relay, on))
             self.positions[relay] = on
         if answer is not None:
@@ -280,10 +280,12 @@ class Device:
     async def _ptz(self, channel: str, what: str) -> None:
         await asyncio.sleep(0)
         self._power.check()
-        answer = self.answers.popleft() if self.answers else None
+        answers = self.answer_off if what == "stop" else self.answers
+        answer = answers.popleft() if answers else None
+        if answer is None or isinstance(answer, (TimeoutError, ActionUnknownError)):
+            self.ptz.append((channel, what))
         if answer is not None:
             raise answer
-        self.ptz.append((channel, what))
 
     async def ptz_goto(self, channel: str, preset: str) -> None:
         await self._ptz(channel, f"goto {preset}")

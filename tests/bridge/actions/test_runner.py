@@ -391,3 +391,47 @@ async def test_history_moves_nothing(tmp_path: Path) -> None:
         result = await site.do(make_order(clock, "open", {"door": "main"}, event=event))
     assert (result.outcome, result.reason, result.attempts) == ("refused", "not_live", 0)
     assert site.device.switched == []
+
+
+async def test_the_gate_is_asked_again_after_the_claim(tmp_path: Path) -> None:
+    """A ledger that took its time makes an order too old: it is claimed, and not done."""
+    clock, calls = VirtualClock(), Calls()
+    spec = info_spec(calls, action_class=ActionClass.TRANSIENT)
+    async with running(tmp_path, clock, actions={"info": spec}) as site:
+        ledger = site.runner._path._ledger
+        claim = ledger.claim
+
+        async def slow(effect: Effect) -> Any:
+            clock.jump(timedelta(seconds=31))
+            return await claim(effect)
+
+        ledger.claim = slow  # type: ignore[method-assign]
+        result = await site.do(make_order(clock, "info", {}, action_class=ActionClass.TRANSIENT))
+    assert (result.outcome, result.reason, calls.ids) == ("expired", "too_old", [])
+
+
+async def test_a_stop_does_not_wait_for_retries(tmp_path: Path) -> None:
+    """What waits for its next try is put back at once and comes again at the next start."""
+    clock, calls = VirtualClock(), Calls(*[ActionUnavailableError("busy")] * 9)
+    spec = info_spec(calls, action_class=ActionClass.TRANSIENT)
+    async with asyncio.timeout(2), running(tmp_path, clock, actions={"info": spec}) as site:
+        order = make_order(clock, "info", {}, action_class=ActionClass.TRANSIENT)
+        site.queue.put(order)
+        await until(lambda: site.disk.effects and site.disk.effects[order.id].effect.status == "waiting")
+    assert [each for each, _ in site.queue.delays] == [order.id]
+    assert len(calls.ids) == 1
+
+
+async def test_an_action_hears_of_its_orders_that_were_not_done(tmp_path: Path) -> None:
+    """Before the end is filed; and that it cannot tell anybody does not keep the order from ending."""
+    clock, heard = VirtualClock(), []
+
+    async def failed(params: InfoParams, result: Any, context: ActionContext) -> None:
+        heard.append((result.outcome, context.order.id in site.disk.results))
+        raise ActionRejectedError("this site has no Emit")
+
+    spec = info_spec(Calls(None, ActionRejectedError("no")), failed=failed)
+    async with running(tmp_path, clock, actions={"info": spec}) as site:
+        assert (await site.do(make_order(clock, "info", {}, 1))).outcome == "done"
+        assert (await site.do(make_order(clock, "info", {}, 2))).outcome == "refused"
+    assert heard == [("refused", False)]
