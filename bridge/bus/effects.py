@@ -1,0 +1,114 @@
+"""The effect ledger: which order is being done, was done, and how it ended; the contract is `EffectLedger`.
+
+A claim is an insert where nothing stands; a change names the revision it replaces. Whoever did not
+get an answer reads back: every record carries a mark of the write that made it, so nobody takes
+another's claim for his own, however alike they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
+
+from bridge.bus.acks import Acks
+from bridge.bus.connect import Connection, store_errors
+from bridge.bus.engine_store import ORDERS_KEPT
+from bridge.bus.pull import scan
+from bridge.bus.wire import EXPECTED, TTL, Outgoing, RefusedError
+from bridge.contracts import Claimed
+from bridge.errors import StaleOwnerError, StoreUnavailableError
+from bridge.schema.orders import Effect
+from bridge.schema.subjects import Subjects
+
+_MARK = "Vms-Mark"
+_STATUS = "Vms-Status"
+"""The record's status beside it, so that the scan at start reads headers and not a month of bodies."""
+_PATIENCE = 20.0
+_ATTEMPT = 5.0
+
+
+class JetEffectLedger:
+    """The ledger of one site."""
+
+    def __init__(self, connection: Connection, acks: Acks, stream: str, site: str) -> None:
+        self._connection, self._acks, self._stream = connection, acks, stream
+        self._subjects = Subjects(site)
+
+    async def claim(self, effect: Effect) -> Claimed | None:
+        """Insert the first record of an order; None if there is one already. Raises StoreUnavailableError."""
+        revision = await self._write(effect, 0)
+        return None if revision is None else Claimed(effect, revision)
+
+    async def find(self, order: str) -> Claimed | None:
+        """Return an order's record. Raises StoreUnavailableError."""
+        found = await self._read(order)
+        return None if found is None else Claimed(Effect.decode(found.data or b""), found.seq or 0)
+
+    async def update(self, claimed: Claimed, effect: Effect) -> Claimed:
+        """Replace a record. Raises StaleOwnerError if it changed meanwhile, StoreUnavailableError."""
+        revision = await self._write(effect, claimed.revision)
+        if revision is None:
+            raise StaleOwnerError(f"the record of order {effect.order} was changed by somebody else")
+        return Claimed(effect, revision)
+
+    async def unfinished(self) -> AsyncIterator[Claimed]:
+        """Yield every record that has not ended. Raises StoreUnavailableError; then begin again."""
+        subject = f"{self._subjects.root}.effect.*"
+        async for messages in scan(self._connection, self._stream, [subject], headers_only=True):
+            for message in messages:
+                if (message.headers or {}).get(_STATUS) == "ended":
+                    continue
+                found = await self._read_subject(message.subject)
+                if found is not None:
+                    effect = Effect.decode(found.data or b"")
+                    if effect.status != "ended":
+                        yield Claimed(effect, found.seq or 0)
+
+    async def _write(self, effect: Effect, revision: int) -> int | None:
+        """Write a record if the present one is that; return the new revision, None if it is not."""
+        mark = secrets.token_hex(8)
+        headers = {
+            EXPECTED: str(revision),
+            TTL: str(int(ORDERS_KEPT.total_seconds())),
+            _STATUS: effect.status,
+            _MARK: mark,
+        }
+        message = Outgoing(self._subjects.effect(effect.order), effect.encode(), headers)
+        deadline = asyncio.get_running_loop().time() + _PATIENCE
+        while True:
+            try:
+                return (await self._acks.store([message], _ATTEMPT)).seq
+            except RefusedError as exc:
+                if not exc.stale:
+                    raise
+                # Perhaps by our own first try, whose answer was lost.
+                found = await self._read(effect.order)
+                mine = found is not None and (found.headers or {}).get(_MARK) == mark
+                return found.seq if found is not None and mine else None
+            except StoreUnavailableError:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait a moment, or until the server is back if it is away."""
+        try:
+            async with asyncio.timeout(1.0):
+                await self._connection.wait_connected()
+        except TimeoutError:
+            return
+        await asyncio.sleep(0.02)
+
+    async def _read(self, order: str) -> RawStreamMsg | None:
+        return await self._read_subject(self._subjects.effect(order))
+
+    async def _read_subject(self, subject: str) -> RawStreamMsg | None:
+        with store_errors("read the effect ledger"):
+            try:
+                return await self._connection.js.get_last_msg(self._stream, subject)
+            except NotFoundError:
+                return None
