@@ -71,9 +71,14 @@ class Gate:
         self._limits = limits
         self._open: Counter[str] = Counter()
 
+    @property
+    def open(self) -> int:
+        """Connections there are."""
+        return self._open.total()
+
     def enter(self, address: str) -> HTTPStatus | None:
         """Take one more connection, or return how to refuse it."""
-        if self._open.total() >= self._limits.connections:
+        if self.open >= self._limits.connections:
             return HTTPStatus.SERVICE_UNAVAILABLE
         if self._open[address] >= self._limits.per_address:
             return HTTPStatus.TOO_MANY_REQUESTS
@@ -107,7 +112,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._over = False
         self._in_header, self._in_body = True, False
-        self._wire_bytes = 0
+        self._chunk = self._wire_bytes = 0
         self._body_began = 0.0
         self._body_bytes = 0
 
@@ -138,7 +143,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Read on, unless it is over or has become too much."""
         if self._over:
             return
-        self._wire_bytes += len(data)
+        self._chunk = len(data)
+        self._wire_bytes += self._chunk
         super().data_received(data)
         if self._over or self.transport.is_closing():
             return
@@ -146,6 +152,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end("large_header", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._in_body and self._wire_bytes > self._limits.unread_bytes:
             self._end("large_body", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def shutdown(self) -> None:
+        """The bridge stops: what is in hand may end, what has not wholly arrived is given up; nothing was promised."""
+        if self._in_body:
+            self._end("stopping", HTTPStatus.SERVICE_UNAVAILABLE)
+        else:
+            super().shutdown()
 
     # --- a request's phases -------------------------------------------------------------------------
 
@@ -169,7 +182,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end("pipeline", None)
             return
         self._in_header, self._in_body = False, True
-        self._wire_bytes = self._body_bytes = 0
+        # What came with the header may be body already, or anything that looks like one.
+        self._wire_bytes, self._body_bytes = self._chunk, 0
         self._body_began = self.loop.time()
         self._after(min(self._limits.grace, self._limits.body), self._check_body)
         super().on_headers_complete()

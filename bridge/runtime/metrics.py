@@ -36,6 +36,11 @@ class _Bounded:
         return value
 
 
+def _kind(kind: str) -> str:
+    """Return a kind as a label; the users' own, of which there may be many, count together."""
+    return kind if kind in PAYLOADS else f"{kind.partition('.')[0]}.*" if kind.startswith("custom.") else "other"
+
+
 class _Backlog(Collector):
     """Gauges that are asked for when somebody scrapes, so that they need no upkeep."""
 
@@ -67,6 +72,7 @@ class Metrics:
 
         gauge("info", "1; the version as a label.", "version").labels(version).set(1)
         self._events = counter("events", "Events read from sources.", "source", "kind", "origin")
+        self._stored = counter("events_stored", "Events stored and synced.", "source", "kind")
         self._duplicates = counter("events_duplicate", "Events that were known already.", "source")
         self._refused = counter("events_refused", "Events and pushes not taken.", "source", "reason")
         self._parked = counter("events_parked", "Messages put among the dead letters.", "source", "reason")
@@ -90,8 +96,11 @@ class Metrics:
 
     def event(self, event: VmsEvent) -> None:
         """An event was read."""
-        kind = event.type if event.type in PAYLOADS else f"{event.type.partition('.')[0]}.*"
-        self._events.labels(self._source(event.source_name), kind, event.origin.value).inc()
+        self._events.labels(self._source(event.source_name), _kind(event.type), event.origin.value).inc()
+
+    def stored(self, source: str, kind: str) -> None:
+        """An event was stored and synced."""
+        self._stored.labels(self._source(source), _kind(kind)).inc()
 
     def duplicate(self, source: str) -> None:
         """An event was known already."""

@@ -79,6 +79,7 @@ class Log:
         self.futures: list[asyncio.Future[None]] = []
         self.hold_futures = False
         self.arrived = asyncio.Event()
+        self.dropped = asyncio.Event()
 
     @property
     def events(self) -> list[VmsEvent]:
@@ -113,6 +114,7 @@ class Log:
 
     def connection_dropped(self, reason: str) -> None:
         self.seen.append(("connection", reason))
+        self.dropped.set()
 
 
 class Counters:
@@ -132,6 +134,7 @@ async def serving(
     limits: Limits | None = None,
     clock: Clock | None = None,
     ready: tuple[bool, dict[str, Any]] = (True, {"status": "ready"}),
+    scraped: bytes = b"up 1\n",
     **config: Any,
 ) -> AsyncIterator[HttpServer]:
     """Serve on a free port until the block ends."""
@@ -146,7 +149,7 @@ async def serving(
         clock=clock or SystemClock(),
         observer=Counters(log),
         ready=lambda: ready,
-        metrics=lambda: b"up 1\n",
+        metrics=lambda: scraped,
         limits=limits,
     )
     async with server:
