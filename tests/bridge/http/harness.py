@@ -138,7 +138,7 @@ async def serving(
     **config: Any,
 ) -> AsyncIterator[HttpServer]:
     """Serve on a free port until the block ends."""
-    settings = HttpConfig(port=0, push={"booth": CLIENT} if clients is None else clients, **config)
+    settings = HttpConfig(push={"booth": CLIENT} if clients is None else clients, **{"port": 0, **config})
     server = HttpServer(
         settings,
         site="yard",
