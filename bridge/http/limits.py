@@ -47,6 +47,8 @@ class Limits:
     per_address: int = 16
 
 
+_LATER = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
+
 Dropped = Callable[[str], None]
 """Told why a connection was ended: one of a few words, for metrics."""
 
@@ -273,9 +275,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._dropped(reason)
         answering = self.cycle is not None and not self.cycle.response_complete and self.cycle.response_started
         if status is not None and not answering and not self.pipeline:
-            self.transport.write(
-                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
-            )
+            later = "retry-after: 1\r\n" if status in _LATER else ""
+            line = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            self.transport.write(f"{line}{later}content-length: 0\r\nconnection: close\r\n\r\n".encode())
         self.transport.close()
         # Closing waits until our last words are taken, for ever if need be.
         self._write_timer = self.loop.call_later(self._limits.write, self.transport.abort)

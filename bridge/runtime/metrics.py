@@ -61,14 +61,23 @@ class Metrics:
         self._backlog = _Backlog()
         self.registry.register(self._backlog)
 
+        self.described: list[tuple[str, str, str, tuple[str, ...]]] = []
+
+        def described(kind: str, name: str, meaning: str, labels: tuple[str, ...]) -> str:
+            whole = f"vms_bridge_{name}"
+            self.described.append((whole, kind, meaning, labels))
+            return whole
+
         def counter(name: str, meaning: str, *labels: str) -> Counter:
+            described("counter", f"{name}_total", meaning, labels)
             return Counter(f"vms_bridge_{name}", meaning, labels, registry=self.registry)
 
         def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-            return Gauge(f"vms_bridge_{name}", meaning, labels, registry=self.registry)
+            return Gauge(described("gauge", name, meaning, labels), meaning, labels, registry=self.registry)
 
         def seconds(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"vms_bridge_{name}_seconds", meaning, labels, buckets=buckets, registry=self.registry)
+            whole = described("histogram", f"{name}_seconds", meaning, labels)
+            return Histogram(whole, meaning, labels, buckets=buckets, registry=self.registry)
 
         gauge("info", "1; the version as a label.", "version").labels(version).set(1)
         self._events = counter("events", "Events read from sources.", "source", "kind", "origin")
@@ -179,3 +188,21 @@ class Metrics:
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def metrics_page() -> str:
+    """Return docs/ref/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "<!-- Made from bridge/runtime/metrics.py; edit that, not this page. -->",
+        "",
+        "Served at `/metrics` in Prometheus' text format. Labels come from short lists or the configuration;",
+        f"a label that would take more than {MAX_VALUES} values counts the rest as `other`.",
+        "",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, kind, meaning, labels in sorted(Metrics().described):
+        lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    return "\n".join(lines) + "\n"
