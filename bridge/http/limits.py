@@ -47,6 +47,8 @@ class Limits:
     per_address: int = 16
 
 
+_LATER = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
+
 Dropped = Callable[[str], None]
 """Told why a connection was ended: one of a few words, for metrics."""
 
@@ -71,9 +73,14 @@ class Gate:
         self._limits = limits
         self._open: Counter[str] = Counter()
 
+    @property
+    def open(self) -> int:
+        """Connections there are."""
+        return self._open.total()
+
     def enter(self, address: str) -> HTTPStatus | None:
         """Take one more connection, or return how to refuse it."""
-        if self._open.total() >= self._limits.connections:
+        if self.open >= self._limits.connections:
             return HTTPStatus.SERVICE_UNAVAILABLE
         if self._open[address] >= self._limits.per_address:
             return HTTPStatus.TOO_MANY_REQUESTS
@@ -107,7 +114,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._over = False
         self._in_header, self._in_body = True, False
-        self._wire_bytes = 0
+        self._chunk = self._wire_bytes = 0
         self._body_began = 0.0
         self._body_bytes = 0
 
@@ -138,7 +145,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Read on, unless it is over or has become too much."""
         if self._over:
             return
-        self._wire_bytes += len(data)
+        self._chunk = len(data)
+        self._wire_bytes += self._chunk
         super().data_received(data)
         if self._over or self.transport.is_closing():
             return
@@ -146,6 +154,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end("large_header", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._in_body and self._wire_bytes > self._limits.unread_bytes:
             self._end("large_body", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def shutdown(self) -> None:
+        """The bridge stops: what is in hand may end, what has not wholly arrived is given up; nothing was promised."""
+        if self._in_body:
+            self._end("stopping", HTTPStatus.SERVICE_UNAVAILABLE)
+        else:
+            super().shutdown()
 
     # --- a request's phases -------------------------------------------------------------------------
 
@@ -169,7 +184,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end("pipeline", None)
             return
         self._in_header, self._in_body = False, True
-        self._wire_bytes = self._body_bytes = 0
+        # What came with the header may be body already, or anything that looks like one.
+        self._wire_bytes, self._body_bytes = self._chunk, 0
         self._body_began = self.loop.time()
         self._after(min(self._limits.grace, self._limits.body), self._check_body)
         super().on_headers_complete()
@@ -259,9 +275,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._dropped(reason)
         answering = self.cycle is not None and not self.cycle.response_complete and self.cycle.response_started
         if status is not None and not answering and not self.pipeline:
-            self.transport.write(
-                f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
-            )
+            later = "retry-after: 1\r\n" if status in _LATER else ""
+            line = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+            self.transport.write(f"{line}{later}content-length: 0\r\nconnection: close\r\n\r\n".encode())
         self.transport.close()
         # Closing waits until our last words are taken, for ever if need be.
         self._write_timer = self.loop.call_later(self._limits.write, self.transport.abort)

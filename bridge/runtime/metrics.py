@@ -36,6 +36,11 @@ class _Bounded:
         return value
 
 
+def _kind(kind: str) -> str:
+    """Return a kind as a label; the users' own, of which there may be many, count together."""
+    return kind if kind in PAYLOADS else f"{kind.partition('.')[0]}.*" if kind.startswith("custom.") else "other"
+
+
 class _Backlog(Collector):
     """Gauges that are asked for when somebody scrapes, so that they need no upkeep."""
 
@@ -56,17 +61,27 @@ class Metrics:
         self._backlog = _Backlog()
         self.registry.register(self._backlog)
 
+        self.described: list[tuple[str, str, str, tuple[str, ...]]] = []
+
+        def described(kind: str, name: str, meaning: str, labels: tuple[str, ...]) -> str:
+            whole = f"vms_bridge_{name}"
+            self.described.append((whole, kind, meaning, labels))
+            return whole
+
         def counter(name: str, meaning: str, *labels: str) -> Counter:
+            described("counter", f"{name}_total", meaning, labels)
             return Counter(f"vms_bridge_{name}", meaning, labels, registry=self.registry)
 
         def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-            return Gauge(f"vms_bridge_{name}", meaning, labels, registry=self.registry)
+            return Gauge(described("gauge", name, meaning, labels), meaning, labels, registry=self.registry)
 
         def seconds(name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"vms_bridge_{name}_seconds", meaning, labels, buckets=buckets, registry=self.registry)
+            whole = described("histogram", f"{name}_seconds", meaning, labels)
+            return Histogram(whole, meaning, labels, buckets=buckets, registry=self.registry)
 
         gauge("info", "1; the version as a label.", "version").labels(version).set(1)
         self._events = counter("events", "Events read from sources.", "source", "kind", "origin")
+        self._stored = counter("events_stored", "Events stored and synced.", "source", "kind")
         self._duplicates = counter("events_duplicate", "Events that were known already.", "source")
         self._refused = counter("events_refused", "Events and pushes not taken.", "source", "reason")
         self._parked = counter("events_parked", "Messages put among the dead letters.", "source", "reason")
@@ -90,8 +105,11 @@ class Metrics:
 
     def event(self, event: VmsEvent) -> None:
         """An event was read."""
-        kind = event.type if event.type in PAYLOADS else f"{event.type.partition('.')[0]}.*"
-        self._events.labels(self._source(event.source_name), kind, event.origin.value).inc()
+        self._events.labels(self._source(event.source_name), _kind(event.type), event.origin.value).inc()
+
+    def stored(self, source: str, kind: str) -> None:
+        """An event was stored and synced."""
+        self._stored.labels(self._source(source), _kind(kind)).inc()
 
     def duplicate(self, source: str) -> None:
         """An event was known already."""
@@ -170,3 +188,21 @@ class Metrics:
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def metrics_page() -> str:
+    """Return docs/ref/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "<!-- Made from bridge/runtime/metrics.py; edit that, not this page. -->",
+        "",
+        "Served at `/metrics` in Prometheus' text format. Labels come from short lists or the configuration;",
+        f"a label that would take more than {MAX_VALUES} values counts the rest as `other`.",
+        "",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, kind, meaning, labels in sorted(Metrics().described):
+        lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    return "\n".join(lines) + "\n"

@@ -42,6 +42,7 @@ def test_everything_that_can_be_counted_is_counted() -> None:
     """One call of each method, one sample of each metric."""
     metrics = Metrics("1.2.3")
     metrics.event(_event("nvr1"))
+    metrics.stored("nvr1", "motion.started")
     metrics.duplicate("nvr1")
     metrics.refused("nvr1", "too_deep")
     metrics.parked("nvr1", "bad_time")
@@ -63,6 +64,7 @@ def test_everything_that_can_be_counted_is_counted() -> None:
     source = (("source", "nvr1"),)
     assert samples["info", (("version", "1.2.3"),)] == 1
     assert samples["events_total", (("kind", "motion.started"), ("origin", "live"), *source)] == 1
+    assert samples["events_stored_total", (("kind", "motion.started"), *source)] == 1
     assert samples["events_duplicate_total", source] == 1
     assert samples["events_refused_total", (("reason", "too_deep"), *source)] == 1
     assert samples["events_parked_total", (("reason", "bad_time"), *source)] == 1
