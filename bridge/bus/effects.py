@@ -11,13 +11,12 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
-from nats.js.api import RawStreamMsg
-from nats.js.errors import NotFoundError
-
+from bridge.bus import stored
 from bridge.bus.acks import Acks
-from bridge.bus.connect import Connection, store_errors
+from bridge.bus.connect import Connection
 from bridge.bus.engine_store import ORDERS_KEPT
 from bridge.bus.pull import scan
+from bridge.bus.stored import Stored
 from bridge.bus.wire import EXPECTED, TTL, Outgoing, RefusedError
 from bridge.contracts import Claimed
 from bridge.errors import StaleOwnerError, StoreUnavailableError
@@ -46,7 +45,7 @@ class JetEffectLedger:
     async def find(self, order: str) -> Claimed | None:
         """Return an order's record. Raises StoreUnavailableError."""
         found = await self._read(order)
-        return None if found is None else Claimed(Effect.decode(found.data or b""), found.seq or 0)
+        return None if found is None else Claimed(Effect.decode(found.body), found.seq)
 
     async def update(self, claimed: Claimed, effect: Effect) -> Claimed:
         """Replace a record. Raises StaleOwnerError if it changed meanwhile, StoreUnavailableError."""
@@ -64,9 +63,9 @@ class JetEffectLedger:
                     continue
                 found = await self._read_subject(message.subject)
                 if found is not None:
-                    effect = Effect.decode(found.data or b"")
+                    effect = Effect.decode(found.body)
                     if effect.status != "ended":
-                        yield Claimed(effect, found.seq or 0)
+                        yield Claimed(effect, found.seq)
 
     async def _write(self, effect: Effect, revision: int) -> int | None:
         """Write a record if the present one is that; return the new revision, None if it is not."""
@@ -87,7 +86,7 @@ class JetEffectLedger:
                     raise
                 # Perhaps by our own first try, whose answer was lost.
                 found = await self._read(effect.order)
-                mine = found is not None and (found.headers or {}).get(_MARK) == mark
+                mine = found is not None and found.headers.get(_MARK) == mark
                 return found.seq if found is not None and mine else None
             except StoreUnavailableError:
                 if asyncio.get_running_loop().time() >= deadline:
@@ -103,12 +102,8 @@ class JetEffectLedger:
             return
         await asyncio.sleep(0.02)
 
-    async def _read(self, order: str) -> RawStreamMsg | None:
+    async def _read(self, order: str) -> Stored | None:
         return await self._read_subject(self._subjects.effect(order))
 
-    async def _read_subject(self, subject: str) -> RawStreamMsg | None:
-        with store_errors("read the effect ledger"):
-            try:
-                return await self._connection.js.get_last_msg(self._stream, subject)
-            except NotFoundError:
-                return None
+    async def _read_subject(self, subject: str) -> Stored | None:
+        return await stored.last(self._connection, self._stream, subject)

@@ -15,14 +15,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from nats.js.api import RawStreamMsg
-from nats.js.errors import NotFoundError
 from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
+from bridge.bus import stored
 from bridge.bus.acks import Acks
-from bridge.bus.connect import Connection, store_errors
+from bridge.bus.connect import Connection
 from bridge.bus.pull import scan
+from bridge.bus.stored import Stored
 from bridge.bus.wire import BATCH_INCOMPLETE, EXPECTED, MAX_BATCH, TTL, Outgoing, RefusedError
 from bridge.contracts import Head, StateKey, Step
 from bridge.errors import PayloadError, StaleOwnerError, StoreError, StoreUnavailableError
@@ -124,17 +124,18 @@ class JetEngineStore:
         """Return the revision if it was an earlier try of ours that moved the head."""
         found = await self._read_head()
         if found is not None and _mark(found) == mark:
-            return found.seq or 0
+            return found.seq
         raise StaleOwnerError("somebody else has moved the engine's head") from refusal
 
     async def _written(self, mark: str, revision: int) -> int:
         """Return the revision if the commit is there, 0 if it is not (yet), or raise StaleOwnerError."""
         try:
-            found = await self._read_head()
-        except StoreUnavailableError:
+            async with asyncio.timeout(_ATTEMPT):
+                found = await self._read_head()
+        except (StoreUnavailableError, TimeoutError):
             return 0
         if found is not None and _mark(found) == mark:
-            return found.seq or 0
+            return found.seq
         if (found.seq if found else 0) != revision:
             raise StaleOwnerError("somebody else has moved the engine's head")
         return 0
@@ -150,12 +151,8 @@ class JetEngineStore:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    async def _read_head(self) -> RawStreamMsg | None:
-        with store_errors("read the engine's head"):
-            try:
-                return await self._connection.js.get_last_msg(self._stream, self._head_subject)
-            except NotFoundError:
-                return None
+    async def _read_head(self) -> Stored | None:
+        return await stored.last(self._connection, self._stream, self._head_subject)
 
     async def _scan_state(self) -> dict[StateKey, dict[str, Any]]:
         state: dict[StateKey, dict[str, Any]] = {}
@@ -195,10 +192,10 @@ def _encode_head(head: Head, mark: str) -> bytes:
     return to_json({"seq": head.seq, "epoch": head.epoch, "ruleset": head.ruleset, "commit": mark})
 
 
-def _decode_head(message: RawStreamMsg) -> Head:
-    content = from_json(message.data or b"{}")
-    return Head(content["seq"], content["epoch"], content["ruleset"], message.seq or 0)
+def _decode_head(message: Stored) -> Head:
+    content = from_json(message.body)
+    return Head(content["seq"], content["epoch"], content["ruleset"], message.seq)
 
 
-def _mark(message: RawStreamMsg) -> str:
-    return str(from_json(message.data or b"{}").get("commit", ""))
+def _mark(message: Stored) -> str:
+    return str(from_json(message.body).get("commit", ""))
