@@ -197,8 +197,8 @@ async def test_a_lost_answer_and_another_owner_is_stale(tmp_path: Path) -> None:
 
 async def test_a_server_that_stays_away_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the patience is over the commit is unknown, and says so; loading tells the truth."""
-    monkeypatch.setattr("bridge.bus.engine_store._PATIENCE", 0.3)
-    monkeypatch.setattr("bridge.bus.engine_store._ATTEMPT", 0.2)
+    monkeypatch.setattr("bridge.bus.fence._PATIENCE", 0.3)
+    monkeypatch.setattr("bridge.bus.fence._ATTEMPT", 0.2)
     async with linked_bus(tmp_path) as (bus, link):
         head = await bus.engine_store.commit(Step(HEAD))
         link.swallow = True
