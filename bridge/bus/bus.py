@@ -114,7 +114,6 @@ class Bus:
             if server is not None:
                 await asyncio.to_thread(server.settled)
             bus = cls(site, connection, stack, server=server, clock=clock or SystemClock(), limits=limits)
-            await stack.enter_async_context(bus._acks.opened())
             await stack.enter_async_context(bus._events)
             await stack.enter_async_context(bus._trace_writer)
             await bus.guard.look()

@@ -85,12 +85,13 @@ async def stop_left_over(pid: int, patience: float = 5.0) -> None:
             os.kill(pid, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while _alive(pid):  # noqa: ASYNC110 - not our child: there is nothing to wait on
+                while alive(pid):  # noqa: ASYNC110 - not our child: there is nothing to wait on
                     await asyncio.sleep(0.01)
                 return
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process runs. One that has ended and was not buried yet does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -10,21 +10,20 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import nats.errors
-import nats.js.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Client, Server, Srv
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
+from nats.aio.subscription import Subscription
 from nats.protocol.parser import PERMISSIONS_ERR
 from pydantic import SecretStr
 from pydantic_core import from_json, to_json
 
-from bridge.bus.wire import RefusedError
+from bridge.bus.wire import TOO_LARGE, RefusedError
 from bridge.errors import StartError, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -33,6 +32,9 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.02, 2.0
 """Seconds between tries to reconnect: doubled, with jitter. The embedded server is back within 50 ms."""
 API_TIMEOUT = 5.0
 """Seconds for one answer of the JetStream API."""
+_NO_RESPONDERS = "503"
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -40,14 +42,22 @@ def store_errors(doing: str) -> Iterator[None]:
     """Turn every error of NATS into StoreUnavailableError; `doing` completes "cannot …"."""
     try:
         yield
-    except nats.js.errors.APIError as exc:
-        raise RefusedError(exc.err_code or exc.code or 0, exc.description or "no reason given") from exc
     except (nats.errors.Error, TimeoutError, OSError) as exc:
         raise StoreUnavailableError(f"cannot {doing}: {exc or type(exc).__name__}") from exc
 
 
 class _Client(Client):
-    """nats-py's client, which here reconnects after an error line of the server instead of closing for good."""
+    """nats-py's client with two flaws of 2.16 mended.
+
+    After an error line of the server it reconnects instead of closing for good, and the socket of a
+    connection that failed half-way is closed instead of forgotten.
+    """
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
+            self._transport = None
+        await super()._connect_to_server(s)
 
     async def _process_err(self, err_msg: str) -> None:
         if PERMISSIONS_ERR in err_msg.lower():
@@ -63,7 +73,9 @@ class Connection:
         self._servers = list(servers)
         self._username, self._password, self._name = username, password, name
         self.client: Client = _Client()
-        self.js: JetStreamContext = self.client.jetstream(timeout=API_TIMEOUT)
+        self._inbox = ""
+        self._asked = 0
+        self._waiting: dict[str, tuple[asyncio.Future[Any], Callable[[Msg], Any]]] = {}
         self._listeners: list[Callable[[bool], None]] = []
         self._up = asyncio.Event()
         self._lost_at: float | None = None
@@ -111,29 +123,86 @@ class Connection:
     async def opened(self, patience: float = 10.0) -> AsyncIterator[Connection]:
         """Connect, and close at the end. Raises StartError when nobody answers within `patience` seconds."""
         await self._connect(patience)
+        self._inbox = self.client.new_inbox() + "."
         try:
+            await self.subscribe(self._inbox + "*", self._answered)
             yield self
         finally:
             self._closing = True
+            self._fail_waiting("the connection is closed")
             with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
                 if self.connected:
                     await self.client.flush(timeout=2)
             await self.client.close()
 
-    async def request(self, subject: str, body: bytes = b"", timeout: float = API_TIMEOUT) -> Msg:
-        """Ask and return the answer. Raises StoreUnavailableError."""
-        with store_errors("reach the log"):
-            return await self.client.request(subject, body, timeout=timeout)
+    # --- talking ---------------------------------------------------------------------------------
+
+    async def tell(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, reply: str = "") -> None:
+        """Send a message. Raises StoreUnavailableError when it is certain that it will not arrive."""
+        if not self.connected:
+            raise StoreUnavailableError("the log is not connected")
+        limit = self.client.max_payload
+        if len(body) > limit // 2 and len(body) + _size(headers or {}) > limit:
+            # The server would not refuse it but hang up, again and again.
+            raise RefusedError(TOO_LARGE, f"a message of {len(body)} bytes is more than the server takes")
+        try:
+            await self.client.publish(subject, body, reply=reply, headers=dict(headers) if headers else None)
+        except (nats.errors.Error, OSError) as exc:
+            raise StoreUnavailableError(f"cannot reach the log: {exc or type(exc).__name__}") from exc
+
+    async def ask(
+        self, subject: str, body: bytes, headers: Mapping[str, str] | None, read: Callable[[Msg], T]
+    ) -> asyncio.Future[T]:
+        """Send a message and return the future of what `read` makes of the answer.
+
+        It fails with StoreUnavailableError when the connection is lost or nobody listens: whether
+        the message arrived is not known then. It has no time limit of its own.
+        """
+        self._asked += 1
+        token = str(self._asked)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = (future, read)
+        future.add_done_callback(lambda _: self._waiting.pop(token, None))
+        try:
+            await self.tell(subject, body, headers, self._inbox + token)
+        except BaseException:
+            future.cancel()
+            raise
+        return future
 
     async def api(self, subject: str, question: Any = None, timeout: float = API_TIMEOUT) -> dict[str, Any]:
         """Ask the JetStream API (`subject` without `$JS.API.`). Raises RefusedError or StoreUnavailableError."""
         body = b"" if question is None else to_json(question)
-        message = await self.request(f"$JS.API.{subject}", body, timeout)
-        answer: dict[str, Any] = from_json(message.data)
-        error = answer.get("error")
-        if error is not None:
-            raise RefusedError(error.get("err_code", error.get("code", 0)), error.get("description", ""))
-        return answer
+        future = await self.ask(f"$JS.API.{subject}", body, None, _read_answer)
+        try:
+            async with asyncio.timeout(timeout):
+                return await future
+        except TimeoutError as exc:
+            raise StoreUnavailableError(f"the log did not answer within {timeout:.0f} s") from exc
+
+    async def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Have `handler` called with every message, none dropped. Raises StoreUnavailableError."""
+        with store_errors("listen to the log"):
+            return await self.client.subscribe(subject, cb=handler, pending_msgs_limit=0, pending_bytes_limit=0)
+
+    async def _answered(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject[len(self._inbox) :])
+        if waiting is None or waiting[0].done():
+            return
+        future, read = waiting
+        if message.headers and message.headers.get("Status") == _NO_RESPONDERS:
+            future.set_exception(StoreUnavailableError("the log is not ready: nobody takes this subject"))
+            return
+        try:
+            future.set_result(read(message))
+        except RefusedError as exc:
+            future.set_exception(exc)
+
+    def _fail_waiting(self, why: str) -> None:
+        for future, _ in list(self._waiting.values()):
+            if not future.done():
+                future.set_exception(StoreUnavailableError(why))
+                future.exception()  # whoever waited is told; whoever went away does not matter
 
     # --- nats-py's callbacks ---------------------------------------------------------------------
 
@@ -186,6 +255,7 @@ class Connection:
         self._lost_at = asyncio.get_running_loop().time()
         if not self._closing:
             _log.warning("the connection to NATS is lost", extra={"error": self.last_error})
+        self._fail_waiting("the connection to the log was lost")
         self._tell(False)
 
     async def _on_back(self) -> None:
@@ -202,6 +272,18 @@ class Connection:
     def _tell(self, back: bool) -> None:
         for listener in tuple(self._listeners):
             listener(back)
+
+
+def _read_answer(message: Msg) -> dict[str, Any]:
+    answer: dict[str, Any] = from_json(message.data)
+    error = answer.get("error")
+    if error is not None:
+        raise RefusedError(error.get("err_code", error.get("code", 0)), error.get("description", "no reason given"))
+    return answer
+
+
+def _size(headers: Mapping[str, str]) -> int:
+    return 16 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
 
 
 def _next_server(servers: list[Server], _: dict[str, Any]) -> tuple[Server | None, float]:

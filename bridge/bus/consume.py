@@ -13,7 +13,6 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-import nats.errors
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
@@ -73,9 +72,9 @@ class JetEventLog:
         reply = ""
         while self._given and self._given[0][0] <= seq:
             reply = self._given.popleft()[1]
-        if reply and self._connection.connected:
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await self._connection.client.publish(reply, b"+ACK")
+        if reply:
+            with contextlib.suppress(StoreUnavailableError):
+                await self._connection.tell(reply, b"+ACK")
 
     @contextlib.asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Pull]:

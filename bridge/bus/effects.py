@@ -1,34 +1,26 @@
 """The effect ledger: which order is being done, was done, and how it ended; the contract is `EffectLedger`.
 
-A claim is an insert where nothing stands; a change names the revision it replaces. Whoever did not
-get an answer reads back: every record carries a mark of the write that made it, so nobody takes
-another's claim for his own, however alike they are.
+A claim is an insert where nothing stands; a change names the revision it replaces.
 """
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import AsyncIterator
 
-from nats.js.api import RawStreamMsg
-from nats.js.errors import NotFoundError
-
+from bridge.bus import fence, stored
 from bridge.bus.acks import Acks
-from bridge.bus.connect import Connection, store_errors
+from bridge.bus.connect import Connection
 from bridge.bus.engine_store import ORDERS_KEPT
 from bridge.bus.pull import scan
-from bridge.bus.wire import EXPECTED, TTL, Outgoing, RefusedError
+from bridge.bus.stored import Stored
+from bridge.bus.wire import TTL, Outgoing
 from bridge.contracts import Claimed
-from bridge.errors import StaleOwnerError, StoreUnavailableError
+from bridge.errors import StaleOwnerError
 from bridge.schema.orders import Effect
 from bridge.schema.subjects import Subjects
 
-_MARK = "Vms-Mark"
 _STATUS = "Vms-Status"
 """The record's status beside it, so that the scan at start reads headers and not a month of bodies."""
-_PATIENCE = 20.0
-_ATTEMPT = 5.0
 
 
 class JetEffectLedger:
@@ -46,7 +38,7 @@ class JetEffectLedger:
     async def find(self, order: str) -> Claimed | None:
         """Return an order's record. Raises StoreUnavailableError."""
         found = await self._read(order)
-        return None if found is None else Claimed(Effect.decode(found.data or b""), found.seq or 0)
+        return None if found is None else Claimed(Effect.decode(found.body), found.seq)
 
     async def update(self, claimed: Claimed, effect: Effect) -> Claimed:
         """Replace a record. Raises StaleOwnerError if it changed meanwhile, StoreUnavailableError."""
@@ -64,51 +56,18 @@ class JetEffectLedger:
                     continue
                 found = await self._read_subject(message.subject)
                 if found is not None:
-                    effect = Effect.decode(found.data or b"")
+                    effect = Effect.decode(found.body)
                     if effect.status != "ended":
-                        yield Claimed(effect, found.seq or 0)
+                        yield Claimed(effect, found.seq)
 
     async def _write(self, effect: Effect, revision: int) -> int | None:
         """Write a record if the present one is that; return the new revision, None if it is not."""
-        mark = secrets.token_hex(8)
-        headers = {
-            EXPECTED: str(revision),
-            TTL: str(int(ORDERS_KEPT.total_seconds())),
-            _STATUS: effect.status,
-            _MARK: mark,
-        }
+        headers = {TTL: str(int(ORDERS_KEPT.total_seconds())), _STATUS: effect.status}
         message = Outgoing(self._subjects.effect(effect.order), effect.encode(), headers)
-        deadline = asyncio.get_running_loop().time() + _PATIENCE
-        while True:
-            try:
-                return (await self._acks.store([message], _ATTEMPT)).seq
-            except RefusedError as exc:
-                if not exc.stale:
-                    raise
-                # Perhaps by our own first try, whose answer was lost.
-                found = await self._read(effect.order)
-                mine = found is not None and (found.headers or {}).get(_MARK) == mark
-                return found.seq if found is not None and mine else None
-            except StoreUnavailableError:
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise
-                await self._pause()
+        return await fence.write(self._connection, self._acks, self._stream, [message], revision)
 
-    async def _pause(self) -> None:
-        """Wait a moment, or until the server is back if it is away."""
-        try:
-            async with asyncio.timeout(1.0):
-                await self._connection.wait_connected()
-        except TimeoutError:
-            return
-        await asyncio.sleep(0.02)
-
-    async def _read(self, order: str) -> RawStreamMsg | None:
+    async def _read(self, order: str) -> Stored | None:
         return await self._read_subject(self._subjects.effect(order))
 
-    async def _read_subject(self, subject: str) -> RawStreamMsg | None:
-        with store_errors("read the effect ledger"):
-            try:
-                return await self._connection.js.get_last_msg(self._stream, subject)
-            except NotFoundError:
-                return None
+    async def _read_subject(self, subject: str) -> Stored | None:
+        return await stored.last(self._connection, self._stream, subject)

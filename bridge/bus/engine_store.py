@@ -2,30 +2,27 @@
 
 One step is one atomic batch with the head as its last message, written only if the head is still
 the one the step began with. So a step is there whole or not at all, and of two owners one is
-refused. What cannot be known from an acknowledgement that never came is read back: every head
-carries a mark of the commit that wrote it.
+refused.
 """
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from nats.js.api import RawStreamMsg
-from nats.js.errors import NotFoundError
 from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
+from bridge.bus import fence, stored
 from bridge.bus.acks import Acks
-from bridge.bus.connect import Connection, store_errors
+from bridge.bus.connect import Connection
 from bridge.bus.pull import scan
-from bridge.bus.wire import BATCH_INCOMPLETE, EXPECTED, MAX_BATCH, TTL, Outgoing, RefusedError
+from bridge.bus.stored import Stored
+from bridge.bus.wire import MAX_BATCH, TTL, Outgoing
 from bridge.contracts import Head, StateKey, Step
-from bridge.errors import PayloadError, StaleOwnerError, StoreError, StoreUnavailableError
+from bridge.errors import PayloadError, StaleOwnerError, StoreError
 from bridge.schema.base import stable_id
 from bridge.schema.orders import Order
 from bridge.schema.subjects import Subjects
@@ -38,8 +35,6 @@ ORDERS_KEPT = timedelta(days=30)
 _KEEP_ORDER = {TTL: str(int(ORDERS_KEPT.total_seconds()))}
 _KEEP_TOMBSTONE = {TTL: "3600"}
 """An empty message stands for a deleted value until it leaves; the value itself it replaced at once."""
-_PATIENCE = 20.0
-_ATTEMPT = 5.0
 
 
 class JetEngineStore:
@@ -98,64 +93,16 @@ class JetEngineStore:
 
     async def _write(self, messages: Sequence[Outgoing], head: Head, revision: int) -> int:
         """Write messages and the head behind them, if the head's revision is that; return the new one."""
-        mark = secrets.token_hex(8)
-        batch = [*messages, Outgoing(self._head_subject, _encode_head(head, mark), {EXPECTED: str(revision)})]
-        deadline = asyncio.get_running_loop().time() + _PATIENCE
-        while True:
-            try:
-                return (await self._acks.store(batch, _ATTEMPT)).seq
-            except RefusedError as exc:
-                if exc.stale:
-                    return await self._mine_or_stale(mark, exc)
-                if exc.code != BATCH_INCOMPLETE:
-                    raise
-                error: StoreUnavailableError = exc
-            except StoreUnavailableError as exc:
-                error = exc
-            # Not known: it may be written, it may still be on its way. The fence makes both safe to repeat.
-            if asyncio.get_running_loop().time() >= deadline:
-                raise error
-            await self._pause()
-            written = await self._written(mark, revision)
-            if written:
-                return written
-
-    async def _mine_or_stale(self, mark: str, refusal: RefusedError) -> int:
-        """Return the revision if it was an earlier try of ours that moved the head."""
-        found = await self._read_head()
-        if found is not None and _mark(found) == mark:
-            return found.seq or 0
-        raise StaleOwnerError("somebody else has moved the engine's head") from refusal
-
-    async def _written(self, mark: str, revision: int) -> int:
-        """Return the revision if the commit is there, 0 if it is not (yet), or raise StaleOwnerError."""
-        try:
-            found = await self._read_head()
-        except StoreUnavailableError:
-            return 0
-        if found is not None and _mark(found) == mark:
-            return found.seq or 0
-        if (found.seq if found else 0) != revision:
+        batch = [*messages, Outgoing(self._head_subject, _encode_head(head))]
+        written = await fence.write(self._connection, self._acks, self._stream, batch, revision)
+        if written is None:
             raise StaleOwnerError("somebody else has moved the engine's head")
-        return 0
-
-    async def _pause(self) -> None:
-        """Wait a moment, or until the server is back if it is away."""
-        try:
-            async with asyncio.timeout(1.0):
-                await self._connection.wait_connected()
-        except TimeoutError:
-            return
-        await asyncio.sleep(0.02)
+        return written
 
     # --- reading ---------------------------------------------------------------------------------
 
-    async def _read_head(self) -> RawStreamMsg | None:
-        with store_errors("read the engine's head"):
-            try:
-                return await self._connection.js.get_last_msg(self._stream, self._head_subject)
-            except NotFoundError:
-                return None
+    async def _read_head(self) -> Stored | None:
+        return await stored.last(self._connection, self._stream, self._head_subject)
 
     async def _scan_state(self) -> dict[StateKey, dict[str, Any]]:
         state: dict[StateKey, dict[str, Any]] = {}
@@ -191,14 +138,10 @@ def _parts(messages: Sequence[Outgoing], size: int) -> Iterator[Sequence[Outgoin
         yield messages[start : start + size]
 
 
-def _encode_head(head: Head, mark: str) -> bytes:
-    return to_json({"seq": head.seq, "epoch": head.epoch, "ruleset": head.ruleset, "commit": mark})
+def _encode_head(head: Head) -> bytes:
+    return to_json({"seq": head.seq, "epoch": head.epoch, "ruleset": head.ruleset})
 
 
-def _decode_head(message: RawStreamMsg) -> Head:
-    content = from_json(message.data or b"{}")
-    return Head(content["seq"], content["epoch"], content["ruleset"], message.seq or 0)
-
-
-def _mark(message: RawStreamMsg) -> str:
-    return str(from_json(message.data or b"{}").get("commit", ""))
+def _decode_head(message: Stored) -> Head:
+    content = from_json(message.body)
+    return Head(content["seq"], content["epoch"], content["ruleset"], message.seq)

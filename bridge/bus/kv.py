@@ -13,10 +13,10 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from nats.aio.msg import Msg
-from nats.js.errors import NotFoundError
 
+from bridge.bus import stored
 from bridge.bus.acks import Acks
-from bridge.bus.connect import Connection, store_errors
+from bridge.bus.connect import Connection
 from bridge.bus.pull import place, scan
 from bridge.bus.streams import bucket_name, bucket_stream
 from bridge.bus.wire import EXPECTED, MAX_BATCH, TTL, Outgoing, RefusedError
@@ -61,14 +61,10 @@ class Bucket:
 
     async def get(self, key: str) -> Entry | None:
         """Return a value; None if there is none or it was deleted."""
-        with store_errors("read a bucket"):
-            try:
-                found = await self._connection.js.get_last_msg(self.stream, self._prefix + key)
-            except NotFoundError:
-                return None
-        if (found.headers or {}).get(_OPERATION) in _GONE:
+        found = await stored.last(self._connection, self.stream, self._prefix + key)
+        if found is None or found.headers.get(_OPERATION) in _GONE:
             return None
-        return Entry(found.data or b"", found.seq or 0)
+        return Entry(found.body, found.seq)
 
     async def put(self, key: str, value: bytes) -> int:
         """Store a value whatever was there; return its revision."""
@@ -123,12 +119,10 @@ class Bucket:
 
     async def _marker(self, key: str) -> int | None:
         """Return the revision of the mark that a deleted value left; None if there is a value."""
-        with store_errors("read a bucket"):
-            try:
-                found = await self._connection.js.get_last_msg(self.stream, self._prefix + key)
-            except NotFoundError:
-                return 0
-        return found.seq if (found.headers or {}).get(_OPERATION) in _GONE else None
+        found = await stored.last(self._connection, self.stream, self._prefix + key)
+        if found is None:
+            return 0
+        return found.seq if found.headers.get(_OPERATION) in _GONE else None
 
 
 class Contents:

@@ -12,7 +12,6 @@ import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import nats.errors
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -104,9 +103,8 @@ class JetOrderQueue:
         if last:
             self._in_hand.discard(message.reply)
             self._freed.set()
-        if self._connection.connected:
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await self._connection.client.publish(message.reply, words)
+        with contextlib.suppress(StoreUnavailableError):
+            await self._connection.tell(message.reply, words)
 
     def _config(self) -> dict[str, object]:
         return {

@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from pydantic_core import to_json
 
-from bridge.bus.connect import Connection, store_errors
+from bridge.bus.connect import Connection
 from bridge.bus.wire import CONSUMER_NOT_FOUND, RefusedError
 from bridge.errors import StoreUnavailableError
 
@@ -69,10 +69,7 @@ class Pull:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Pull]:
         """Read until the end. Raises StoreUnavailableError."""
-        with store_errors("read the log"):
-            subscription = await self._connection.client.subscribe(
-                self._inbox, cb=self._arrived, pending_msgs_limit=0, pending_bytes_limit=0
-            )
+        subscription = await self._connection.subscribe(self._inbox, self._arrived)
         forget = self._connection.listen(self._connection_changed)
         try:
             yield self
@@ -100,8 +97,7 @@ class Pull:
             "expires": int(_EXPIRES * _SECOND),
             "idle_heartbeat": int(_HEARTBEAT * _SECOND),
         }
-        with store_errors("read the log"):
-            await self._connection.client.publish(self._subject, to_json(question), reply=self._inbox)
+        await self._connection.tell(self._subject, to_json(question), reply=self._inbox)
 
     async def take(self, most: int) -> list[Msg]:
         """Return what has arrived, at most so many; waits for the first. Empty when the request has run out.

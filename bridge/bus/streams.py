@@ -153,29 +153,35 @@ async def ensure(connection: Connection, streams: tuple[Stream, ...], replicas: 
 
     Raises StartError when the server will not have one, StoreUnavailableError when it does not answer.
     """
-    for stream in streams:
-        wanted = stream.config(replicas)
+    for name, (verb, config) in (await changes(connection, streams, replicas)).items():
         try:
-            await _ensure_one(connection, stream.name, wanted)
+            await connection.api(f"STREAM.{verb}.{name}", config)
         except RefusedError as exc:
             raise StartError(
-                f"NATS refuses the stream {stream.name} ({exc})",
+                f"NATS refuses the stream {name} ({exc})",
                 "JetStream must be on, with room for it, and nobody else may use its subjects",
             ) from exc
 
 
-async def _ensure_one(connection: Connection, name: str, wanted: dict[str, Any]) -> None:
-    try:
-        present = (await connection.api(f"STREAM.INFO.{name}"))["config"]
-    except RefusedError as exc:
-        if exc.code != STREAM_NOT_FOUND:
-            raise
-        await connection.api(f"STREAM.CREATE.{name}", wanted)
-        return
-    different = sorted(key for key, value in wanted.items() if present.get(key, _absent(value)) != value)
-    if different:
-        _log.info("changing a stream", extra={"stream": name, "settings": different})
-        await connection.api(f"STREAM.UPDATE.{name}", {**present, **wanted})
+async def changes(
+    connection: Connection, streams: tuple[Stream, ...], replicas: int
+) -> dict[str, tuple[Literal["CREATE", "UPDATE"], dict[str, Any]]]:
+    """Return what has to be done, by stream. Raises StoreUnavailableError."""
+    todo: dict[str, tuple[Literal["CREATE", "UPDATE"], dict[str, Any]]] = {}
+    for stream in streams:
+        wanted = stream.config(replicas)
+        try:
+            present = (await connection.api(f"STREAM.INFO.{stream.name}"))["config"]
+        except RefusedError as exc:
+            if exc.code != STREAM_NOT_FOUND:
+                raise
+            todo[stream.name] = "CREATE", wanted
+            continue
+        different = sorted(key for key, value in wanted.items() if present.get(key, _absent(value)) != value)
+        if different:
+            _log.info("a stream has to change", extra={"stream": stream.name, "settings": different})
+            todo[stream.name] = "UPDATE", {**present, **wanted}
+    return todo
 
 
 def _absent(value: Any) -> Any:

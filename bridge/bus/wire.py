@@ -32,6 +32,7 @@ TOO_LARGE = 10054
 """The message is larger than the stream, or the server, takes."""
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
+NO_MESSAGE = 10037
 
 
 class Outgoing(NamedTuple):
