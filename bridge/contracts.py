@@ -340,7 +340,7 @@ class ConnectorSpec(Generic[C]):
     build: Callable[[C, SourceContext], Connector]
     push: PushFormat | None = None
     simulator: str | None = None
-    """`module:attribute` of `async def serve(argv...)`'s Typer command, for `vms-bridge simulate <name>`."""
+    """`module:attribute` of the Typer app behind `vms-bridge simulate <name>`."""
 
 
 class Connector(Protocol):
@@ -424,6 +424,14 @@ class ActionSpec(Generic[P]):
     """Problems visible before running: an unknown door, a channel that does not exist."""
     classify: Callable[[P], ActionClass] | None = None
     """For actions whose class depends on their parameters: a relay switched off releases."""
+    failed: Callable[[P, Result, ActionContext], Awaitable[None]] | None = None
+    """Told of every order of this action that ends without being done, before its end is filed; perhaps twice."""
+    target: Callable[[P, Order], str] | None = None
+    """What an order is for: a door, an output, a camera, a receiver; default: the action itself.
+
+    Orders that move something are done one after another for each target; of the others a bounded
+    number for each target at once, so that one slow receiver holds up nobody else.
+    """
 
 
 # --- the durable parts -----------------------------------------------------------------------------

@@ -82,10 +82,13 @@ class HttpConfig(Model):
     port: Port = Field(8480, description="Port; 0 takes a free one.")
     push: dict[Name, PushClient] = Field(default_factory=dict, description="Who may push, by name.")
     allow_query_auth: bool = Field(
-        False, description="Accept `?auth=`, `?token=` and `?apikey=`; they end up in other programs' logs."
+        False,
+        description="Accept `?token=` and `?apikey=` too; they end up in other programs' logs. `?auth=` is always "
+        "accepted: many TS-API devices can do nothing else.",
     )
     max_body: Size = Field(256 * 1024, description="A larger body is refused with 413.")
     max_connections: int = Field(256, ge=1, description="Connections at once.")
+    max_per_address: int = Field(16, ge=1, description="Connections at once from one address.")
     metrics: bool = Field(True, description="Serve /metrics.")
 
 
@@ -134,10 +137,10 @@ class MqttConfig(Model):
     """The broker to publish to."""
 
     broker: Literal["embedded", "external"] = Field("external", description="`embedded` needs `bus.mqtt`.")
-    host: str = Field("127.0.0.1")
-    port: Port = Field(1883)
-    username: str | None = None
-    password: SecretStr | None = None
+    host: str = Field("127.0.0.1", description="Where the broker is.")
+    port: Port = Field(1883, description="Its port; 8883 is usual with TLS.")
+    username: str | None = Field(None, description="Name to log in with.")
+    password: SecretStr | None = Field(None, description="Password to log in with.")
     tls: bool = Field(False, description="Use TLS.")
     ca_file: Path | None = Field(None, description="Trust this certificate authority.")
     client_id: str | None = Field(None, description="Default: made from site and instance, and kept.")
@@ -158,12 +161,12 @@ class ClipsConfig(Model):
 class LogConfig(Model):
     """What the bridge says about itself."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Leave out what matters less.")
     format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text in a terminal, JSON elsewhere.")
 
 
 class BridgeConfig(Model):
-    """`bridge.yaml`."""
+    """Who we are, and one section for each part."""
 
     site: Name = Field("site", description="Name of this place; first part of every subject and event source.")
     zone: Zone = Field("UTC", description="The site's time zone: schedules, and times without offset.")
@@ -171,16 +174,20 @@ class BridgeConfig(Model):
     longitude: float | None = Field(None, ge=-180, le=180, description="For sunrise and sunset.")
     data_dir: Path = Field(Path("data"), description="Everything the bridge must not forget.")
     dry_run: bool = Field(False, description="Decide and record everything, do nothing.")
-    bus: BusConfig = Field(default_factory=BusConfig)
-    http: HttpConfig = Field(default_factory=HttpConfig)
-    sources: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="The systems to listen to, by name.")
+    bus: BusConfig = Field(default_factory=BusConfig, description="Where events are written down.")
+    http: HttpConfig = Field(default_factory=HttpConfig, description="The HTTP port, and who may push to it.")
+    sources: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict,
+        repr=False,  # as written: which of it is secret, only the connectors' models know
+        description="The systems to listen to, by name; `type` says what each is, the rest is up to that type.",
+    )
     outputs: dict[Name, OutputConfig] = Field(default_factory=dict, description="Relays that may be switched.")
     doors: dict[Name, DoorConfig] = Field(default_factory=dict, description="What lets people in.")
     webhooks: dict[Name, WebhookConfig] = Field(default_factory=dict, description="Whom to tell over HTTP.")
     mqtt: MqttConfig | None = Field(None, description="The MQTT broker to publish to.")
-    clips: ClipsConfig = Field(default_factory=ClipsConfig)
+    clips: ClipsConfig = Field(default_factory=ClipsConfig, description="Where clips go and when they leave.")
     rules: tuple[str, ...] = Field(("rules/*.yaml",), description="Rule files; patterns, beside this file.")
-    log: LogConfig = Field(default_factory=LogConfig)
+    log: LogConfig = Field(default_factory=LogConfig, description="What the bridge says about itself.")
 
     @property
     def tzinfo(self) -> ZoneInfo:

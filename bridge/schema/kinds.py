@@ -93,7 +93,9 @@ class ObjectDetected(Payload):
     """A face, a person or a vehicle was recognised, with whatever was seen of it."""
 
     object: Literal["face", "human", "vehicle"] = Field(description="What it is.")
-    object_id: str = Field(description="The source's id; the same id is the same object.")
+    object_id: str | None = Field(
+        None, description="The source's id; the same id is the same object. Some logs leave it out."
+    )
     parent_id: str | None = Field(None, description="For a face: the id of its body.")
     likelihood: Percent | None = Field(None, description="Confidence, 0 to 100.")
     gender: str | None = None
@@ -133,6 +135,7 @@ class ParkingSpot(Payload):
 
     spot: str = Field(description="Id of the space.")
     name: str | None = None
+    channel: str | None = Field(None, description="The channel that watches the space.")
     spot_type: str | None = Field(None, description="spot, entrance, exit, noParking or recognition.")
     category: str | None = Field(None, description="normal, disabled, compact, ev_charging, ...")
     occupied: bool | None = None

@@ -1,0 +1,48 @@
+"""Which camera an order means when its rule does not say: the one its event came from. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from bridge.contracts import Known
+from bridge.errors import ActionRejectedError
+from bridge.registry import unknown
+from bridge.schema.orders import Order
+
+
+def _as_text(value: Any) -> Any:
+    many = value if isinstance(value, list | tuple) else (value,)
+    return tuple(str(each) if isinstance(each, int) and not isinstance(each, bool) else each for each in many)
+
+
+ChannelNames = Annotated[tuple[str, ...], BeforeValidator(_as_text)]
+"""Channels as people write them: one or several, numbers or texts."""
+
+
+def source_of(source: str | None, order: Order) -> str:
+    """Return the source named, or the one of the event that decided."""
+    return source if source is not None else order.trigger.source_name
+
+
+def channel_of(channel: str | None, order: Order) -> str:
+    """Return the channel named, or the one of the event that decided. Raises ActionRejectedError if it has none."""
+    found = channel if channel is not None else order.trigger.subject
+    if found is None:
+        raise ActionRejectedError("the event has no channel; name one in the rule", "no_channel")
+    return found
+
+
+def check_place(known: Known, source: str | None, channels: Iterable[str]) -> Iterable[str]:
+    """Yield what is wrong with a named source and its channels."""
+    if source is None:
+        return
+    if known.sources is not None and source not in known.sources:
+        yield unknown("source", source, known.sources)
+        return
+    of_source = (known.channels or {}).get(source)
+    for channel in channels:
+        if of_source is not None and channel not in of_source:
+            yield unknown(f"channel of {source}", channel, of_source)

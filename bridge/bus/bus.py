@@ -1,0 +1,221 @@
+"""The durable side as one object: everything the rest of the bridge reads from or writes to.
+
+`async with Bus.open(site, config, server) as bus:` connects, brings the streams up to date and
+starts the writers. What needs a name or a callback of its own is made by a method; what there is
+one of is an attribute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from bridge.bus import streams
+from bridge.bus.acks import Acks
+from bridge.bus.connect import Connection
+from bridge.bus.consume import JetEventLog, OnHole
+from bridge.bus.effects import JetEffectLedger
+from bridge.bus.engine_store import JetEngineStore
+from bridge.bus.guard import Backlog, Guard
+from bridge.bus.intake import IntakeCounters, JetIntake
+from bridge.bus.kv import Bucket, Contents
+from bridge.bus.orders import JetOrderQueue
+from bridge.bus.publish import Publisher
+from bridge.bus.results import JetDeadLetters, JetResults, JetTraces, event_message
+from bridge.bus.server import EmbeddedServer
+from bridge.bus.state_book import StateBook
+from bridge.bus.window import Limits, Totals
+from bridge.clock import Clock, SystemClock
+from bridge.config.models import BusConfig
+from bridge.errors import StartError, StoreUnavailableError
+from bridge.schema.base import stable_id
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import LogHole
+from bridge.schema.subjects import Subjects
+
+_log = logging.getLogger(__name__)
+
+_FLUSH_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BusHealth:
+    """How the durable side is."""
+
+    ok: bool
+    connected: bool
+    address: str
+    server_version: str
+    embedded: bool
+    restarts: int
+    """Of the embedded server."""
+    trouble: str | None
+    """What is wrong, in words."""
+    refusing: str | None
+    """Why new events are refused."""
+    backlog: Backlog
+    pending: int
+    """Events in hand, not stored yet."""
+    totals: Totals
+
+
+class Bus:
+    """See the module. Use `Bus.open`."""
+
+    def __init__(
+        self,
+        site: str,
+        connection: Connection,
+        stack: AsyncExitStack,
+        *,
+        server: EmbeddedServer | None,
+        clock: Clock,
+        limits: Limits | None,
+    ) -> None:
+        self.site, self.connection = site, connection
+        self._server, self._clock, self._stack = server, clock, stack
+        self._acks = Acks(connection)
+        self._subjects = Subjects(site)
+        self._events = Publisher(connection, self._acks, "EVENTS", limits)
+        self._trace_writer = Publisher(connection, self._acks, "TRACES", limits)
+        engine = self.stream("ENGINE")
+        self.engine_store = JetEngineStore(connection, self._acks, engine, site)
+        self.effects = JetEffectLedger(connection, self._acks, engine, site)
+        self.dead = JetDeadLetters(connection, self._acks, site)
+        self.orders = self.order_queue()
+        self.results = JetResults(self._acks, self._events, site)
+        self.traces = JetTraces(self._trace_writer, site)
+        self.contents = Contents(connection, self._acks, site)
+        disk = server.directory if server else None
+        self.guard = Guard(connection, self.stream("EVENTS"), self._head_seq, clock, disk)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        site: str,
+        config: BusConfig,
+        server: EmbeddedServer | None = None,
+        *,
+        clock: Clock | None = None,
+        limits: Limits | None = None,
+        guard_interval: float = 1.0,
+    ) -> AsyncIterator[Bus]:
+        """Connect to the embedded server, or to `config.servers`. Raises StartError."""
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(_connection(site, config, server).opened())
+            sizes = server.room.streams if server else None
+            table = streams.table(site, config, sizes)
+            await streams.ensure(connection, table, 1 if server else config.replicas)
+            if server is not None:
+                await asyncio.to_thread(server.settled)
+            bus = cls(site, connection, stack, server=server, clock=clock or SystemClock(), limits=limits)
+            await stack.enter_async_context(bus._events)
+            await stack.enter_async_context(bus._trace_writer)
+            await bus.guard.look()
+            await stack.enter_async_context(_every(guard_interval, bus.guard.look, "bus guard"))
+            yield bus
+
+    def stream(self, name: str) -> str:
+        """Return the server's name of one of our streams: `EVENTS`."""
+        return streams.stream_name(self.site, name)
+
+    async def intake(self, counters: IntakeCounters | None = None) -> JetIntake:
+        """Return the way into the log, its state book loaded. Raises StoreUnavailableError."""
+        book = StateBook(self.connection, self._acks, self.kv("state"), self.stream("EVENTS"))
+        await book.load()
+        self._stack.push_async_callback(_quietly, book.flush)
+        await self._stack.enter_async_context(_every(_FLUSH_EVERY, book.flush, "state book"))
+        return JetIntake(self._events, book, self.guard, self.site, counters)
+
+    def event_log(self, name: str = "engine-0", on_hole: OnHole | None = None) -> JetEventLog:
+        """Return the log for one reader. Without `on_hole`, a hole becomes a `log.hole` event."""
+        return JetEventLog(self.connection, self.stream("EVENTS"), name, self.dead, on_hole or self._report_hole)
+
+    def order_queue(self, in_hand: int = 512) -> JetOrderQueue:
+        """Return a reader of the orders, which shares them with every other one."""
+        subject = f"{self._subjects.root}.order.>"
+        return JetOrderQueue(self.connection, self.stream("ENGINE"), subject, self.dead, in_hand=in_hand)
+
+    def kv(self, bucket: str) -> Bucket:
+        """Return one of the buckets `streams.BUCKETS`."""
+        return Bucket(self.connection, self._acks, self.site, bucket)
+
+    def health(self) -> BusHealth:
+        """Say how it is, from what is known; asks nobody."""
+        trouble = self._server.trouble if self._server else None
+        connected = self.connection.connected
+        if not connected and trouble is None:
+            trouble = f"NATS is not reachable: {self.connection.last_error or 'no reason known'}"
+        return BusHealth(
+            ok=connected and trouble is None and self.guard.refusing is None,
+            connected=connected,
+            address=self.connection.address,
+            server_version=self.connection.server_version,
+            embedded=self._server is not None,
+            restarts=self._server.restarts if self._server else 0,
+            trouble=trouble,
+            refusing=self.guard.refusing,
+            backlog=self.guard.backlog,
+            pending=self._events.pending,
+            totals=self._events.totals,
+        )
+
+    async def _head_seq(self) -> int | None:
+        head = await self.engine_store.head()
+        return head.seq if head else None
+
+    async def _report_hole(self, first: int, last: int) -> None:
+        now = self._clock.now()
+        event = VmsEvent(
+            id=stable_id("log.hole", self.site, first, last),
+            type="log.hole",
+            source=f"{self.site}/bridge",
+            time=now,
+            timequality="device",
+            received=now,
+            origin=Origin.BRIDGE,
+            via="bridge",
+            data=LogHole(first_missing=first, last_missing=last),
+        )
+        await (await self._events.put([event_message(self._subjects, event)]))
+
+
+def _connection(site: str, config: BusConfig, server: EmbeddedServer | None) -> Connection:
+    name = f"vms-bridge {site}"
+    if server is not None:
+        return Connection([server.url], server.access.username, server.access.password, name)
+    if not config.servers:
+        raise StartError("there is no NATS to connect to", "set bus.servers, or let the bridge start its own")
+    return Connection(config.servers, config.username, config.password, name)
+
+
+@asynccontextmanager
+async def _every(seconds: float, work: Callable[[], Awaitable[None]], name: str) -> AsyncIterator[None]:
+    """Do something again and again beside the rest; an outage of the log is waited out."""
+
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await _quietly(work)
+
+    task = asyncio.create_task(run(), name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _quietly(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except StoreUnavailableError as exc:
+        _log.debug("put off: %s", exc)
+    except Exception:  # noqa: BLE001 - the edge of a background task: it must go on, and say what happened
+        _log.exception("background work failed")

@@ -1,0 +1,114 @@
+"""Take events into the log; the contract is `Emit`.
+
+Every event that anybody emits passes here: it is compared with the known state, which it updates,
+gets its subject, and is written in order. A yes is a synced write. It decides nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from bridge.bus.guard import Guard
+from bridge.bus.publish import Publisher
+from bridge.bus.results import event_message
+from bridge.bus.state_book import StateBook
+from bridge.bus.wire import Outgoing
+from bridge.errors import PayloadError, StoreUnavailableError
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.state import Fact, facts
+from bridge.schema.subjects import Subjects
+
+_log = logging.getLogger(__name__)
+
+What = Literal["stored", "unchanged", "refused"]
+"""What became of an event: in the log (or there already), dropped because a snapshot said nothing new, not taken."""
+
+LARGEST = 1024 * 1024 - 16 * 1024
+"""Bytes of one event: NATS' limit of a message, less the headers."""
+
+
+class IntakeCounters(Protocol):
+    """Where intake counts."""
+
+    def count(self, what: What, source: str, kind: str) -> None:
+        """Count one event; `source` is the source's own name."""
+        ...
+
+
+class _NoCounters:
+    def count(self, what: What, source: str, kind: str) -> None:
+        """Count nothing."""
+
+
+class JetIntake:
+    """`Emit` on the log."""
+
+    def __init__(
+        self, publisher: Publisher, book: StateBook, guard: Guard, site: str, counters: IntakeCounters | None
+    ) -> None:
+        self._publisher, self._book, self._guard = publisher, book, guard
+        self._counters = counters or _NoCounters()
+        self._subjects = Subjects(site)
+
+    async def __call__(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        """Take the events over in order; returns as soon as there is room.
+
+        The future is done when all are synced and raises StoreUnavailableError when they could not
+        be. Raises PayloadError for an event that is too large or has a name that cannot be filed;
+        then none of them was taken.
+        """
+        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        messages = [self._message(event) for event in events]
+        if self._guard.refusing is not None:
+            self._refused(events, StoreUnavailableError(self._guard.refusing), outcome)
+            return outcome
+        taken: list[VmsEvent] = []
+        wanted: list[Outgoing] = []
+        said: list[Fact] = []
+        for event, message in zip(events, messages, strict=True):
+            what = facts(event)
+            if event.origin is Origin.RESYNC and self._book.knows(what):
+                self._counters.count("unchanged", event.source_name, event.type)
+                continue
+            self._book.learn(what)
+            said += what
+            taken.append(event)
+            wanted.append(message)
+        # Nothing is awaited between the book and the queue, so both have the same order.
+        stored = await self._publisher.put(wanted)
+        stored.add_done_callback(lambda done: self._settled(done, taken, said, outcome))
+        return outcome
+
+    def _message(self, event: VmsEvent) -> Outgoing:
+        message = event_message(self._subjects, event)
+        if len(message.body) > LARGEST and event.raw is not None:
+            message = event_message(self._subjects, event.model_copy(update={"raw": None}))
+        if len(message.body) > LARGEST:
+            raise PayloadError("too_large", f"an event of {len(message.body)} bytes is more than {LARGEST}")
+        return message
+
+    def _settled(
+        self, stored: asyncio.Future[int], taken: Sequence[VmsEvent], said: list[Fact], outcome: asyncio.Future[None]
+    ) -> None:
+        if stored.cancelled():
+            return
+        error = stored.exception()
+        if error is not None:
+            self._book.doubt(said)
+            self._refused(taken, error, outcome)
+            return
+        self._book.stored(said, stored.result())
+        for event in taken:
+            self._counters.count("stored", event.source_name, event.type)
+        if not outcome.done():
+            outcome.set_result(None)
+
+    def _refused(self, events: Sequence[VmsEvent], error: BaseException, outcome: asyncio.Future[None]) -> None:
+        for event in events:
+            self._counters.count("refused", event.source_name, event.type)
+        if not outcome.done():
+            outcome.set_exception(error)
+            outcome.exception()  # a connector may look at it later, or not at all: it is counted here

@@ -1,0 +1,182 @@
+"""Write messages to a stream in order, many at once when many come, one at once when one comes.
+
+What is waiting when the last write is done goes out as the next one: a lone message by itself, more
+as one atomic batch with one sync for all of it. One write is under way at a time, so the order is
+the order of `put`, whatever has to be sent again. A message is promised when the server has synced
+it, and refused when it could not be for long; nothing is kept for later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Self
+
+from bridge.bus.acks import Acks
+from bridge.bus.connect import Connection
+from bridge.bus.window import Entry, Group, Limits, Totals, Window
+from bridge.bus.wire import BATCH_INCOMPLETE, NO_ROOM, Ack, Outgoing, RefusedError
+from bridge.errors import StoreUnavailableError
+
+_log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """The one writer of a stream in this process; see the module."""
+
+    def __init__(self, connection: Connection, acks: Acks, name: str, limits: Limits | None = None) -> None:
+        self._connection, self._acks, self._name = connection, acks, name
+        self._limits = limits or Limits()
+        self._window = Window(self._limits)
+        self._door = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._complained = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name=f"publisher[{self._name}]")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.resend):
+                while len(self._window) and self._connection.connected:
+                    await self._window.changed()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        self._window.refuse_all(StoreUnavailableError("the bridge is stopping"))
+
+    @property
+    def pending(self) -> int:
+        """Messages in hand."""
+        return len(self._window)
+
+    @property
+    def totals(self) -> Totals:
+        """What became of the messages so far."""
+        return self._window.totals
+
+    async def put(self, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
+        """Take messages over, in order; waits for room. The future gives the highest sequence they got.
+
+        It raises StoreUnavailableError when not all of them could be stored; some may be.
+        """
+        group = Group(len(messages))
+        async with self._door:  # a fair lock: first come, first served
+            while self._window.full and not self._hopeless:
+                await self._window.changed()
+            if self._hopeless:
+                self.totals.refused += len(messages)
+                group.failed(self._gone())
+            else:
+                self._window.take(messages, group)
+        return group.future
+
+    @property
+    def _hopeless(self) -> bool:
+        return self._connection.lost_for >= self._limits.outage
+
+    def _gone(self) -> StoreUnavailableError:
+        return StoreUnavailableError(f"NATS has not been reachable for {self._connection.lost_for:.0f} s")
+
+    # --- the one writer --------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            entries = self._window.next()
+            if entries:
+                await self._store(entries)
+            else:
+                await self._window.changed()
+
+    async def _store(self, entries: list[Entry]) -> None:
+        """Write entries, again and again until they are settled or their time is up."""
+        pause = 0.05
+        while True:
+            await self._reachable()
+            entries = [entry for entry in entries if not entry.settled]
+            try:
+                await self._write(entries)
+            except StoreUnavailableError as exc:
+                self._complain(exc)
+                self._window.refuse_late(exc)
+            entries = [entry for entry in entries if not entry.settled]
+            if not entries:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    async def _reachable(self) -> None:
+        """Return when the server is there; refuse everything in hand when it stays away."""
+        while not self._connection.connected and len(self._window):
+            left = self._limits.outage - self._connection.lost_for
+            if left <= 0:
+                self._complain(self._gone())
+                self._window.refuse_all(self._gone())
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._connection.wait_connected()
+
+    async def _write(self, entries: list[Entry]) -> None:
+        """Send entries once and settle those that were answered. Raises StoreUnavailableError: send the rest again."""
+        if not entries:
+            return
+        try:
+            ack = await self._acks.store([entry.message for entry in entries], self._limits.resend)
+        except RefusedError as exc:
+            if exc.code == BATCH_INCOMPLETE:
+                raise
+            if exc.code in NO_ROOM or len(entries) == 1:
+                self._complain(exc)
+                self._window.refuse(entries, exc)
+                return
+        else:
+            self._stored(entries, ack)
+            return
+        # One of them is stored already, or is refused for itself: the server does not say which.
+        self.totals.fallbacks += 1
+        await self._write_one_by_one(entries)
+
+    def _stored(self, entries: list[Entry], ack: Ack) -> None:
+        self._complained = False
+        first = ack.seq - len(entries) + 1
+        for place, entry in enumerate(entries):
+            self._window.stored(entry, first + place, duplicate=ack.duplicate)
+
+    async def _write_one_by_one(self, entries: list[Entry]) -> None:
+        futures = [await self._send(entry) for entry in entries]
+        await asyncio.wait(futures, timeout=self._limits.resend)
+        error: StoreUnavailableError | None = None
+        for entry, future in zip(entries, futures, strict=True):
+            if not future.done():
+                future.cancel()
+                error = StoreUnavailableError(f"the log did not answer within {self._limits.resend:.0f} s")
+                continue
+            failure = future.exception()
+            if failure is None:
+                self._stored([entry], future.result())
+            elif isinstance(failure, RefusedError):
+                self._complain(failure)
+                self._window.refuse([entry], failure)
+            elif isinstance(failure, StoreUnavailableError):
+                error = failure
+        if error is not None:
+            raise error
+
+    async def _send(self, entry: Entry) -> asyncio.Future[Ack]:
+        try:
+            return await self._acks.send(entry.message)
+        except RefusedError as exc:  # not even sent: it is too large
+            future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+            future.set_exception(exc)
+            return future
+
+    def _complain(self, error: StoreUnavailableError) -> None:
+        """Say once that the log takes nothing; the senders are told each time."""
+        if not self._complained:
+            self._complained = True
+            _log.warning("%s cannot be written: %s", self._name, error)

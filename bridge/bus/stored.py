@@ -1,0 +1,39 @@
+"""Read single messages of a stream, from its leader: what it says is the truth, where a follower may be behind."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from bridge.bus.connect import Connection
+from bridge.bus.wire import NO_MESSAGE, RefusedError
+
+
+class Stored(NamedTuple):
+    """A message as it stands in a stream."""
+
+    subject: str
+    seq: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+async def last(connection: Connection, stream: str, subject: str) -> Stored | None:
+    """Return the last message of a subject; None if there is none. Raises StoreUnavailableError."""
+    try:
+        answer = await connection.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+    except RefusedError as exc:
+        if exc.code == NO_MESSAGE:
+            return None
+        raise
+    message = answer["message"]
+    body = base64.b64decode(message.get("data", ""))
+    return Stored(message["subject"], int(message["seq"]), body, _headers(message.get("hdrs", "")))
+
+
+def _headers(encoded: str) -> dict[str, str]:
+    """Read `NATS/1.0` and one `Name: value` a line."""
+    lines = base64.b64decode(encoded).decode(errors="replace").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines if line)
+    return {name: value.strip() for name, _, value in pairs}

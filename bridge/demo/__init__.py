@@ -1,0 +1,1 @@
+"""`vms-bridge demo`: everything at once on one machine, with nothing but this package."""

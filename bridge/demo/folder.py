@@ -1,0 +1,87 @@
+"""The demo's site: a configuration and rules that a user can read, change and keep."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from importlib import resources
+from pathlib import Path
+
+from bridge.errors import StartError
+
+EXAMPLES = ("parking-gate.yaml", "emergency-call.yaml", "motion.yaml", "channel-down.yaml", "residents.csv")
+
+_CONFIG = """\
+# Written by `vms-bridge demo`. It is an ordinary configuration: change it, then `vms-bridge run -c {path}`.
+site: demo
+zone: {zone}
+latitude: 40.71
+longitude: -74.0
+data_dir: data
+
+bus:
+  mqtt: {{port: 0}}                 # open the MQTT listener of the embedded server, on a free port
+mqtt:
+  broker: embedded
+
+http:
+  port: 0                         # a free one; `http://127.0.0.1:<port>/metrics` and `/api/push`
+  push:
+    booth: {{username: booth, password: {push_password}}}
+
+sources:
+  nvr1:                           # the simulated server
+    type: ts-api
+    url: {simulator_url}
+    username: admin
+    password: admin
+
+outputs:                          # relays that may be switched, and the position that is safe
+  barrier: {{source: nvr1, channel: 1, relay: relay-1, idle: "off", class: actuating}}
+  siren: {{source: nvr1, channel: 1, relay: relay-2, idle: "off", class: actuating, max_on: 5s}}
+doors:
+  main-gate: {{output: barrier, mode: act, pulse: 1s, max_age: 10s, cooldown: 5s, min_score: 90}}
+
+webhooks:
+  backoffice:
+    url: {receiver_url}
+    secret: {webhook_secret}
+    allow_private: true           # the demo's receiver is on this machine
+
+clips:
+  dir: clips
+rules:
+  - rules/*.yaml
+"""
+
+
+def webhook_secret() -> str:
+    """Return a new Standard Webhooks secret."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def prepare(folder: Path, *, simulator_url: str, receiver_url: str, secret: str, zone: str) -> Path:
+    """Write the demo's site into a folder and return its configuration. Raises StartError if that cannot be."""
+    path = folder / "bridge.yaml"
+    try:
+        (folder / "rules").mkdir(parents=True, exist_ok=True)
+        for name in EXAMPLES:
+            (folder / "rules" / name).write_bytes(resources.files("rules").joinpath("examples", name).read_bytes())
+        path.touch(mode=0o600)
+        path.write_text(
+            _CONFIG.format(
+                path=path,
+                zone=zone,
+                simulator_url=simulator_url,
+                receiver_url=receiver_url,
+                webhook_secret=secret,
+                push_password=secrets.token_urlsafe(12),
+            ),
+            encoding="utf-8",
+        )
+    except OSError as error:
+        raise StartError(
+            f"the demo cannot write its folder {folder}: {error.strerror or error}",
+            "choose another one with --dir, or make room on the disk",
+        ) from error
+    return path

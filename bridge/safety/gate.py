@@ -1,0 +1,175 @@
+"""Decide whether an order may be carried out now. Pure but for the clock and the kill switch's file.
+
+The runner asks before it claims an order and again right before it acts; what leaves idle asks
+once more after its release is written down. The gate only says no: limits, doors and devices have
+their own word after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from bridge.clock import Clock
+from bridge.contracts import ActionParams, ActionSpec
+from bridge.safety.killswitch import KillSwitch
+from bridge.safety.reasons import WORDS, Reason, refusal
+from bridge.schema.event import Origin
+from bridge.schema.orders import ActionClass, Order
+
+MAX_AGE: dict[ActionClass, timedelta] = {
+    ActionClass.ACTUATING: timedelta(seconds=10),
+    ActionClass.TRANSIENT: timedelta(seconds=30),
+}
+"""How old a cause may be where the action says nothing else. The other classes have no limit."""
+
+FUTURE_TOLERANCE = timedelta(seconds=2)
+"""A source may be ahead of us by this and still move something."""
+
+_ACTUATES = frozenset({Origin.LIVE, Origin.COMMAND})
+_MADE_UP = frozenset({Origin.REPLAY, Origin.TEST})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`go`, or `refuse` and `expire` with the reason and its words."""
+
+    decision: Literal["go", "refuse", "expire"]
+    reason: Reason | None = None
+    message: str | None = None
+
+    @property
+    def go(self) -> bool:
+        """Return whether it may be done."""
+        return self.decision == "go"
+
+
+GO = Verdict("go")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a guard looks at."""
+
+    order: Order
+    action_class: ActionClass
+    max_age: timedelta | None
+    now: datetime
+    killed: Callable[[], bool]
+    dry_run: bool
+
+
+def class_of(spec: ActionSpec[Any], params: ActionParams) -> ActionClass:
+    """Return the class of an action with these parameters."""
+    return spec.classify(params) if spec.classify is not None else spec.action_class
+
+
+def max_age_of(spec: ActionSpec[Any], action_class: ActionClass) -> timedelta | None:
+    """Return how old the cause may be; a releasing order is never too old."""
+    if action_class is ActionClass.RELEASING:
+        return None
+    return spec.max_age if spec.max_age is not None else MAX_AGE.get(action_class)
+
+
+def age_of(order: Order, now: datetime) -> timedelta:
+    """Return the age of the cause: the larger of what our clock and what the source's clock says."""
+    return now - min(order.received, order.occurred)
+
+
+def _dry_run(asked: Asked) -> Reason | None:
+    return Reason.DRY_RUN if asked.dry_run else None
+
+
+def _made_up(asked: Asked) -> Reason | None:
+    """What is replayed or made up tells people and programs, and touches no device."""
+    if asked.action_class is not ActionClass.INFORMATION and asked.order.origin in _MADE_UP:
+        return Reason.NOT_LIVE
+    return None
+
+
+def _killed(asked: Asked) -> Reason | None:
+    return Reason.KILL_SWITCH if asked.action_class is ActionClass.ACTUATING and asked.killed() else None
+
+
+def _not_live(asked: Asked) -> Reason | None:
+    actuates = asked.action_class is ActionClass.ACTUATING
+    return Reason.NOT_LIVE if actuates and asked.order.origin not in _ACTUATES else None
+
+
+def _clock(asked: Asked) -> Reason | None:
+    if asked.action_class is not ActionClass.ACTUATING:
+        return None
+    if asked.order.received - asked.now > FUTURE_TOLERANCE:
+        return Reason.CLOCK_STEPPED
+    return Reason.FUTURE_TIME if asked.order.occurred - asked.now > FUTURE_TOLERANCE else None
+
+
+def _expired(asked: Asked) -> Reason | None:
+    if asked.action_class is ActionClass.RELEASING or asked.order.expires is None:
+        return None
+    return Reason.EXPIRED if asked.now > asked.order.expires else None
+
+
+def _too_old(asked: Asked) -> Reason | None:
+    if asked.max_age is None:
+        return None
+    return Reason.TOO_OLD if age_of(asked.order, asked.now) > asked.max_age else None
+
+
+GUARDS: tuple[Callable[[Asked], Reason | None], ...] = (
+    _dry_run,
+    _made_up,
+    _not_live,
+    _clock,
+    _expired,
+    _too_old,
+    _killed,
+)
+"""Asked in this order; the first reason counts. The kill switch is last because it asks the file system."""
+
+_EXPIRES = frozenset({Reason.EXPIRED, Reason.TOO_OLD})
+
+
+class Gate:
+    """The gate of one bridge."""
+
+    def __init__(self, clock: Clock, kill: KillSwitch, *, dry_run: bool = False) -> None:
+        self._clock = clock
+        self._kill = kill
+        self._dry_run = dry_run
+
+    def check(self, order: Order, spec: ActionSpec[Any], params: ActionParams) -> Verdict:
+        """Say whether the order may be done now, and if not, why not."""
+        action_class = class_of(spec, params)
+        asked = Asked(
+            order,
+            action_class,
+            max_age_of(spec, action_class),
+            self._clock.now(),
+            lambda: self._kill.pulled,
+            self._dry_run,
+        )
+        for guard in GUARDS:
+            reason = guard(asked)
+            if reason is not None:
+                return Verdict("expire" if reason in _EXPIRES else "refuse", reason, WORDS[reason])
+        return GO
+
+    def demand(self, order: Order, spec: ActionSpec[Any], params: ActionParams) -> None:
+        """Check once more, right before something is sent. Raises ActionRejectedError with the reason."""
+        verdict = self.check(order, spec, params)
+        if verdict.reason is not None:
+            raise refusal(verdict.reason)
+
+    def latest_start(self, order: Order, spec: ActionSpec[Any], params: ActionParams) -> datetime | None:
+        """Return the moment after which `check` will say `expire`; None if there is none."""
+        action_class = class_of(spec, params)
+        if action_class is ActionClass.RELEASING:
+            return None
+        max_age = max_age_of(spec, action_class)
+        ends = [min(order.received, order.occurred) + max_age] if max_age is not None else []
+        if order.expires is not None:
+            ends.append(order.expires)
+        return min(ends, default=None)

@@ -1,0 +1,143 @@
+"""A small file that does not forget: JSON objects, one a line, synced before `append` returns.
+
+What protects outputs is remembered here, beside the bus and independent of it. A line torn by a
+power cut is dropped, a damaged one is skipped and reported; nothing else is lost with it. All
+calls block on the disk: use them from a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+_LOG = logging.getLogger(__name__)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+def sync_dir(folder: Path) -> None:
+    """Make the names in a folder as durable as the files. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Put a whole file in place, or leave what was there. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    fresh.replace(path)
+    sync_dir(path.parent)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Write every byte; `os.write` may take less, most of all on a disk that is filling up."""
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+class JsonLines:
+    """An append-only file of JSON objects. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines = 0
+        """How many lines the file has; a hint when to `rewrite`."""
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._good = 0
+
+    def load(self) -> list[dict[str, Any]]:
+        """Return every record that can be read, oldest first; none if there is no file. Raises OSError."""
+        with self._lock:
+            try:
+                content = self.path.read_bytes()
+            except FileNotFoundError:
+                return []
+            whole, _, torn = content.rpartition(b"\n")
+            if torn:
+                _LOG.warning("dropped the torn last line of a journal", extra={"file": self.path.name})
+            records = [record for line in whole.split(b"\n") if line and (record := self._parse(line)) is not None]
+            self.lines = len(records)
+            return records
+
+    def _parse(self, line: bytes) -> dict[str, Any] | None:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            _LOG.error("skipped a damaged line of a journal", extra={"file": self.path.name, "bytes": len(line)})
+            return None
+        return record
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record; it is on the disk when this returns. Raises OSError, and then it is not in the file."""
+        line = _line(record)
+        with self._lock:
+            if self._descriptor < 0:
+                self._open()
+            try:
+                _write_all(self._descriptor, line)
+                os.fsync(self._descriptor)
+            except OSError:
+                self._undo()
+                raise
+            self._good += len(line)
+            self.lines += 1
+
+    def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the whole file, so that it does not grow for ever. Raises OSError, and then it is as it was."""
+        kept = [_line(record) for record in records]
+        with self._lock:
+            write_synced(self.path, b"".join(kept))
+            self._close()
+            self.lines = len(kept)
+
+    def close(self) -> None:
+        """Let go of the file. It opens again when needed."""
+        with self._lock:
+            self._close()
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(self.path, _APPEND, 0o600)
+        try:
+            content = self.path.read_bytes()
+            self._good = content.rfind(b"\n") + 1
+            if self._good != len(content):
+                os.ftruncate(self._descriptor, self._good)
+            os.fsync(self._descriptor)
+            sync_dir(self.path.parent)
+        except OSError:
+            self._close()
+            raise
+
+    def _undo(self) -> None:
+        """After a failed write nothing is known about the tail: cut it off and open the file anew next time."""
+        try:
+            os.ftruncate(self._descriptor, self._good)
+        except OSError:
+            _LOG.warning("the tail of a journal may be torn", extra={"file": self.path.name})
+        self._close()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

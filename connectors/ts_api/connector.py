@@ -1,0 +1,40 @@
+"""The TS-API connector: all that one server can do, as one object. Building it does no I/O."""
+
+from __future__ import annotations
+
+import httpx
+
+from bridge.sdk import SourceContext, SystemInfo
+
+from .backup import Backup
+from .client import Listening
+from .config import TsApiConfig
+from .control import Control
+from .inventory import describe
+from .recordings import Recordings
+from .system import System
+
+
+class TsApi(Listening, Control, Recordings, Backup):
+    """One server.
+
+    Implements Listens, ControlsPtz, SwitchesRelays, SwitchesAux, Reboots, HasRecordings, HasLiveStreams,
+    BacksUpEvents and Describes of the contracts.
+    """
+
+    def __init__(
+        self, config: TsApiConfig, context: SourceContext, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        super().__init__(System(config, context, transport))
+
+    async def describe(self) -> SystemInfo:
+        """Ask the server what it is and has. Raises ConnectorError."""
+        return await describe(self._system, self)
+
+    def channels_changed(self) -> None:
+        """Forget presets and outputs by channel: a number may mean another camera now."""
+        self.forget_channels()
+
+    async def aclose(self) -> None:
+        """Log out and close every connection. Idempotent."""
+        await self._system.aclose()

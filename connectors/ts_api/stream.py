@@ -1,0 +1,67 @@
+"""Understand the messages of one connection in order: the little that must be remembered between them.
+
+Three things a single message does not tell: whether it is the first of its topic and so the present
+state, whose status codes the server uses, and whether motion really changed. Everything else is
+`decode.py`. One `MessageStream` a connection; it is thrown away with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from bridge.sdk import Origin, PayloadError, VmsEvent
+
+from .decode import Control, DecodeContext, Decoded, classify, decode_parts
+from .read_channels import codes_in
+from .topics import Topic
+from .values import Dialect, codes_in_use
+
+_MOTION = {"motion.started": True, "motion.ended": False}
+_RENUMBERED = frozenset({"channel.swapped", "channel.added", "channel.removed"})
+
+
+class MessageStream:
+    """Decodes one connection's messages. What `context` says of one message alone is filled in here."""
+
+    def __init__(self, context: DecodeContext) -> None:
+        self._context = context
+        self._begun: set[str] = set()
+        self._codes = context.codes or context.dialect
+        self._moving: dict[str | None, bool] = {}
+
+    def decode(self, message: Mapping[str, Any], received: datetime) -> Control | Decoded:
+        """Return the control message this is, or what was understood of it. Raises PayloadError."""
+        if not isinstance(message, dict):
+            raise PayloadError("not_an_object", "the message is no JSON object")
+        found = classify(message, self._context.topic)
+        if isinstance(found, Control):
+            # A topic that is subscribed to again sends its present state again (v1).
+            self._begun.difference_update(found.topics)
+            return found
+        context = replace(
+            self._context,
+            received=received,
+            snapshot=found.snapshot == "first" and found.name not in self._begun,
+            codes=self._learn_codes(found, message),
+        )
+        decoded = decode_parts(message, context=context)
+        self._begun.add(found.name)
+        return replace(decoded, events=[event for event in decoded.events if self._is_news(event)])
+
+    def _learn_codes(self, found: Topic, message: Mapping[str, Any]) -> Dialect:
+        if found.name == "channelStatus":
+            self._codes = codes_in_use(codes_in(message), self._codes)
+        return self._codes
+
+    def _is_news(self, event: VmsEvent) -> bool:
+        """Drop motion that is as it was: only changes are sent, so it is the same message once more."""
+        if event.type in _RENUMBERED:
+            self._moving.clear()
+        if event.type not in _MOTION:
+            return True
+        before, now = self._moving.get(event.subject), _MOTION[event.type]
+        self._moving[event.subject] = now
+        return before is not now or event.origin is not Origin.LIVE

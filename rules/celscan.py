@@ -1,0 +1,186 @@
+"""A look at a CEL expression before it is compiled: is it small, flat, and about things that exist?
+
+Not a parser: CEL's own comes afterwards. Tokens and brackets are enough to find what it would notice
+only when it runs (unknown names, functions, fields) and what nobody would notice (a cost without bound).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from bridge.sdk import VmsEvent, unknown
+from rules.fields import model_fields
+
+MAX_LENGTH = 2000
+MAX_NESTING = 24
+MAX_MACROS = 4
+
+MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
+FUNCTIONS = frozenset(
+    {"state", "local", "has", "size", "contains", "startsWith", "endsWith", "matches", "string", "int", "uint"}
+    | {"double", "bytes", "bool", "timestamp", "duration", "type", "dyn", "max", "min", "getFullYear", "getMonth"}
+    | {"getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getHours", "getMinutes", "getSeconds"}
+    | {"getMilliseconds"}
+)
+TYPES = frozenset({"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type"})
+_WORDS = frozenset({"true", "false", "null", "in"})
+
+_TOKEN = re.compile(
+    r"""(?P<space>[ \t\r\n\f]+|//[^\n]*)
+    |(?P<text>[bB]?[rR]?(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
+    |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
+    |(?P<number>\d[0-9a-fA-FxX.uU]*(?:[eE][+-]?\d+)?)
+    |(?P<mark>&&|\|\||[<>=!]=|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an expression may look at: names, and the kind's payload model if it is known."""
+
+    names: frozenset[str] = frozenset({"event", "key", "rule"})
+    data: Any = None
+    steps: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str
+    text: str
+    at: int
+
+
+class _Refused(ValueError):  # noqa: N818 - internal; the compiler shows the sentence
+    pass
+
+
+def _tokens(text: str) -> list[_Token]:
+    found = (_Token(str(match.lastgroup), match[0], match.start()) for match in _TOKEN.finditer(text))
+    return [token for token in found if token.kind != "space"]
+
+
+def template_end(text: str, start: int) -> int | None:
+    """Return where `}}` ends the expression that begins at `start`; None if nowhere."""
+    depth, position = 0, start
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            return None
+        if match[0] == "{":
+            depth += 1
+        elif match[0] == "}":
+            if depth == 0:
+                return position if text.startswith("}}", position) else None
+            depth -= 1
+        position = match.end()
+    return None
+
+
+class Scan:
+    """One walk over the tokens: brackets, macros, names, fields."""
+
+    def __init__(self, text: str, scope: Scope) -> None:
+        self._tokens = _tokens(text)
+        self._scope = scope
+        self._open: list[tuple[str, str | None, str | None]] = []
+        """Open brackets, with the macro and its variable where they are a macro's."""
+        self._macros = 0
+        self.names: set[str] = set()
+        self.entities: set[str] = set()
+        """Entities that `state()` is asked about by name."""
+
+    def run(self) -> None:
+        """Look at everything. Raises ValueError with a sentence for the user."""
+        for position, token in enumerate(self._tokens):
+            if token.kind == "name" and token.text not in _WORDS:
+                self._name(position, token)
+            elif token.text in {"(", "[", "{"} and token.kind == "mark":
+                self._enter(position, token)
+            elif token.text in {")", "]", "}"} and token.kind == "mark" and self._open:
+                self._open.pop()
+            elif token.text in {"'", '"'}:
+                raise _Refused(f"at character {token.at + 1}: a text that does not end")
+
+    def _at(self, position: int) -> _Token:
+        inside = 0 <= position < len(self._tokens)
+        return self._tokens[position] if inside else _Token("end", "", 0)
+
+    def _enter(self, position: int, token: _Token) -> None:
+        before = self._at(position - 1)
+        macro = variable = None
+        if token.text == "(" and before.text in MACROS and self._at(position - 2).text == ".":
+            macro, variable = before.text, self._at(position + 1).text
+            if any(entry[1] for entry in self._open):
+                raise _Refused(f"`{macro}` inside another macro is not allowed: its cost has no bound")
+            self._macros += 1
+            if self._macros > MAX_MACROS:
+                raise _Refused(f"more than {MAX_MACROS} macros ({', '.join(sorted(MACROS))}) in one expression")
+        self._open.append((token.text, macro, variable))
+        if len(self._open) > MAX_NESTING:
+            raise _Refused(f"nested deeper than {MAX_NESTING} brackets")
+
+    def _name(self, position: int, token: _Token) -> None:
+        if self._at(position - 1).text == ".":
+            if self._at(position + 1).text == "(":
+                self._function(token.text, MACROS | FUNCTIONS)
+            return
+        if self._at(position + 1).text == "(":
+            self._function(token.text, FUNCTIONS)
+            if token.text == "state" and self._at(position + 2).kind == "text" and self._at(position + 3).text == ",":
+                self.entities.add(self._at(position + 2).text[1:-1])
+            return
+        if self._at(position + 1).text == "{":
+            raise _Refused(f"unknown type {token.text!r}")
+        bound = {variable for _, _, variable in self._open if variable}
+        if token.text in bound or token.text in TYPES:
+            return
+        if token.text not in self._scope.names:
+            raise _Refused(unknown("name", token.text, sorted(self._scope.names)))
+        self.names.add(token.text)
+        self._path(position, token.text)
+
+    @staticmethod
+    def _function(name: str, known: frozenset[str]) -> None:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see the rules guide for those that exist"
+            raise _Refused(f"unknown function {name!r}; {hint}")
+
+    def _path(self, position: int, name: str) -> None:
+        """Check `event.data.plate` and `steps.entry` against what exists."""
+        path: list[str] = []
+        while self._at(position + 1).text == "." and self._at(position + 2).kind == "name":
+            if self._at(position + 3).text == "(":
+                break
+            path.append(self._at(position + 2).text)
+            position += 2
+        if name == "steps" and path and path[0] not in self._scope.steps:
+            raise _Refused(unknown("step in `with`", path[0], sorted(self._scope.steps)))
+        if name == "event" and path:
+            self._event_path(path)
+
+    def _event_path(self, path: Sequence[str]) -> None:
+        known = model_fields(VmsEvent)
+        if path[0] not in known:
+            raise _Refused(unknown("attribute of event", path[0], sorted(known)))
+        model = self._scope.data
+        if path[0] != "data" or model is None or model.model_config.get("extra") == "allow":
+            return
+        for depth, part in enumerate(path[1:]):
+            names = model_fields(model)
+            if not names:
+                return
+            if part not in names:
+                inside = ".".join(["event", *path[: depth + 1]])
+                raise _Refused(unknown(f"field of {inside}", part, sorted(names)))
+            model = _bare(names[part])
+
+
+def _bare(annotation: Any) -> Any:
+    models = [one for one in (annotation, *get_args(annotation)) if model_fields(one)]
+    return models[0] if models else None

@@ -1,0 +1,183 @@
+"""From rule files to a rule set, or to every mistake in them at once.
+
+What a name means is settled here, once: kinds and their fields, sources and channels of the site,
+lists, schedules, actions. What comes out cannot fail for a reason that could have been seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bridge.sdk import ActionSpec, Known, Problem, RuleCompileError
+from rules.conditions import Lists
+from rules.lists import ValueList, plain_list, read_csv
+from rules.load import table_name
+from rules.matching import Conditions
+from rules.model import SECTIONS, ListPart, WindowPart
+from rules.reader import RuleReader
+from rules.report import Report, Spot, shown, unknown_key
+from rules.rule import Trigger
+from rules.ruleset import Documents, RuleSet, SiteSettings
+from rules.schedules import Schedule
+from rules.tree import read_tree
+from rules.trialreader import read_trials
+
+__all__ = ["compile_rules"]
+
+
+def compile_rules(
+    documents: Documents, actions: Mapping[str, ActionSpec[Any]], known: Known, site: SiteSettings
+) -> RuleSet:
+    """Return the rule set of some files. Raises RuleCompileError with every problem found."""
+    compiler = _Compiler(documents, actions, known, site)
+    rules = compiler.run()
+    if compiler.problems:
+        raise RuleCompileError(compiler.problems)
+    return rules
+
+
+class _Compiler:
+    """One compilation."""
+
+    def __init__(
+        self, documents: Documents, actions: Mapping[str, ActionSpec[Any]], known: Known, site: SiteSettings
+    ) -> None:
+        self._documents, self._actions, self._known, self._site = documents, actions, known, site
+        self._place = site.place
+        self._others: list[Problem] = list(documents.problems)
+        self._reports: list[Report] = []
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Everything wrong; where the YAML itself is, what follows from that is left out."""
+        broken = {(problem.file, problem.line, problem.column) for problem in self._others if problem.line}
+        found = {problem for report in self._reports for problem in report.problems}
+        return sorted({*self._others, *(one for one in found if (one.file, one.line, one.column) not in broken)})
+
+    def run(self) -> RuleSet:
+        """Compile everything."""
+        self._open()
+        lists = Lists(self._lists())
+        reader = RuleReader(
+            Conditions(lists), self._schedules(), self._actions, self._known, self._site.name, self._place
+        )
+        ordered = self._rules(reader)
+        trials = [trial for report in self._reports for trial in read_trials(report, self._actions, self._place)]
+        self._unused(lists.used, reader.used_schedules)
+        return RuleSet(
+            replace(self._documents, trees={}),
+            self._site,
+            self._place,
+            tuple(trigger.rule for trigger in ordered),
+            tuple(ordered),
+            tuple(sorted(warning for report in self._reports for warning in report.warnings)),
+            tuple(trials),
+        )
+
+    def _open(self) -> None:
+        for name, text in sorted(self._documents.files.items()):
+            tree, problems = self._documents.trees.get(name) or read_tree(name, text)
+            self._others += problems
+            if tree is None:
+                continue
+            if tree.value is not None and not isinstance(tree.value, dict):
+                message = f"a rule file is a mapping with {', '.join(SECTIONS)}; got {shown(tree.value)}"
+                self._others.append(Problem(name, tree.line, tree.column, "", message))
+            if not isinstance(tree.value, dict):
+                continue
+            report = Report(name, tree)
+            self._reports.append(report)
+            for section in tree.value:
+                if section not in SECTIONS:
+                    report.at((section,)).problem(unknown_key(section, SECTIONS), key=True)
+
+    def _named(self, section: str, what: str) -> Iterable[tuple[str, Spot]]:
+        """Yield the parts of a section of all files by name; a name belongs to all files."""
+        seen: dict[str, Spot] = {}
+        for report in self._reports:
+            spot = report.at((section,))
+            content = report.root.value.get(section)
+            if content is not None and not isinstance(content, dict):
+                spot.problem(f"`{section}` is a mapping of names, got {shown(content)}")
+                continue
+            for name in content or ():
+                part = (spot / name).named(f"{what} {name}")
+                if name in seen:
+                    first = seen[name]
+                    part.problem(f"{what} {name!r} exists already, in {first.file} line {first.line}", key=True)
+                else:
+                    seen[name] = part
+                    yield name, part
+
+    # --- lists and schedules -------------------------------------------------------------------------
+
+    def _lists(self) -> dict[str, ValueList]:
+        lists = {}
+        for name, spot in self._named("lists", "list"):
+            part = spot.read(ListPart)
+            # A list with a mistake still exists: saying that it is unknown as well would help nobody.
+            lists[name] = self._list(name, part, spot) if part is not None else plain_list(name, (), plates=True)
+        return lists
+
+    def _list(self, name: str, part: ListPart, spot: Spot) -> ValueList:
+        if not isinstance(part.plates, str):
+            plates = part.plates is not None
+            return plain_list(name, part.plates or part.values or (), plates=plates)
+        file = table_name(spot.file, part.plates)
+        text = self._documents.tables.get(file)
+        if text is None:
+            if not any(problem.file == file for problem in self._documents.problems):
+                (spot / "plates").problem(f"{part.plates!r} is no file beside this one; give a relative path")
+            return plain_list(name, (), plates=True)
+        entries, problems = read_csv(name, file, text)
+        self._others += [replace(problem, where=f"list {name}") for problem in problems]
+        return entries
+
+    def _schedules(self) -> dict[str, Schedule]:
+        schedules = {}
+        for name, spot in self._named("schedules", "schedule"):
+            schedules[name] = Schedule(tuple(window.window() for window in self._windows(spot)))
+            if schedules[name].needs_sun and not self._place.knows_sun:
+                spot.problem("sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml")
+        return schedules
+
+    @staticmethod
+    def _windows(spot: Spot) -> list[WindowPart]:
+        spots = [spot / number for number in range(len(spot.value))] if isinstance(spot.value, list) else [spot]
+        if not spots:
+            spot.problem("a schedule has at least one window")
+        return [part for one in spots if (part := one.read(WindowPart)) is not None]
+
+    # --- rules -------------------------------------------------------------------------------------------
+
+    def _rules(self, reader: RuleReader) -> list[Trigger]:
+        drafts = []
+        seen: dict[str, Spot] = {}
+        for report in self._reports:
+            spot = report.at(("rules",))
+            content = report.root.value.get("rules")
+            if content is not None and not isinstance(content, list):
+                spot.problem(f"`rules` is a list, each rule starting with `- id:`; got {shown(content)}")
+                continue
+            for number in range(len(content or ())):
+                draft = reader.read(spot / number, number)
+                if draft is None:
+                    continue
+                if draft.id in seen:
+                    first = seen[draft.id]
+                    message = f"id {draft.id!r} exists already, in {first.file} line {first.line}"
+                    (draft.spot / "id").problem(message)
+                seen.setdefault(draft.id, draft.spot)
+                drafts.append(draft)
+        drafts.sort(key=lambda draft: -draft.priority)
+        return [draft.finish(order) for order, draft in enumerate(drafts) if draft.enabled]
+
+    def _unused(self, lists: set[str], schedules: set[str]) -> None:
+        for section, what, used in (("lists", "list", lists), ("schedules", "schedule", schedules)):
+            for report in self._reports:
+                content = report.root.value.get(section)
+                for name in content if isinstance(content, dict) else ():
+                    if name not in used:
+                        report.at((section, name), f"{what} {name}").warning("no rule uses it", key=True)

@@ -1,0 +1,317 @@
+"""What `match` can ask of a field: one function for each operator, and the checks that stop mistakes at load.
+
+A test is made once and shared by all rules that ask the same; it also says how the index may find
+it (equality, membership, bounds). An absent field fails every test but `exists: false`; a field
+with several values passes when one of them does, `not_in` when none is in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import re2
+
+from bridge.sdk import canonical_plate, unknown
+from rules.fields import Field, Type
+from rules.lists import ValueList
+from rules.moment import Moment
+from rules.report import shown
+
+MAX_PATTERN = 512
+MAX_SUBJECT = 4096
+"""Characters of a value that a pattern looks at; a longer one does not match."""
+_PATTERN_MEMORY = 1 << 20
+
+Check = Callable[[Any, Moment], bool]
+Shape = Literal["equal", "member", "lower", "upper", "other"]
+
+
+class Test:
+    """One question about one field, shared by every rule that asks it. `wanted` is it in words."""
+
+    __slots__ = ("_absent", "_check", "bound", "field", "name", "shape", "values", "wanted")
+    __test__ = False
+
+    def __init__(
+        self,
+        field: Field,
+        wanted: str,
+        check: Check,
+        *,
+        shape: Shape = "other",
+        values: frozenset[Any] = frozenset(),
+        bound: Any = None,
+        absent: bool = False,
+    ) -> None:
+        self.field, self.wanted, self._check, self._absent = field, wanted, check, absent
+        self.name = f"match.{field.path}"
+        self.shape: Shape = shape
+        self.values, self.bound = values, bound
+
+    def holds(self, moment: Moment) -> bool:
+        """Tell whether it holds."""
+        value = moment.value(self.field)
+        if value is None or value == []:
+            return self._absent
+        return self._check(value, moment)
+
+
+class Lists:
+    """The named lists that conditions may use, and which of them they did."""
+
+    def __init__(self, lists: Mapping[str, ValueList]) -> None:
+        self._lists = lists
+        self.used: set[str] = set()
+
+    @property
+    def names(self) -> list[str]:
+        """Every name."""
+        return sorted(self._lists)
+
+    def get(self, name: str) -> ValueList | None:
+        """Return a list and remember that it is used."""
+        self.used.add(name)
+        return self._lists.get(name)
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+
+def token(field: Field, value: Any) -> Any:
+    """Return a value as sets and the index compare it: in free JSON `true` must not equal 1."""
+    if field.type is not Type.ANY:
+        return value
+    if isinstance(value, (dict, list)):
+        return None
+    return (isinstance(value, bool), value)
+
+
+def _constant(field: Field, value: Any) -> Any:
+    """Return a value of the file as the field's type. Raises ValueError with what the field holds."""
+    if field.type is Type.TEXT:
+        return _text(field, value)
+    if field.type is Type.TIME:
+        return _time(value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if field.type is Type.NUMBER and not number:
+        raise ValueError(f"it is a number, and {shown(value)} is not")
+    if field.type is Type.BOOL and not isinstance(value, bool):
+        raise ValueError(f"it is true or false, and {shown(value)} is neither")
+    if isinstance(value, (dict, list)) or value is None:
+        raise ValueError(f"cannot be compared with {shown(value)}; for absent write {{exists: false}}")
+    return value
+
+
+def _text(field: Field, value: Any) -> str:
+    value = str(value) if type(value) is int else value
+    if not isinstance(value, str):
+        raise ValueError(f"it is text, and {shown(value)} is not; put it in quotes")
+    if field.choices is not None and value not in field.choices:
+        raise ValueError(unknown("value", value, sorted(field.choices)))
+    if not field.plate:
+        return value
+    plate = canonical_plate(value)
+    if not plate:
+        raise ValueError("an empty plate matches nothing")
+    return plate
+
+
+def _time(value: Any) -> datetime:
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is not None and moment.tzinfo is not None:
+            return moment
+    raise ValueError(f"it is a time, and {shown(value)} is not; write 2026-01-31T18:00:00+01:00")
+
+
+def _ordered(field: Field, value: Any) -> Any:
+    if field.type not in {Type.NUMBER, Type.TIME, Type.ANY}:
+        raise ValueError(f"it is {field.type.value}, which has no order; only numbers and times have")
+    if field.type is Type.ANY and not _is_number(value):
+        raise ValueError(f"{shown(value)} is not a number")
+    return _constant(field, value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _show(values: Sequence[Any]) -> str:
+    if len(values) > 8:
+        return f"{', '.join(_say(value) for value in values[:8])}, ... ({len(values)})"
+    return ", ".join(_say(value) for value in values)
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, str) else shown(value)
+
+
+def _any_of(field: Field, check: Check) -> Check:
+    """Make a check of one value one of a field's values."""
+    if not field.many:
+        return check
+    return lambda values, moment: any(check(value, moment) for value in values)
+
+
+# --- operators -------------------------------------------------------------------------------------
+
+
+def _equals(field: Field, argument: Any, lists: Lists) -> Test:
+    if isinstance(argument, list):
+        raise ValueError("`equals` takes one value; for several write `in`")
+    return _among(field, f"equals {_say(argument)}", [argument])
+
+
+def _among(field: Field, wanted: str, arguments: Sequence[Any]) -> Test:
+    values = frozenset(token(field, _constant(field, value)) for value in arguments)
+    check: Check = lambda value, moment: token(field, value) in values  # noqa: E731
+    if field.type is not Type.ANY:
+        check = lambda value, moment: value in values  # noqa: E731
+    return Test(field, wanted, _any_of(field, check), shape="equal", values=values)
+
+
+def _in(field: Field, argument: Any, lists: Lists) -> Test:
+    if isinstance(argument, list):
+        if not argument:
+            raise ValueError("`in` must not be empty")
+        return _among(field, f"in {_show(argument)}", argument)
+    return _member(field, argument, lists)
+
+
+def _member(field: Field, argument: Any, lists: Lists) -> Test:
+    name, tag = _list_reference(argument)
+    found = lists.get(name)
+    if found is None:
+        raise ValueError(unknown("list", name, lists.names))
+    if field.type not in {Type.TEXT, Type.ANY}:
+        raise ValueError(f"it is {field.type.value}; named lists hold texts")
+    if tag is not None and tag not in found.tags:
+        raise ValueError(unknown(f"tag of list {name!r}", tag, sorted(found.tags)))
+    canonical = found.plates and not field.plate
+
+    def check(value: Any, moment: Moment) -> bool:
+        if not isinstance(value, str):
+            return False
+        key = canonical_plate(value) if canonical else value
+        return found.has(key, moment, tag)
+
+    wanted = f"in {name}" + (f" with tag {tag}" if tag else "")
+    return Test(field, wanted, _any_of(field, check), shape="member")
+
+
+def _list_reference(argument: Any) -> tuple[str, str | None]:
+    if isinstance(argument, str):
+        return argument, None
+    if isinstance(argument, dict) and argument.keys() <= {"list", "tag"} and isinstance(argument.get("list"), str):
+        return argument["list"], None if argument.get("tag") is None else str(argument["tag"])
+    raise ValueError("takes the name of a list, {list: name, tag: text}, or values: [A, B]")
+
+
+def _not_in(field: Field, argument: Any, lists: Lists) -> Test:
+    inner = _in(field, argument, lists)
+    return Test(field, f"not {inner.wanted}", lambda value, moment: not moment.holds(inner))
+
+
+def _at_least(field: Field, argument: Any, lists: Lists) -> Test:
+    bound = _ordered(field, argument)
+    check = _comparing(field, lambda value: value >= bound)
+    return Test(field, f"at least {_say(argument)}", check, shape="lower", bound=bound)
+
+
+def _at_most(field: Field, argument: Any, lists: Lists) -> Test:
+    bound = _ordered(field, argument)
+    check = _comparing(field, lambda value: value <= bound)
+    return Test(field, f"at most {_say(argument)}", check, shape="upper", bound=bound)
+
+
+def _between(field: Field, argument: Any, lists: Lists) -> Test:
+    if not isinstance(argument, list) or len(argument) != 2:
+        raise ValueError("`between` takes two values: [from, to], both included")
+    low, high = (_ordered(field, value) for value in argument)
+    if high < low:
+        raise ValueError(
+            f"`between` has its ends the wrong way round: {_say(argument[0])} is above {_say(argument[1])}"
+        )
+    check = _comparing(field, lambda value: low <= value <= high)
+    return Test(field, f"between {_say(argument[0])} and {_say(argument[1])}", check)
+
+
+def _comparing(field: Field, compare: Callable[[Any], bool]) -> Check:
+    if field.type is Type.ANY:
+        return _any_of(field, lambda value, moment: _is_number(value) and compare(value))
+    return _any_of(field, lambda value, moment: compare(value))
+
+
+def _glob(field: Field, argument: Any, lists: Lists) -> Test:
+    if not isinstance(argument, str):
+        raise ValueError(f"`glob` takes a text with * and ?, got {shown(argument)}")
+    pattern = canonical_plate(argument) if field.plate else argument
+    parts = {"*": ".*", "?": "."}
+    compiled = _compile("".join(parts.get(char) or re.escape(char) for char in pattern))
+    return Test(field, f"like {argument}", _matching(field, "glob", compiled.fullmatch))
+
+
+def _regex(field: Field, argument: Any, lists: Lists) -> Test:
+    if not isinstance(argument, str):
+        raise ValueError(f"`regex` takes a pattern, got {shown(argument)}")
+    return Test(field, f"matching {argument}", _matching(field, "regex", _compile(argument).search))
+
+
+def _compile(pattern: str) -> Any:
+    if len(pattern) > MAX_PATTERN:
+        raise ValueError(f"the pattern is longer than {MAX_PATTERN} characters")
+    options = re2.Options()
+    options.max_mem = _PATTERN_MEMORY
+    options.log_errors = False
+    options.dot_nl = True
+    try:
+        return re2.compile(pattern, options)
+    except UnicodeEncodeError as error:
+        raise ValueError("the pattern is not text: it holds half a surrogate pair") from error
+    except re2.error as error:
+        why = error.args[0] if error.args else error
+        why = why.decode(errors="replace") if isinstance(why, bytes) else why
+        raise ValueError(f"not a pattern of RE2: {why}") from error
+
+
+def _matching(field: Field, name: str, match: Callable[[str], Any]) -> Check:
+    if field.type not in {Type.TEXT, Type.ANY}:
+        raise ValueError(f"it is {field.type.value}; `{name}` looks at texts")
+
+    def check(value: Any, moment: Moment) -> bool:
+        if not isinstance(value, str) or len(value) > MAX_SUBJECT:
+            return False
+        try:
+            return match(value) is not None
+        except UnicodeEncodeError:  # half a surrogate pair, which RE2 cannot be given
+            return False
+
+    return _any_of(field, check)
+
+
+def _exists(field: Field, argument: Any, lists: Lists) -> Test:
+    if not isinstance(argument, bool):
+        raise ValueError(f"`exists` is true or false, got {shown(argument)}")
+    return Test(field, "present" if argument else "absent", lambda value, moment: argument, absent=not argument)
+
+
+OPERATORS: dict[str, Callable[[Field, Any, Lists], Test]] = {
+    "equals": _equals,
+    "in": _in,
+    "not_in": _not_in,
+    "at_least": _at_least,
+    "at_most": _at_most,
+    "between": _between,
+    "glob": _glob,
+    "regex": _regex,
+    "exists": _exists,
+}
+"""Every operator of `match`."""

@@ -1,0 +1,347 @@
+"""Decide what an event leads to. Pure: the same rules, state and log give the same decisions, byte for byte.
+
+No I/O, no clock, no randomness. Time is the log's: before an event is looked at, the timers due by
+its stamp fire, in the order of (due, id). What is decided comes back as a value: state to write down,
+orders to carry out, traces to keep. A value that an expression cannot make sense of never stops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from bridge.sdk import Logged, Order, Origin, StateKey, VmsEvent, facts
+from rules.conditions import Test
+from rules.expressions import EventContext, ExpressionError
+from rules.firing import Firing
+from rules.gates import Unmet, failed_test, gate, origin_unmet
+from rules.moment import Moment
+from rules.patterns import Reaction
+from rules.rule import Rule, Trigger
+from rules.ruleset import RuleSet
+from rules.state import Book, Timer, key_of, make_value, state_key
+from rules.trace import Trace
+
+TICK = "bridge.tick"
+UNTRUE = frozenset({Origin.REPLAY, Origin.TEST})
+"""Events of these origins say nothing about how things are now."""
+MISSED_TRACES = 5
+"""Rules kept away by a list or bound that are traced for one event."""
+_PATTERN, _WAIT = "pattern:", "wait:"
+"""What the names of timers start with: a pattern's own, and deadlines of steps that wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one event led to. `changed`: state to write down, None to forget."""
+
+    changed: Mapping[StateKey, dict[str, Any] | None] = field(default_factory=dict)
+    orders: Sequence[Order] = ()
+    traces: Sequence[Trace] = ()
+
+
+_NOTHING = Decision(MappingProxyType({}))
+
+
+class _Met(NamedTuple):
+    """A trigger's tests hold: for which key, where its value is filed, and what the pattern made of it."""
+
+    key: str
+    filed: StateKey
+    reaction: Reaction
+
+
+class Engine:
+    """The rules, and what is remembered."""
+
+    def __init__(self, rules: RuleSet, state: Mapping[StateKey, dict[str, Any]], *, site: str) -> None:
+        self.site = site
+        self._rules = rules
+        self._book = Book(state)
+        self._orders: list[Order] = []
+        self._traces: list[Trace] = []
+        self._now: Logged | None = None
+
+    @property
+    def rules(self) -> RuleSet:
+        """The rules in force."""
+        return self._rules
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the next timer is due, by the log's clock; None if none is set."""
+        return self._book.next_due()
+
+    # --- one step -----------------------------------------------------------------------------------
+
+    def step(self, logged: Logged, *, trace: bool = True) -> Decision:
+        """Fire the timers that are due, then decide about the event.
+
+        Without `trace` only firings are traced; whether or not, the decisions are the same.
+        """
+        self._now = logged
+        self._fire_timers(logged)
+        self._book.sweep(logged.stamp)
+        if logged.event.type != TICK:
+            self._learn(logged.event)
+            self._resume_waiting(logged)
+            self._consider(logged, trace)
+        return self._decided()
+
+    def replace_rules(self, rules: RuleSet) -> Decision:
+        """Decide by other rules from here on. What a removed or changed rule remembered is dropped."""
+        old, self._rules = self._rules, rules
+        for key, value in list(self._book.rules()):
+            rule = rules.by_id.get(key.rule)
+            if rule is None or rule.version != value["version"]:
+                self._drop(key, value, old)
+        return self._decided()
+
+    def explain(self, logged: Logged, rules: Iterable[str] | None = None) -> list[Trace]:
+        """Tell, for some or all rules, whether they would fire from this event now, and if not, why not.
+
+        Nothing is remembered and no order is made.
+        """
+        chosen = set(self._rules.by_id if rules is None else rules)
+        moment = Moment(logged, self._rules.place)
+        context = self._context(moment.event)
+        return [
+            self._explained(trigger, moment, context) for trigger in self._rules.triggers if trigger.rule.id in chosen
+        ]
+
+    def _decided(self) -> Decision:
+        if not (self._orders or self._traces or self._book.changed):
+            return _NOTHING
+        orders, self._orders = self._orders, []
+        traces, self._traces = self._traces, []
+        return Decision(self._book.take_changed(), tuple(orders), tuple(traces))
+
+    # --- what is known ---------------------------------------------------------------------------------
+
+    def _learn(self, event: VmsEvent) -> None:
+        if event.origin not in UNTRUE:
+            for fact in facts(event):
+                self._book.remember(fact, event.time)
+
+    def _context(self, event: VmsEvent) -> EventContext:
+        return EventContext(event, self._state_of, self._local)
+
+    def _state_of(self, entity: Any, attribute: Any) -> Any:
+        # Called by CEL with whatever the expression gives; an exception would be printed, not raised.
+        if isinstance(entity, str) and isinstance(attribute, str):
+            return self._book.fact(entity, attribute)
+        return None
+
+    def _local(self, text: Any) -> str:
+        try:
+            moment = text if isinstance(text, datetime) else datetime.fromisoformat(text)
+            return moment.astimezone(self._rules.place.zone).strftime("%Y-%m-%d %H:%M:%S")
+        except (TypeError, ValueError, OverflowError):
+            return ""
+
+    # --- events ----------------------------------------------------------------------------------------
+
+    def _consider(self, logged: Logged, trace: bool) -> None:
+        moment = Moment(logged, self._rules.place)
+        index = self._rules.index
+        missed: list[tuple[Trigger, Test]] = []
+        if trace:
+            reached, missed = index.reached_and_missed(moment)
+        else:
+            reached = index.reached(moment)
+        if reached:
+            context = self._context(moment.event)
+            for entry in reached:
+                unmet = self._meet(entry.trigger, entry.tests, moment, context)
+                if unmet is not None and trace:
+                    self._traces.append(unmet.trace(entry.trigger.rule, moment))
+        for trigger, test in missed[:MISSED_TRACES]:
+            self._traces.append(failed_test(test, moment).trace(trigger.rule, moment))
+
+    def _meet(self, trigger: Trigger, tests: Sequence[Test], moment: Moment, context: EventContext) -> Unmet | None:
+        """Let a trigger that the event's place fits see the event; returns why it did not fire."""
+        met = self._judge(trigger, tests, moment, context)
+        if isinstance(met, Unmet):
+            return met
+        rule, fire = trigger.rule, met.reaction.fire
+        self._keep(rule, met.key, met.filed, met.reaction)
+        unmet = self._held_back(rule, met, moment, context)
+        if unmet is None and fire is not None:
+            self._fire(Firing(rule, met.key, fire.trigger, fire.causes), met.filed, context)
+        return unmet
+
+    def _judge(self, trigger: Trigger, tests: Sequence[Test], moment: Moment, context: EventContext) -> _Met | Unmet:
+        """Ask the tests, find the key, show the event to the pattern. Changes nothing."""
+        unmet = origin_unmet(trigger, moment.event)
+        if unmet is not None:
+            return unmet
+        for test in tests:
+            if not moment.holds(test):
+                return failed_test(test, moment)
+        rule = trigger.rule
+        try:
+            key = rule.per.key(moment, context, rule.id) if rule.per is not None else ""
+        except ExpressionError as error:
+            return Unmet("per", "a value", str(error))
+        filed = state_key(rule.id, key)
+        return _Met(key, filed, rule.pattern.seen(trigger.role, moment, self._memory(filed)))
+
+    def _held_back(self, rule: Rule, met: _Met, moment: Moment, context: EventContext) -> Unmet | None:
+        """Return why a rule that the event concerns does not fire from it."""
+        if met.reaction.fire is None:
+            return Unmet("when", "the whole pattern", met.reaction.unmet, met.key)
+        return gate(rule, met.key, self._book.get(met.filed), moment, context)
+
+    def _explained(self, trigger: Trigger, moment: Moment, context: EventContext) -> Trace:
+        rule, differs = trigger.rule, trigger.place_differs(moment.event)
+        if differs is not None:
+            return Unmet(*differs).trace(rule, moment)
+        met = self._judge(trigger, trigger.tests, moment, context)
+        unmet = met if isinstance(met, Unmet) else self._held_back(rule, met, moment, context)
+        if unmet is not None:
+            return unmet.trace(rule, moment)
+        event, key = moment.event, met.key
+        return Trace(rule.id, rule.version, "fired", moment.seq, event.id, moment.stamp, key, shadow=rule.shadow)
+
+    # --- state of a rule and key ----------------------------------------------------------------------
+
+    def _memory(self, filed: StateKey) -> Mapping[str, Any]:
+        memory: Mapping[str, Any] = (self._book.get(filed) or {}).get("memory", {})
+        return memory
+
+    def _keep(self, rule: Rule, key: str, filed: StateKey, reaction: Reaction) -> None:
+        """Write down what a pattern remembers, and set its timers."""
+        value = self._book.get(filed) or {}
+        memory = dict(reaction.memory)
+        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(_PATTERN)}
+        timers |= {f"{_PATTERN}{name}": due.isoformat() for name, due in reaction.timers.items()}
+        if memory != value.get("memory", {}) or timers != value.get("timers", {}):
+            self._update(rule, key, filed, memory=memory, timers=timers)
+
+    def _update(self, rule: Rule, key: str, filed: StateKey, **parts: Any) -> None:
+        kept = {name: item for name, item in (self._book.get(filed) or {}).items() if name not in ("version", "key")}
+        self._book.put(filed, make_value(rule.version, key, filed, **{**kept, **parts}))
+
+    # --- firing ----------------------------------------------------------------------------------------
+
+    def _fire(self, firing: Firing, filed: StateKey, context: EventContext) -> None:
+        rule, now = firing.rule, self._logged.stamp
+        if rule.cooldown is not None:
+            self._update(rule, firing.key, filed, rest=(now + rule.cooldown).isoformat())
+        if rule.shadow:
+            firing.run((step.index for step in rule.steps if not step.needs), now, context)
+        else:
+            firing.run(range(len(rule.steps)), now, context)
+            self._orders += firing.made
+            if firing.waiting:
+                self._put_aside(firing, filed)
+        self._trace(firing, "fired")
+
+    def _put_aside(self, firing: Firing, filed: StateKey) -> None:
+        """Write down, or forget, what a firing still waits for, with a timer for each deadline."""
+        value = self._book.get(filed) or {}
+        prefix = f"{_WAIT}{firing.id}:"
+        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(prefix)}
+        timers |= {f"{prefix}{index}": due.isoformat() for index, due in firing.waiting.items()}
+        waits = {name: item for name, item in value.get("waits", {}).items() if name != firing.id}
+        if firing.waiting:
+            waits[firing.id] = firing.as_json()
+        self._update(firing.rule, firing.key, filed, timers=timers, waits=waits)
+
+    def _resume_waiting(self, logged: Logged) -> None:
+        """Let the steps go on that waited for the order which just ended."""
+        event = logged.event
+        if event.type != "action.ended":
+            return
+        data: Any = event.data
+        for filed in self._book.waiting_for(data.order):
+            value = self._book.get(filed) or {}
+            rule = self._rule_of(filed, value)
+            for waiting in list(value.get("waits", {}).values()) if rule else ():
+                names = [name for name, order in waiting["orders"].items() if order == data.order]
+                if rule is not None and names:
+                    firing = Firing.from_json(rule, key_of(filed, value), waiting)
+                    result = {"outcome": data.outcome, "output": event.model_dump(mode="json")["data"]["output"]}
+                    firing.results |= dict.fromkeys(names, result)
+                    self._go_on(firing, filed, None)
+
+    def _go_on(self, firing: Firing, filed: StateKey, overdue: int | None) -> None:
+        firing.run(list(firing.waiting), self._logged.stamp, self._context(firing.trigger), overdue=overdue)
+        self._orders += firing.made
+        self._put_aside(firing, filed)
+        if firing.made or firing.failed or firing.skipped:
+            self._trace(firing, "resumed")
+
+    def _drop(self, filed: StateKey, value: Mapping[str, Any], old: RuleSet) -> None:
+        self._book.put(filed, None)
+        for waiting in value.get("waits", {}).values():
+            event = VmsEvent.model_validate(waiting["event"])
+            seq, stamp = (self._now.seq, self._now.stamp) if self._now else (0, event.received)
+            steps = tuple(f"then[{index}]" for index in waiting["waiting"])
+            self._traces.append(
+                Trace(
+                    filed.rule, value["version"], "dropped", seq, event.id, stamp, key_of(filed, value), skipped=steps
+                )
+            )
+
+    def _rule_of(self, filed: StateKey, value: Mapping[str, Any]) -> Rule | None:
+        rule = self._rules.by_id.get(filed.rule)
+        return rule if rule is not None and rule.version == value["version"] else None
+
+    # --- timers ----------------------------------------------------------------------------------------
+
+    def _fire_timers(self, logged: Logged) -> None:
+        while (timer := self._book.pop_due(logged.stamp)) is not None:
+            value = self._book.get(timer.key) or {}
+            rule = self._rule_of(timer.key, value)
+            if rule is None:  # left behind by a version that is gone
+                self._book.put(timer.key, None)
+            elif timer.name.startswith(_WAIT):
+                firing_id, _, index = timer.name.removeprefix(_WAIT).partition(":")
+                firing = Firing.from_json(rule, key_of(timer.key, value), value["waits"][firing_id])
+                self._go_on(firing, timer.key, int(index))
+            else:
+                self._pattern_due(rule, timer, value)
+
+    def _pattern_due(self, rule: Rule, timer: Timer, value: Mapping[str, Any]) -> None:
+        key = key_of(timer.key, value)
+        reaction = rule.pattern.due(timer.name.removeprefix(_PATTERN), timer.due, self._memory(timer.key))
+        self._keep(rule, key, timer.key, reaction)
+        if reaction.fire is None:
+            return
+        trigger = reaction.fire.trigger
+        moment = Moment(Logged(self._logged.seq, self._logged.stamp, trigger), self._rules.place)
+        context = self._context(trigger)
+        unmet = gate(rule, key, self._book.get(timer.key), moment, context)
+        if unmet is not None:
+            self._traces.append(unmet.trace(rule, moment))
+            return
+        self._fire(Firing(rule, key, trigger, reaction.fire.causes), timer.key, context)
+
+    # --- traces ----------------------------------------------------------------------------------------
+
+    @property
+    def _logged(self) -> Logged:
+        assert self._now is not None  # noqa: S101 - set at the start of every step
+        return self._now
+
+    def _trace(self, firing: Firing, outcome: Any) -> None:
+        rule = firing.rule
+        self._traces.append(
+            Trace(
+                rule.id,
+                rule.version,
+                outcome,
+                self._logged.seq,
+                firing.trigger.id,
+                self._logged.stamp,
+                firing.key,
+                orders=tuple(order.id for order in firing.made),
+                failed=tuple(firing.failed),
+                skipped=tuple(firing.skipped),
+                shadow=rule.shadow,
+            )
+        )

@@ -1,0 +1,68 @@
+"""What stands between an event that matches and a firing; each names itself when it does not let through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from bridge.sdk import Origin, VmsEvent, format_duration
+from rules.conditions import Test
+from rules.expressions import EventContext, ExpressionError
+from rules.moment import Moment
+from rules.rule import Rule, Trigger
+from rules.state import at
+from rules.trace import Trace
+
+OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired"})
+"""Kinds that name the rule behind them. That rule itself never fires from them: it would feed itself for ever."""
+
+
+class Unmet(NamedTuple):
+    """The first condition that did not hold, what it wanted and what it saw."""
+
+    condition: str
+    wanted: str
+    seen: Any
+    key: str | None = None
+
+    def trace(self, rule: Rule, moment: Moment) -> Trace:
+        """Return it as a trace."""
+        event, where = moment.event, (self.condition, self.wanted, self.seen)
+        return Trace(
+            rule.id, rule.version, "unmet", moment.seq, event.id, moment.stamp, self.key, *where, shadow=rule.shadow
+        )
+
+
+def failed_test(test: Test, moment: Moment) -> Unmet:
+    """Return a `match` test that did not hold."""
+    return Unmet(test.name, test.wanted, moment.value(test.field))
+
+
+def origin_unmet(trigger: Trigger, event: VmsEvent) -> Unmet | None:
+    """Return why an event is none for this rule although its kind and place fit."""
+    if event.origin is Origin.RESYNC and not trigger.resync:
+        return Unmet("when.include", "a live edge, or include: resync", "resync")
+    if event.type in OWN_DOING and getattr(event.data, "rule", None) == trigger.rule.id:
+        return Unmet("when", "something the rule has not caused itself", trigger.rule.id)
+    return None
+
+
+def gate(rule: Rule, key: str, value: Mapping[str, Any] | None, moment: Moment, context: EventContext) -> Unmet | None:
+    """Return the first condition around the pattern that does not hold; the costly one is asked last.
+
+    `value` is what is remembered of the rule and key.
+    """
+    if rule.max_age is not None and moment.age > rule.max_age:
+        return Unmet("max_age", f"at most {format_duration(rule.max_age)}", format_duration(moment.age), key)
+    if rule.during is not None and not moment.is_open(rule.during):
+        return Unmet("during", str(rule.during), moment.clock.isoformat(sep=" ", timespec="seconds"), key)
+    rest = value.get("rest") if value else None
+    if rest is not None and moment.stamp < at(rest):
+        return Unmet("cooldown", f"rested until {rest}", f"{format_duration(at(rest) - moment.stamp)} left", key)
+    if rule.condition is None:
+        return None
+    try:
+        answer = context.evaluate(rule.condition, rule=rule.id, key=key)
+    except ExpressionError as error:
+        return Unmet("if", rule.condition.text, str(error), key)
+    return None if answer is True else Unmet("if", rule.condition.text, answer, key)

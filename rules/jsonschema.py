@@ -1,0 +1,200 @@
+"""The JSON Schema of rule files, for editors: made from the models, the kinds and the actions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from bridge.sdk import PAYLOADS, ActionSpec
+from rules.conditions import OPERATORS
+from rules.fields import Field, Type, field_of, paths_of
+from rules.model import SECTIONS, GivenEvent, ListPart, Repeat, RulePart, TestPart, Wait, WindowPart
+from rules.steps import RESERVED
+
+_TYPES: dict[Type, dict[str, Any]] = {
+    Type.TEXT: {"type": ["string", "integer"]},
+    Type.NUMBER: {"type": "number"},
+    Type.BOOL: {"type": "boolean"},
+    Type.TIME: {"type": "string", "format": "date-time"},
+    Type.ANY: {},
+}
+_ORDERED = {"at_least", "at_most", "between"}
+_TEXTUAL = {"glob", "regex"}
+_STEP_KEYS: dict[str, dict[str, Any]] = {
+    "as": {"type": "string", "description": "A name for this step, for others to wait for."},
+    "with": {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        "description": "Earlier steps to wait for; their results are `steps.<name>`.",
+    },
+    "wait": {"type": "string", "description": "How long to wait for them; then it goes without. Default: 5m."},
+    "if": {"type": "string", "description": "A CEL expression that must be true for this step."},
+}
+_CUSTOM = {"type": "string", "pattern": r"^custom\.[a-z0-9_-]{1,64}$"}
+
+
+def rule_schema(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
+    """Return the schema of a rule file with these actions."""
+    parts = (RulePart, WindowPart, ListPart, TestPart, GivenEvent, Wait, Repeat)
+    _, made = models_json_schema([(part, "validation") for part in parts], ref_template="#/$defs/{model}")
+    definitions: dict[str, Any] = made["$defs"]
+    definitions["Step"] = _step(actions)
+    definitions["ExpectedOrder"] = _expected(actions)
+    _finish_rule(definitions)
+    _finish_test(definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Rules of the VMS event bridge",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: {**_section(name), "description": words} for name, words in SECTIONS.items()},
+        "$defs": definitions,
+    }
+
+
+def _section(name: str) -> dict[str, Any]:
+    window = {"$ref": "#/$defs/WindowPart"}
+    return {
+        "lists": {"type": "object", "additionalProperties": {"$ref": "#/$defs/ListPart"}},
+        "schedules": {
+            "type": "object",
+            "additionalProperties": {"anyOf": [window, {"type": "array", "items": window, "minItems": 1}]},
+        },
+        "rules": {"type": "array", "items": {"$ref": "#/$defs/RulePart"}},
+        "tests": {"type": "array", "items": {"$ref": "#/$defs/TestPart"}},
+    }[name]
+
+
+def _finish_rule(definitions: dict[str, Any]) -> None:
+    rule = definitions["RulePart"]
+    rule["properties"]["then"]["items"] = {"$ref": "#/$defs/Step"}
+    rule["properties"]["then"]["minItems"] = 1
+    definitions["When"]["properties"]["kind"] = _kind_schema()
+    rule["allOf"] = [
+        {
+            "if": {"properties": {"when": {"properties": {"kind": {"const": kind}}}}},
+            "then": {"properties": {"match": {"properties": _fields(kind), "additionalProperties": True}}},
+        }
+        for kind in PAYLOADS
+    ]
+
+
+def _finish_test(definitions: dict[str, Any]) -> None:
+    for name in ("expect", "expect_not"):
+        orders = {"type": "array", "items": {"$ref": "#/$defs/ExpectedOrder"}}
+        definitions["TestPart"]["properties"][name] |= {"anyOf": [orders, {"type": "null"}]}
+        definitions["TestPart"]["properties"][name].pop("items", None)
+        definitions["TestPart"]["properties"][name].pop("type", None)
+    definitions["GivenEvent"]["properties"]["kind"] = _kind_schema()
+
+
+def _kind_schema() -> dict[str, Any]:
+    return {"anyOf": [{"enum": sorted(PAYLOADS)}, _CUSTOM], "description": "The kind of event."}
+
+
+def _fields(kind: str) -> dict[str, Any]:
+    return {path: _match(field_of(kind, path)) for path in paths_of(kind)}
+
+
+def _match(field: Field) -> dict[str, Any]:
+    """Return what may be asked of a field: a value, several, or operators."""
+    value = {"enum": list(field.choices)} if field.choices else _TYPES[field.type]
+    several = {"type": "array", "items": value, "minItems": 1}
+    listed = {"anyOf": [several, {"type": "string"}, {"type": "object"}]}
+    operators: dict[str, Any] = {
+        "equals": value,
+        "in": listed,
+        "not_in": listed,
+        "at_least": value,
+        "at_most": value,
+        "between": {"type": "array", "items": value, "minItems": 2, "maxItems": 2},
+        "glob": {"type": "string"},
+        "regex": {"type": "string"},
+        "exists": {"type": "boolean"},
+    }
+    assert operators.keys() == OPERATORS.keys()  # noqa: S101 - a new operator must be described here too
+    unfit = set()
+    if field.type not in {Type.NUMBER, Type.TIME, Type.ANY}:
+        unfit |= _ORDERED
+    if field.type not in {Type.TEXT, Type.ANY}:
+        unfit |= _TEXTUAL
+    known = {name: schema for name, schema in operators.items() if name not in unfit}
+    asked = {"type": "object", "properties": known, "additionalProperties": False, "minProperties": 1}
+    return {"anyOf": [value, several, asked]}
+
+
+# --- steps -----------------------------------------------------------------------------------------------
+
+
+def _step(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": "One action and its parameters.",
+        "properties": {
+            **{name: _action(spec, partial=False) for name, spec in sorted(actions.items())},
+            **_STEP_KEYS,
+        },
+        "additionalProperties": False,
+        "oneOf": [{"required": [name]} for name in sorted(actions)],
+    }
+
+
+def _expected(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": "An order; parameters that are left out may be anything.",
+        "properties": {name: _action(spec, partial=True) for name, spec in sorted(actions.items())},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+
+
+def _action(spec: ActionSpec[Any], *, partial: bool) -> dict[str, Any]:
+    params = spec.params.model_json_schema(by_alias=True, ref_template=f"#/$defs/Step/$defs/{spec.name}/{{model}}")
+    properties = dict(params.get("properties", {}))
+    _inline(properties, params.get("$defs", {}))
+    properties = {name: _loosened(schema) for name, schema in properties.items()}
+    if not partial:
+        properties = {**{key: _STEP_KEYS[key] for key in RESERVED}, **properties}
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    if not partial and "required" in params:
+        schema["required"] = params["required"]
+    forms: list[dict[str, Any]] = [schema]
+    if spec.shorthand is not None:
+        forms.append({"type": ["string", "number", "boolean"]})
+    if partial or not params.get("required"):
+        forms.append({"type": "null"})
+    return {"anyOf": forms, "description": spec.summary}
+
+
+def _inline(schema: Any, definitions: Mapping[str, Any]) -> None:
+    """Put definitions where they are referred to: the parameters of an action are small and never recursive."""
+    if isinstance(schema, dict):
+        reference = schema.pop("$ref", None)
+        if isinstance(reference, str):
+            schema.update({**definitions.get(reference.rsplit("/", 1)[-1], {}), **schema})
+        for value in list(schema.values()):
+            _inline(value, definitions)
+    elif isinstance(schema, list):
+        for value in schema:
+            _inline(value, definitions)
+
+
+def _loosened(schema: Any) -> Any:
+    """Return a schema that takes a number for a text and one value for several, as actions do with channels.
+
+    An editor that marks what is right would be worse than one that misses a mistake `check` will find.
+    """
+    if isinstance(schema, list):
+        return [_loosened(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    loose = {name: value if name in {"default", "examples"} else _loosened(value) for name, value in schema.items()}
+    if loose.get("type") == "string" and not loose.keys() & {"pattern", "enum", "const", "format"}:
+        loose["type"] = ["string", "integer"]
+    if loose.get("type") == "array" and "items" in loose:
+        words = {name: loose.pop(name) for name in ("description", "default", "title") if name in loose}
+        return {**words, "anyOf": [loose, loose["items"]]}
+    return loose

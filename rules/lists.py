@@ -1,0 +1,221 @@
+"""Named lists: plates with their validity, or any texts. Text in, lists and problems out.
+
+A plate is looked up in constant time, however long the list. Validity is by the site's wall clock at
+the event's own time: dates include both ends, hours may cross midnight and then belong to the day
+on which they start.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from bridge.sdk import Problem, canonical_plate
+from rules.report import unknown_key
+from rules.schedules import ALL_DAYS, Place, Point, Schedule, Window, parse_days, parse_point
+
+COLUMNS = ("plate", "valid_from", "valid_until", "days", "hours", "tags")
+MAX_CSV_BYTES = 16 * 1024 * 1024
+MAX_ENTRIES = 250_000
+MAX_PROBLEMS = 50
+"""Of one file; a wrong delimiter would else give one for every line."""
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DELIMITERS = ",;\t"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """When a listed value counts, and how it is tagged."""
+
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+    schedule: Schedule | None = None
+    tags: frozenset[str] = frozenset()
+
+    def valid(self, clock: datetime, place: Place) -> bool:
+        """Tell whether it counts when the wall clock shows this."""
+        if self.valid_from is not None and clock < self.valid_from:
+            return False
+        if self.valid_until is not None and clock >= self.valid_until:
+            return False
+        return self.schedule is None or self.schedule.open_at(clock, place)
+
+
+ALWAYS = Entry()
+Entries = Entry | tuple[Entry, ...]
+
+
+class When(Protocol):
+    """A moment at a place."""
+
+    @property
+    def clock(self) -> datetime:
+        """What the site's wall clock shows; naive."""
+        ...
+
+    @property
+    def place(self) -> Place:
+        """Where the site is."""
+        ...
+
+
+class ValueList:
+    """A named list. `plates`: values are compared in canonical form."""
+
+    __slots__ = ("_entries", "name", "plates", "tags")
+
+    def __init__(self, name: str, entries: Mapping[str, Entries], *, plates: bool) -> None:
+        self.name, self.plates = name, plates
+        self._entries = entries
+        self.tags = frozenset(tag for entry in entries.values() for one in _each(entry) for tag in one.tags)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def has(self, value: str, when: When, tag: str | None = None) -> bool:
+        """Tell whether a value is listed, valid at that moment, and tagged if asked for."""
+        found = self._entries.get(value)
+        if found is None:
+            return False
+        if found is ALWAYS:  # most are, and then the wall clock need not be worked out
+            return tag is None
+        clock, place = when.clock, when.place
+        return any((tag is None or tag in entry.tags) and entry.valid(clock, place) for entry in _each(found))
+
+
+def _each(entries: Entries) -> tuple[Entry, ...]:
+    return entries if isinstance(entries, tuple) else (entries,)
+
+
+def plain_list(name: str, values: Iterable[str], *, plates: bool) -> ValueList:
+    """Return a list written in the rule file itself: always valid, no tags."""
+    keys = map(canonical_plate, values) if plates else values
+    return ValueList(name, dict.fromkeys(keys, ALWAYS), plates=plates)
+
+
+def read_csv(name: str, file: str, text: str) -> tuple[ValueList, list[Problem]]:
+    """Return the list in a CSV file, and what is wrong with its lines. Lines with mistakes are left out."""
+    reader = _CsvReader(file)
+    entries = reader.read(text.removeprefix("\ufeff"))
+    return ValueList(name, entries, plates=True), reader.problems
+
+
+class _CsvReader:
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._line = 1
+        self.problems: list[Problem] = []
+
+    def read(self, text: str) -> dict[str, Entries]:
+        if len(text) > MAX_CSV_BYTES:
+            self._say(f"the file is larger than {MAX_CSV_BYTES // 1024**2} MiB")
+            return {}
+        header_line = text.partition("\n")[0]
+        delimiter = max(_DELIMITERS, key=header_line.count)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        entries: dict[str, Entries] = {}
+        try:
+            header = self._header(next(rows, []))
+            for row in rows:
+                self._line = rows.line_num
+                if header and any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#"):
+                    self._row(header, row, entries)
+                if len(self.problems) >= MAX_PROBLEMS:
+                    self._say("more problems than are shown; the rest of the file was not read")
+                    break
+                if len(entries) > MAX_ENTRIES:
+                    self._say(f"more than {MAX_ENTRIES} plates")
+                    break
+        except csv.Error as error:
+            self._line = rows.line_num
+            self._say(f"not CSV: {error}")
+        return entries
+
+    def _say(self, message: str, column: int = 1) -> None:
+        self.problems.append(Problem(self._file, self._line, column, "", message))
+
+    def _header(self, cells: list[str]) -> list[str]:
+        names = [cell.strip().lower() for cell in cells]
+        if "plate" not in names:
+            self._say(f"the first line must name the columns, `plate` among them: {','.join(COLUMNS)}")
+            return []
+        for number, name in enumerate(names, 1):
+            if name not in COLUMNS:
+                self._say(f"column {number}: {unknown_key(name, COLUMNS)}")
+            elif names.index(name) != number - 1:
+                self._say(f"column {number}: `{name}` is here twice")
+        return names
+
+    def _row(self, header: list[str], row: list[str], entries: dict[str, Entries]) -> None:
+        if len(row) > len(header):
+            self._say(f"{len(row)} values for {len(header)} columns")
+            return
+        cells = {name: cell.strip() for name, cell in zip(header, row, strict=False)}
+        plate = canonical_plate(cells.get("plate", ""))
+        if not plate:
+            self._say("`plate` is empty")
+            return
+        try:
+            entry = _entry(cells)
+        except ValueError as error:
+            self._say(str(error))
+            return
+        before = entries.get(plate)
+        entries[plate] = entry if before is None else (*_each(before), entry)
+
+
+def _entry(cells: Mapping[str, str]) -> Entry:
+    start = _cell(cells, "valid_from", lambda text: _moment(text, end=False))
+    until = _cell(cells, "valid_until", lambda text: _moment(text, end=True))
+    if start is not None and until is not None and until <= start:
+        raise ValueError("`valid_until` is before `valid_from`: it would never count")
+    days = _cell(cells, "days", parse_days)
+    hours = _cell(cells, "hours", _hours)
+    tags = frozenset(tag for tag in re.split(r"[,;|\s]+", cells.get("tags", "")) if tag)
+    schedule = None
+    if days is not None or hours is not None:
+        base = hours or Window()
+        schedule = Schedule((Window(base.start, base.end, ALL_DAYS if days is None else days),))
+    entry = Entry(start, until, schedule, tags)
+    return ALWAYS if entry == ALWAYS else entry
+
+
+def _cell(cells: Mapping[str, str], column: str, read: Callable[[str], T]) -> T | None:
+    text = cells.get(column, "")
+    if not text:
+        return None
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"`{column}`: {error}") from error
+
+
+def _moment(text: str, *, end: bool) -> datetime:
+    """Read `2026-01-31` or `2026-01-31 18:00`; a date as the end of validity is still valid on that day."""
+    try:
+        if _DATE.fullmatch(text):
+            return datetime.fromisoformat(text) + timedelta(days=end)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date; write 2026-01-31 or 2026-01-31 18:00") from None
+    if moment.tzinfo is not None:
+        raise ValueError(f"{text!r} names a zone; lists are read by the site's wall clock")
+    return moment
+
+
+def _hours(text: str) -> Window:
+    """Read `08:00-18:00`."""
+    first, dash, last = text.partition("-")
+    try:
+        start, end = parse_point(first.strip()), parse_point(last.strip())
+    except ValueError:
+        start = end = Point(timedelta())
+    if not dash or start == end or start.sun or end.sun:
+        raise ValueError(f"{text!r} are no hours; write 08:00-18:00")
+    return Window(start, end)

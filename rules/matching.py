@@ -1,0 +1,54 @@
+"""The `match` of a rule: from what the user wrote to tests, one for each question however many rules ask it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rules.conditions import OPERATORS, Lists, Test
+from rules.fields import Field
+from rules.report import Spot, unknown_key
+
+
+class Conditions:
+    """Makes tests, and hands out the same one for the same question."""
+
+    def __init__(self, lists: Lists) -> None:
+        self._lists = lists
+        self._made: dict[Any, Test] = {}
+
+    def read(self, field: Field, value: Any, spot: Spot) -> list[Test]:
+        """Return the tests that a `match` entry stands for; reports what is wrong with it."""
+        if not isinstance(value, dict):
+            name = "in" if isinstance(value, list) else "equals"
+            return self._one(field, name, value, spot)
+        if not value:
+            spot.problem(f"`{field.path}`: say what it must be, for instance {{equals: ...}}")
+        tests: list[Test] = []
+        for name, argument in value.items():
+            if name in OPERATORS:
+                tests += self._one(field, name, argument, spot / name)
+            else:
+                (spot / name).problem(f"`{field.path}`: {_unknown_operator(field, name)}", key=True)
+        return tests
+
+    def _one(self, field: Field, name: str, argument: Any, spot: Spot) -> list[Test]:
+        key = (field, name, _frozen(argument))
+        if key not in self._made:
+            try:
+                self._made[key] = OPERATORS[name](field, argument, self._lists)
+            except ValueError as error:
+                spot.problem(f"`{field.path}`: {error}")
+                return []
+        return [self._made[key]]
+
+
+def _unknown_operator(field: Field, name: str) -> str:
+    return unknown_key(name, OPERATORS).replace("unknown key", "unknown operator")
+
+
+def _frozen(argument: Any) -> Any:
+    if isinstance(argument, dict):
+        return tuple((key, _frozen(value)) for key, value in sorted(argument.items()))
+    if isinstance(argument, list):
+        return tuple(map(_frozen, argument))
+    return (type(argument), argument)  # 1, 1.0 and true are equal in Python, not in a rule

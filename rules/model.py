@@ -1,0 +1,285 @@
+"""What a rule file may say, as frozen models that refuse unknown keys.
+
+Only shapes live here. What a name means (kinds, fields, actions, lists) is checked by the compiler,
+which knows them. Field descriptions are the reference: the JSON Schema and the docs are made from them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+
+from bridge.sdk import Duration
+from rules.schedules import ALL_DAYS, Point, Window, format_days, parse_days, parse_point
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+"""A name that the user gives: letters, digits, `-`, `_` and `.`; at most 64."""
+MAX_TEXT = 4096
+
+
+class Part(BaseModel):
+    """A part of a rule file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+_ITEM_OR_LIST = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": ["string", "integer"]},
+            {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1},
+        ]
+    }
+)
+Word = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    StringConstraints(min_length=1, max_length=MAX_TEXT),
+    WithJsonSchema({"type": ["string", "integer"]}),
+]
+Words = Annotated[tuple[Word, ...], BeforeValidator(_as_list), Field(min_length=1), _ITEM_OR_LIST]
+"""A text or number, or several of them."""
+Expression = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta():
+        raise ValueError("must be longer than nothing")
+    return value
+
+
+Positive = Annotated[Duration, AfterValidator(_positive)]
+TimeOfDay = Annotated[
+    Point,
+    PlainValidator(parse_point),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["22:00", "sunset-15m", "sunrise"]}),
+]
+Days = Annotated[
+    frozenset[int],
+    PlainValidator(parse_days),
+    PlainSerializer(format_days, return_type=str),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            "examples": ["mon-fri", ["sat", "sun"]],
+        }
+    ),
+]
+
+
+class WindowPart(Part):
+    """A span of the day by the site's wall clock; may cross midnight."""
+
+    start: TimeOfDay | None = Field(None, alias="from", description='First moment: "22:00", sunset-15m.')
+    end: TimeOfDay | None = Field(None, alias="to", description='First moment after it: "06:00", sunrise.')
+    days: Days = Field(ALL_DAYS, description="Days on which it starts: mon-fri, [sat, sun]. Default: all.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> WindowPart:
+        if (self.start is None) != (self.end is None):
+            raise ValueError("`from` and `to` belong together")
+        if self.start is None and self.days == ALL_DAYS:
+            raise ValueError("is empty; give `from` and `to`, or `days`")
+        if self.start is not None and self.start == self.end:
+            raise ValueError("`from` and `to` are the same time; for whole days give `days` alone")
+        return self
+
+    def window(self) -> Window:
+        """Return what the engine uses."""
+        if self.start is None or self.end is None:
+            return Window(days=self.days)
+        return Window(self.start, self.end, self.days)
+
+
+def _shape(value: Any) -> str:
+    """Return which form of `during` this is; asked for what was written and for what was made of it."""
+    if isinstance(value, str):
+        return "name"
+    if isinstance(value, (list, tuple)):
+        return "windows"
+    return "not" if isinstance(value, NotDuring) or (isinstance(value, dict) and "not" in value) else "window"
+
+
+class NotDuring(Part):
+    """Outside of a schedule."""
+
+    outside: Annotated[
+        Annotated[str, Tag("name")]
+        | Annotated[WindowPart, Tag("window")]
+        | Annotated[tuple[WindowPart, ...], Tag("windows")],
+        Discriminator(lambda value: "window" if _shape(value) == "not" else _shape(value)),
+    ] = Field(alias="not", description="A schedule's name, a window, or several.")
+
+
+During = Annotated[
+    Annotated[str, Tag("name")]
+    | Annotated[WindowPart, Tag("window")]
+    | Annotated[tuple[WindowPart, ...], Tag("windows")]
+    | Annotated[NotDuring, Tag("not")],
+    Discriminator(_shape),
+]
+
+
+class ListPart(Part):
+    """A named list of plates, or of any texts."""
+
+    plates: str | tuple[Word, ...] | None = Field(
+        None,
+        description="A CSV file (plate, valid_from, valid_until, days, hours, tags), by its path from here; or plates.",
+    )
+    values: tuple[Word, ...] | None = Field(None, description="Texts, compared as they are.")
+
+    @model_validator(mode="after")
+    def _one(self) -> ListPart:
+        if (self.plates is None) == (self.values is None):
+            raise ValueError("give `plates` or `values`")
+        return self
+
+
+class When(Part):
+    """What may make the rule fire."""
+
+    kind: str = Field(description="The kind of event.")
+    source: Words | None = Field(None, description="Name of the source, or several. Default: any.")
+    channel: Words | None = Field(None, description="Channel, or the code of lot or device. Default: any.")
+    include: Annotated[
+        tuple[Literal["resync"], ...],
+        BeforeValidator(_as_list),
+        WithJsonSchema({"anyOf": [{"const": "resync"}, {"type": "array", "items": {"const": "resync"}}]}),
+    ] = Field(
+        (), description="`resync`: fire also from differences found when a source came back, which are no live edges."
+    )
+
+
+class RulePart(Part):
+    """One rule."""
+
+    id: Name = Field(description="Unique among all rule files; orders and traces carry it.")
+    description: str | None = Field(None, description="For people.")
+    when: When = Field(description="What may make it fire.")
+    match: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Fields of the event's data and what they must be."
+    )
+    condition: Expression | None = Field(None, alias="if", description="A CEL expression that must be true.")
+    during: During | None = Field(None, description="A schedule, or `not:` one; by the event's own time.")
+    per: Annotated[tuple[Expression, ...], BeforeValidator(_as_list), Field(min_length=1), _ITEM_OR_LIST] | None = (
+        Field(None, description="A field, several, or an expression: cooldowns and waits are kept apart by it.")
+    )
+    cooldown: Positive | None = Field(None, description="After firing, rest this long (by the log's clock).")
+    max_age: Positive | None = Field(None, description="Do not fire when the event is older than this.")
+    priority: StrictInt = Field(
+        0, ge=-1000, le=1000, description="Higher goes first and wins where two want one thing."
+    )
+    enabled: StrictBool = Field(True, description="false: as if it were not there.")
+    shadow: StrictBool = Field(False, description="true: decide and trace, do nothing.")
+    then: tuple[JsonValue, ...] = Field(description="What to do, in order.")
+
+
+class GivenEvent(Part):
+    """An event of a test. What is left out gets a sensible value."""
+
+    kind: str = Field(description="The kind of event.")
+    source: Word = Field("nvr1", description="Name of the source.")
+    channel: Word | None = Field(None, description="Channel, or the code of lot or device.")
+    data: dict[str, JsonValue] = Field(default_factory=dict, description="Fields of the data that matter here.")
+    time: str | None = Field(None, description="When it happened. Default: the moment the test has reached.")
+    age: Duration | None = Field(None, description="How long ago it happened; instead of `time`.")
+    origin: str = Field("live", description="Provenance: live, backfill, resync, test, ...")
+    id: str | None = Field(None, description="The event's id, where it matters.")
+
+
+class Wait(Part):
+    """Let time pass."""
+
+    wait: Duration = Field(description="How long.")
+
+
+class Repeat(Part):
+    """Send the event before once more, or several times."""
+
+    repeat: StrictInt = Field(ge=1, le=10_000, description="How often.")
+
+
+def given_shape(value: Any) -> str:
+    """Return which of the things that a test can give this is meant to be."""
+    keys = value.keys() if isinstance(value, dict) else ()
+    return "wait" if "wait" in keys else "repeat" if "repeat" in keys else "event"
+
+
+Given = Annotated[
+    Annotated[GivenEvent, Tag("event")] | Annotated[Wait, Tag("wait")] | Annotated[Repeat, Tag("repeat")],
+    Discriminator(given_shape),
+]
+
+
+class StepEnd(Part):
+    """How a named step ends in a test."""
+
+    outcome: Literal["done", "expired", "refused", "dead", "unknown", "pending"] = Field(
+        "done", description="`pending`: it does not end; its followers go at their deadline."
+    )
+    output: dict[str, JsonValue] = Field(default_factory=dict, description="What it gives to its followers.")
+    after: Duration = Field(timedelta(), description="How long it takes.")
+
+
+class TestPart(Part):
+    """A test of this file's rules: events in, orders out, with a clock of its own."""
+
+    __test__ = False  # pytest: this is no test class
+
+    name: str = Field(min_length=1, description="What it shows.")
+    at: str | None = Field(None, description="When it begins; without offset: the site's zone. Default: a Monday noon.")
+    state: dict[str, dict[str, JsonValue]] = Field(
+        default_factory=dict, description="What is known before: entity, then attribute and value."
+    )
+    given: tuple[Given, ...] = Field(min_length=1, description="Events and waits, in order.")
+    results: dict[str, StepEnd] = Field(
+        default_factory=dict, description="How steps named with `as` end; without it at once and well."
+    )
+    expect: tuple[dict[str, JsonValue], ...] | None = Field(
+        None, description="All orders, in order; parameters may be left out. []: nothing happens."
+    )
+    expect_not: tuple[dict[str, JsonValue], ...] = Field((), description="Orders that must not be among them.")
+
+    @model_validator(mode="after")
+    def _expects(self) -> TestPart:
+        if self.expect is None and not self.expect_not:
+            raise ValueError("give `expect` or `expect_not`; `expect: []` means that nothing happens")
+        return self
+
+
+SECTIONS: dict[str, str] = {
+    "lists": "Named lists of plates or texts.",
+    "schedules": "Named spans of time.",
+    "rules": "The rules.",
+    "tests": "Tests of the rules.",
+}
+"""The top level of a rule file."""

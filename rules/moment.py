@@ -1,0 +1,67 @@
+"""One event while it is being decided: what has been worked out about it, once for all rules.
+
+Rules share tests; the answer to each is kept here for as long as the event is looked at.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from bridge.sdk import Logged, VmsEvent
+from rules.fields import Field
+from rules.schedules import Place, Schedule
+
+if TYPE_CHECKING:
+    from rules.conditions import Test
+
+
+class Moment:
+    """An event, the log's time, and the answers found so far."""
+
+    __slots__ = ("_clock", "_open", "_results", "_values", "data", "event", "place", "seq", "stamp")
+
+    def __init__(self, logged: Logged, place: Place) -> None:
+        self.event: VmsEvent = logged.event
+        self.data = logged.event.data
+        self.stamp = logged.stamp
+        self.seq = logged.seq
+        self.place = place
+        self._clock: datetime | None = None
+        self._values: dict[Field, Any] = {}
+        self._results: dict[Test, bool] = {}
+        self._open: dict[Schedule, bool] = {}
+
+    def value(self, field: Field) -> Any:
+        """Return a field of the payload; None if absent."""
+        values = self._values
+        if field in values:
+            return values[field]
+        value = values[field] = field.read(self.data)
+        return value
+
+    def holds(self, test: Test) -> bool:
+        """Tell whether a test holds for this event."""
+        results = self._results
+        if test in results:
+            return results[test]
+        result = results[test] = test.holds(self)
+        return result
+
+    @property
+    def clock(self) -> datetime:
+        """What the site's wall clock showed when it happened; naive."""
+        if self._clock is None:
+            self._clock = self.event.time.astimezone(self.place.zone).replace(tzinfo=None)
+        return self._clock
+
+    def is_open(self, schedule: Schedule) -> bool:
+        """Tell whether a schedule was open when it happened."""
+        if schedule not in self._open:
+            self._open[schedule] = schedule.open_at(self.clock, self.place)
+        return self._open[schedule]
+
+    @property
+    def age(self) -> timedelta:
+        """How old the event was when it was logged: by its own time or by its receipt, whichever is older."""
+        return self.stamp - min(self.event.time, self.event.received)

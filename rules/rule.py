@@ -1,0 +1,87 @@
+"""A compiled rule, and the triggers by which events find it. Values only; the engine decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from bridge.sdk import VmsEvent, plain
+from rules.conditions import Test
+from rules.expressions import EventContext, Expression
+from rules.fields import Field
+from rules.moment import Moment
+from rules.patterns import OneEvent, Pattern
+from rules.schedules import Schedule
+from rules.steps import Step
+
+
+class KeyMaker:
+    """What a rule tells its firings apart by: fields, parts of the envelope, or an expression."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Sequence[Field | Expression | str]) -> None:
+        self._parts = tuple(parts)
+
+    def key(self, moment: Moment, context: EventContext, rule: str) -> str:
+        """Return the key. Raises ExpressionError when an expression gives none."""
+        values = [self._value(part, moment, context, rule) for part in self._parts]
+        if len(values) == 1:
+            return plain(values[0])
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str)
+
+    @staticmethod
+    def _value(part: Field | Expression | str, moment: Moment, context: EventContext, rule: str) -> Any:
+        if isinstance(part, Field):
+            value = moment.value(part)
+            return value.isoformat() if hasattr(value, "isoformat") else value
+        if isinstance(part, Expression):
+            return context.evaluate(part, rule=rule, key="")
+        return moment.event.source_name if part == "source" else moment.event.subject
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """One compiled rule."""
+
+    id: str
+    version: str
+    order: int
+    """Place among all rules: by priority, then as written."""
+    steps: tuple[Step, ...]
+    pattern: Pattern = field(default_factory=OneEvent)
+    per: KeyMaker | None = None
+    during: Schedule | None = None
+    condition: Expression | None = None
+    cooldown: timedelta | None = None
+    max_age: timedelta | None = None
+    priority: int = 0
+    shadow: bool = False
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trigger:
+    """Which events concern a rule, in one role. None for sources or channels: any. Sources are `<site>/<source>`."""
+
+    rule: Rule
+    kind: str
+    sources: frozenset[str] | None
+    channels: frozenset[str] | None
+    tests: tuple[Test, ...]
+    resync: bool = False
+    role: str = "event"
+
+    def place_differs(self, event: VmsEvent) -> tuple[str, str, str | None] | None:
+        """Return what of kind, source and channel does not fit, what is wanted and what was seen; None if all fit."""
+        if event.type != self.kind:
+            return "when.kind", self.kind, event.type
+        if self.sources is not None and event.source not in self.sources:
+            return "when.source", " or ".join(sorted(self.sources)), event.source
+        if self.channels is not None and event.subject not in self.channels:
+            return "when.channel", " or ".join(sorted(self.channels)), event.subject
+        return None

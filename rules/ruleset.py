@@ -1,0 +1,122 @@
+"""A rule set, ready to decide: rules, their triggers, the index over them, and the texts they came from.
+
+Immutable. Its `hash` names its whole content, lists and site included; what `bundle` returns under
+that hash is enough to make the same set again, so a decision can be repeated with exactly these
+rules and lists however often the files have changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from bridge.sdk import ActionSpec, Known, PayloadError, Problem
+from rules.index import Index
+from rules.rule import Rule, Trigger
+from rules.schedules import Place
+from rules.tree import Parsed
+
+if TYPE_CHECKING:
+    from rules.trialreader import Trial
+
+FORMAT = 1
+"""Of the bundle."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSettings:
+    """Where the rules decide: zone of schedules and lists, position for the sun, first part of event sources."""
+
+    zone: str = "UTC"
+    latitude: float | None = None
+    longitude: float | None = None
+    name: str = "site"
+
+    @property
+    def place(self) -> Place:
+        """The same for the schedules."""
+        return Place(ZoneInfo(self.zone), self.latitude, self.longitude)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"zone": self.zone, "latitude": self.latitude, "longitude": self.longitude, "name": self.name}
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Rule files and the CSV files they name, as text. `problems`: what could not be read."""
+
+    files: Mapping[str, str]
+    tables: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    trees: Mapping[str, Parsed] = field(default_factory=dict, compare=False, repr=False)
+    """The files as they were read, where that is done already."""
+
+
+@dataclass(frozen=True, eq=False)
+class RuleSet:
+    """All rules that decide together."""
+
+    documents: Documents
+    site: SiteSettings
+    place: Place
+    rules: tuple[Rule, ...]
+    triggers: tuple[Trigger, ...]
+    warnings: tuple[Problem, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+    @cached_property
+    def index(self) -> Index:
+        """The way from an event to the rules it may concern."""
+        return Index(self.triggers)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Rule]:
+        """The rules by id."""
+        return {rule.id: rule for rule in self.rules}
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of event that any rule wants."""
+        return frozenset(trigger.kind for trigger in self.triggers)
+
+    @cached_property
+    def hash(self) -> str:
+        """Name of the whole content: rule files, CSV files and site."""
+        return hashlib.sha256(self.bundle()).hexdigest()
+
+    def bundle(self) -> bytes:
+        """Return everything it was made from, as canonical JSON."""
+        content = {
+            "format": FORMAT,
+            "site": self.site.as_json(),
+            "files": dict(self.documents.files),
+            "tables": dict(self.documents.tables),
+        }
+        return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bundle(cls, bundle: bytes, actions: Mapping[str, ActionSpec[Any]], known: Known | None = None) -> RuleSet:
+        """Make the rule set of a bundle again. Raises PayloadError, or RuleCompileError if an action is gone."""
+        from rules.compiler import compile_rules  # the compiler makes rule sets
+
+        try:
+            content = json.loads(bytes(bundle))
+            if content["format"] != FORMAT:
+                raise PayloadError("bad_bundle", f"the rule set has format {content['format']!r}, not {FORMAT}")
+            documents = Documents(content["files"], content["tables"])
+            site = SiteSettings(**content["site"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise PayloadError("bad_bundle", f"this is no rule set: {error}") from error
+        return compile_rules(documents, actions, known or Known(), site)
+
+    @classmethod
+    def empty(cls, site: SiteSettings | None = None) -> RuleSet:
+        """Return a rule set without rules."""
+        site = site or SiteSettings()
+        return cls(Documents({}), site, site.place, (), ())

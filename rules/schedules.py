@@ -1,0 +1,198 @@
+"""When a rule may act: local times, days of the week, the sun. Pure: a moment in, yes or no out.
+
+A schedule is read off the wall clock of the site. A window that crosses midnight belongs to the day
+on which it starts. In the hour that a daylight-saving change repeats both passes count, and of the
+hour it skips nothing is left to count. Where the sun does not set, sunrise is the start of the day
+and sunset its end; where it does not rise, both are noon: so `sunset` to `sunrise` is never, or all day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from astral import Observer
+from astral.sun import elevation, noon, sunrise, sunset
+
+from bridge.sdk import format_duration, parse_duration
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+ALL_DAYS = frozenset(range(7))
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?|24:00")
+_SUN = re.compile(r"(sunrise|sunset)(?:\s*([+-])\s*(\S+))?")
+_NOMINAL = {"sunrise": timedelta(hours=6), "sunset": timedelta(hours=18)}
+"""What the sun's times count as when it is decided whether a window crosses midnight."""
+_CACHED_DAYS = 512
+
+
+class Sun(StrEnum):
+    """The two times of day that are not on the clock."""
+
+    RISE = "sunrise"
+    SET = "sunset"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A time of day: so long after midnight, or after (before, if negative) sunrise or sunset."""
+
+    offset: timedelta
+    sun: Sun | None = None
+
+    @property
+    def nominal(self) -> timedelta:
+        """Where it lies on an ordinary day."""
+        return self.offset + (_NOMINAL[self.sun] if self.sun else timedelta())
+
+    def __str__(self) -> str:
+        if self.sun is None:
+            minutes, seconds = divmod(int(self.offset.total_seconds()), 60)
+            return f"{minutes // 60:02}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
+        if not self.offset:
+            return str(self.sun)
+        return f"{self.sun}{'-' if self.offset < timedelta() else '+'}{format_duration(abs(self.offset))}"
+
+
+def parse_point(value: Any) -> Point:
+    """Read `22:00`, `24:00`, `sunset`, `sunrise+1h`. Raises ValueError that says how to write one."""
+    if isinstance(value, Point):
+        return value
+    if isinstance(value, str):
+        if clock := _CLOCK.fullmatch(value):
+            if value == "24:00":
+                return Point(timedelta(days=1))
+            return Point(timedelta(hours=int(clock[1]), minutes=int(clock[2]), seconds=int(clock[3] or 0)))
+        if sun := _SUN.fullmatch(value):
+            offset = parse_duration(sun[3]) if sun[3] else timedelta()
+            if offset > timedelta(hours=12):
+                raise ValueError(f"{value!r} is more than 12 hours away from {sun[1]}")
+            return Point(-offset if sun[2] == "-" else offset, Sun(sun[1]))
+    raise ValueError(f'{value!r} is not a time of day; write "22:00", sunset or sunrise+30m')
+
+
+def parse_days(value: Any) -> frozenset[int]:
+    """Read `mon-fri`, `sat sun`, `[mon, wed]`; Monday is 0. Raises ValueError that says how."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    days: set[int] = set()
+    for item in items:
+        if not isinstance(item, str) or not item.strip():
+            raise ValueError(f"{item!r} is not a day; write mon, or mon-fri, or [sat, sun]")
+        for part in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", item.strip().lower())):
+            days |= _days_of(part)
+    return frozenset(days)
+
+
+def _days_of(part: str) -> set[int]:
+    first, dash, last = part.partition("-")
+    ends = [_day(first), _day(last) if dash else _day(first)]
+    if None in ends:
+        raise ValueError(f"{part!r} is not a day; write mon, or mon-fri, or [sat, sun]")
+    start, end = (day or 0 for day in ends)
+    return {(start + step) % 7 for step in range((end - start) % 7 + 1)}
+
+
+def _day(name: str) -> int | None:
+    fits = (number for number, full in enumerate(_NAMES) if len(name) >= 3 and full.startswith(name))
+    return next(fits, None)
+
+
+def format_days(days: Iterable[int]) -> str:
+    """Return days as text: `mon tue`."""
+    return " ".join(_DAYS[day] for day in sorted(days))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of a day, on some days of the week. Without times: the whole day."""
+
+    start: Point = Point(timedelta())
+    end: Point = Point(timedelta(days=1))
+    days: frozenset[int] = ALL_DAYS
+
+    @property
+    def crosses(self) -> bool:
+        """It ends on the day after the one it starts on."""
+        return self.end.nominal <= self.start.nominal
+
+    @property
+    def needs_sun(self) -> bool:
+        """It cannot be told without knowing where the site is."""
+        return self.start.sun is not None or self.end.sun is not None
+
+    def __str__(self) -> str:
+        days = "" if self.days == ALL_DAYS else f" {format_days(self.days)}"
+        return f"{self.start}-{self.end}{days}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and in which zone the site is."""
+
+    zone: ZoneInfo
+    latitude: float | None = None
+    longitude: float | None = None
+    _known: dict[tuple[date, Sun], datetime] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def knows_sun(self) -> bool:
+        """The sun can be computed here."""
+        return self.latitude is not None and self.longitude is not None
+
+    def on_clock(self, day: date, point: Point) -> datetime:
+        """Return what the wall clock shows at that point of the day; naive, as clocks are."""
+        if point.sun is None:
+            return datetime.combine(day, time()) + point.offset
+        found = self._known.get((day, point.sun))
+        if found is None:
+            if len(self._known) >= _CACHED_DAYS:
+                self._known.clear()
+            found = self._known[day, point.sun] = self._compute(day, point.sun)
+        return found + point.offset
+
+    def _compute(self, day: date, sun: Sun) -> datetime:
+        observer = Observer(self.latitude or 0.0, self.longitude or 0.0)
+        try:
+            compute = sunrise if sun is Sun.RISE else sunset
+            return compute(observer, date=day, tzinfo=self.zone).replace(tzinfo=None, microsecond=0)
+        except ValueError:
+            midnight = datetime.combine(day, time())
+            if elevation(observer, noon(observer, date=day, tzinfo=self.zone)) < 0:
+                return midnight + timedelta(hours=12)
+            return midnight if sun is Sun.RISE else midnight + timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """Open in any of its windows; or, if `negated`, outside all of them. One named in a file is one object."""
+
+    windows: tuple[Window, ...]
+    negated: bool = False
+
+    def open_at(self, clock: datetime, place: Place) -> bool:
+        """Tell whether it is open when the site's wall clock shows this. `clock` is naive."""
+        return self.negated != any(_inside(window, clock, place) for window in self.windows)
+
+    @property
+    def needs_sun(self) -> bool:
+        """It cannot be told without knowing where the site is."""
+        return any(window.needs_sun for window in self.windows)
+
+    def __str__(self) -> str:
+        return ("not " if self.negated else "") + ", ".join(map(str, self.windows))
+
+
+def _inside(window: Window, clock: datetime, place: Place) -> bool:
+    today = clock.date()
+    # A point a little after midnight (sunset+6h in a northern June) may lie on the day after its own.
+    for day in (today, today - timedelta(days=1)):
+        if day.weekday() in window.days:
+            last = day + timedelta(days=1) if window.crosses else day
+            if place.on_clock(day, window.start) <= clock < place.on_clock(last, window.end):
+                return True
+    return False

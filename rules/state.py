@@ -1,0 +1,200 @@
+"""What the engine remembers, as values: one for each rule and key, and one for each known entity.
+
+A value is JSON and is replaced, never changed, so what was handed out for writing down stays as it
+was. Timers, waits and rests are found again from the values alone: after a crash the book is made
+from what was committed and goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from bridge.sdk import Fact, StateKey, stable_id
+
+ENTITIES = "$state"
+"""The rule name under which entities are kept."""
+NO_KEY = "$"
+_MAX_KEY_BYTES = 64
+"""Of a key as it is; a longer one is filed under its hash, as names on the bus are bounded."""
+_SWEEP = 8
+"""Rests that are forgotten in one step at most, so that a step's changes stay few."""
+
+Value = Mapping[str, Any]
+
+
+class Timer(NamedTuple):
+    """When something of a rule and key is due. Ordered by time, then by name."""
+
+    due: datetime
+    id: str
+    key: StateKey
+    name: str
+
+
+def state_key(rule: str, key: str) -> StateKey:
+    """Return where the value of a rule and key belongs."""
+    if not key:
+        return StateKey(rule, NO_KEY)
+    if key.startswith(NO_KEY) or len(key.encode(errors="replace")) > _MAX_KEY_BYTES:
+        return StateKey(rule, f"{NO_KEY}{stable_id(key)}")
+    return StateKey(rule, key)
+
+
+def at(text: str) -> datetime:
+    """Read a time as values hold it."""
+    return datetime.fromisoformat(text)
+
+
+class Book:
+    """All values, and what can be looked up in them: timers, rests, orders waited for, facts."""
+
+    def __init__(self, values: Mapping[StateKey, Mapping[str, Any]]) -> None:
+        self._values: dict[StateKey, Value] = {}
+        self._timers: list[Timer] = []
+        self._live = 0
+        self._rests: list[tuple[datetime, StateKey]] = []
+        self._awaited: dict[str, list[StateKey]] = {}
+        self.changed: dict[StateKey, dict[str, Any] | None] = {}
+        """What changed since `take_changed`."""
+        for key, value in values.items():
+            self._store(key, value)
+
+    # --- values ------------------------------------------------------------------------------------
+
+    def get(self, key: StateKey) -> Value | None:
+        """Return a value."""
+        return self._values.get(key)
+
+    def put(self, key: StateKey, value: dict[str, Any] | None) -> None:
+        """Replace a value, or forget it."""
+        self._store(key, value)
+        self.changed[key] = value
+
+    def take_changed(self) -> dict[StateKey, dict[str, Any] | None]:
+        """Return what changed since the last time."""
+        changed, self.changed = self.changed, {}
+        return changed
+
+    def rules(self) -> Iterator[tuple[StateKey, Value]]:
+        """Yield the values of rules, in the order of their names."""
+        for key in sorted(self._values):
+            if not key.rule.startswith("$"):
+                yield key, self._values[key]
+
+    def _store(self, key: StateKey, value: Value | None) -> None:
+        old = self._values.get(key)
+        if value is None:
+            self._values.pop(key, None)
+        else:
+            self._values[key] = value
+        if key.rule != ENTITIES:
+            self._store_timers(key, old or {}, value or {})
+            self._store_awaited(key, old or {}, value or {})
+
+    def _store_timers(self, key: StateKey, old: Value, new: Value) -> None:
+        before, after = old.get("timers", {}), new.get("timers", {})
+        self._live += len(after) - len(before)
+        for name, due in after.items():
+            if before.get(name) != due:
+                heapq.heappush(self._timers, Timer(at(due), f"{key.rule}\0{key.key}\0{name}", key, name))
+        if len(self._timers) > 64 + 4 * self._live:
+            self._timers = [timer for timer in self._timers if self._is_set(timer)]
+            heapq.heapify(self._timers)
+        rest = new.get("rest")
+        if rest is not None and rest != old.get("rest"):
+            heapq.heappush(self._rests, (at(rest), key))
+
+    def _store_awaited(self, key: StateKey, old: Value, new: Value) -> None:
+        for order in awaited(old):
+            keys = self._awaited.get(order, [])
+            if key in keys:
+                keys.remove(key)
+            if not keys:
+                self._awaited.pop(order, None)
+        for order in awaited(new):
+            self._awaited.setdefault(order, []).append(key)
+
+    # --- timers -------------------------------------------------------------------------------------
+
+    def _is_set(self, timer: Timer) -> bool:
+        value = self._values.get(timer.key)
+        due = value.get("timers", {}).get(timer.name) if value else None
+        return due is not None and at(due) == timer.due
+
+    def next_due(self) -> datetime | None:
+        """Return when the next timer is due; rests that end are not waited for."""
+        while self._timers and not self._is_set(self._timers[0]):
+            heapq.heappop(self._timers)
+        return self._timers[0].due if self._timers else None
+
+    def pop_due(self, stamp: datetime) -> Timer | None:
+        """Return the first timer due by then. It stays set until its value says otherwise."""
+        due = self.next_due()
+        return heapq.heappop(self._timers) if due is not None and due <= stamp else None
+
+    def sweep(self, stamp: datetime) -> None:
+        """Forget rests that are over: they hold nothing back any more."""
+        for _ in range(_SWEEP):
+            if not self._rests or self._rests[0][0] > stamp:
+                return
+            due, key = heapq.heappop(self._rests)
+            value = self._values.get(key)
+            if value is not None and value.get("rest") and at(value["rest"]) == due:
+                self.put(key, _tidy({name: item for name, item in value.items() if name != "rest"}))
+
+    # --- orders that steps wait for -------------------------------------------------------------------
+
+    def waiting_for(self, order: str) -> tuple[StateKey, ...]:
+        """Return the values with steps that wait for the end of an order."""
+        return tuple(sorted(self._awaited.get(order, ())))
+
+    # --- facts -------------------------------------------------------------------------------------------
+
+    def remember(self, fact: Fact, moment: datetime) -> None:
+        """Note a fact, unless a later one is known. What is known already is not written again."""
+        key = state_key(ENTITIES, fact.entity)
+        known = self._values.get(key, {})
+        before = known.get(fact.attribute)
+        if before is not None and (before["value"] == fact.value or at(before["since"]) > moment):
+            return
+        self.put(key, {**known, fact.attribute: {"value": fact.value, "since": moment.isoformat()}})
+
+    def fact(self, entity: str, attribute: str) -> JsonValue:
+        """Return what is known, or None."""
+        known = self._values.get(state_key(ENTITIES, entity), {}).get(attribute)
+        value: JsonValue = known["value"] if known else None
+        return value
+
+
+def awaited(value: Value) -> set[str]:
+    """Return the orders whose end a value waits for."""
+    return {
+        order
+        for waiting in value.get("waits", {}).values()
+        for name, order in waiting["orders"].items()
+        if name not in waiting["results"]
+    }
+
+
+def _tidy(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a value without what is empty; None if it remembers nothing any more."""
+    kept = {name: item for name, item in value.items() if item not in ({}, None)}
+    return kept if kept.keys() - {"version", "key"} else None
+
+
+def make_value(version: str, key: str, filed: StateKey, **parts: Any) -> dict[str, Any] | None:
+    """Return the value of a rule and key. The key is kept in it where it is filed under another name."""
+    base: dict[str, Any] = {"version": version}
+    if filed.key != key and key:
+        base["key"] = key
+    return _tidy({**base, **parts})
+
+
+def key_of(filed: StateKey, value: Value) -> str:
+    """Return the key of a rule's value."""
+    return str(value.get("key", "" if filed.key == NO_KEY else filed.key))

@@ -1,0 +1,73 @@
+"""Why a rule fired, or the first condition that did not hold: what was wanted and what was seen.
+
+A trace is a value. It is made of what the engine had in its hands anyway, so the one of a rule that
+did not fire costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from pydantic import JsonValue
+from pydantic_core import to_jsonable_python
+
+from bridge.sdk import stable_id
+
+Outcome = Literal["fired", "unmet", "resumed", "dropped"]
+"""`resumed`: a step that waited for another one went on. `dropped`: a waiting step ended with its rule."""
+
+
+class Trace(NamedTuple):
+    """One look of one rule at one event."""  # a named tuple, as thousands are made a second
+
+    rule: str
+    version: str
+    outcome: Outcome
+    seq: int
+    event: str
+    at: datetime
+    """The log's time."""
+    key: str | None = None
+    """What the rule tells its firings apart by; None if it did not come to that."""
+    condition: str | None = None
+    """The first condition that did not hold: `match.score`, `during`, `cooldown`, `if`, ..."""
+    wanted: str | None = None
+    seen: Any = None
+    orders: tuple[str, ...] = ()
+    """Ids of the orders made; in shadow, of those that would have been."""
+    failed: tuple[str, ...] = ()
+    """Steps that gave no order because a value was absent or unusable, and why."""
+    skipped: tuple[str, ...] = ()
+    """Steps whose own `if` did not hold."""
+    shadow: bool = False
+
+    @property
+    def fired(self) -> bool:
+        """The rule fired."""
+        return self.outcome == "fired"
+
+    @property
+    def id(self) -> str:
+        """The same for the same look, however often it is made again."""
+        return stable_id(self.rule, self.version, self.seq, self.event, self.key, self.outcome, self.condition)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """Return it as JSON, without what is empty; `words` is what a person reads."""
+        empty = {"shadow": False, "orders": (), "failed": (), "skipped": ()}
+        fields = self._asdict().items()
+        kept = {name: value for name, value in fields if value is not None and empty.get(name, fields) != value}
+        return {"id": self.id, "fired": self.fired, "words": str(self), **to_jsonable_python(kept)}
+
+    def __str__(self) -> str:
+        if self.outcome == "unmet":
+            return f"rule {self.rule} did not fire: {self.condition}: wanted {self.wanted}, saw {_show(self.seen)}"
+        made = ", ".join(self.orders) or "no orders"
+        notes = "".join(f"; {note}" for note in (*self.failed, *self.skipped))
+        return f"rule {self.rule} {self.outcome}{' in shadow' if self.shadow else ''}: {made}{notes}"
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,110 @@
+"""The effect ledger: exactly one claims, nobody takes another's claim for his own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from bridge.bus.bus import Bus
+from bridge.bus.effects import JetEffectLedger
+from bridge.errors import StaleOwnerError, StoreUnavailableError
+from tests.bridge.bus.helpers import effect, result, running_bus, until
+from tests.bridge.bus.link import linked_bus
+
+
+async def test_a_record_lives_from_claim_to_end(bus: Bus) -> None:
+    """Claimed, found, changed by revision, and then no longer among the unfinished."""
+    ledger = bus.effects
+    assert await ledger.find("o1") is None
+    claimed = await ledger.claim(effect(1))
+    assert claimed is not None
+    assert await ledger.find("o1") == claimed
+    assert await ledger.claim(effect(1, executor="y")) is None
+    waiting = await ledger.update(claimed, effect(1, status="waiting", attempt=2, last_error="503"))
+    assert [record async for record in ledger.unfinished()] == [waiting]
+    ended = await ledger.update(waiting, effect(1, status="ended", result=result(1)))
+    assert await ledger.find("o1") == ended
+    assert [record async for record in ledger.unfinished()] == []
+    assert await ledger.claim(effect(1)) is None
+
+
+async def test_a_record_that_changed_meanwhile_is_not_replaced(bus: Bus) -> None:
+    """An update names the revision it has seen; an older one is refused."""
+    claimed = await bus.effects.claim(effect(1))
+    assert claimed is not None
+    after = await bus.effects.update(claimed, effect(1, attempt=2))
+    with pytest.raises(StaleOwnerError, match="o1"):
+        await bus.effects.update(claimed, effect(1, attempt=3))
+    assert await bus.effects.find("o1") == after
+
+
+async def test_of_many_claims_exactly_one_wins(bus: Bus) -> None:
+    """Fifty runners, equal to the last letter, claim each of twenty orders: each is won once."""
+    claims = [bus.effects.claim(effect(number)) for number in range(20) for _ in range(50)]
+    won = [claim for claim in await asyncio.gather(*claims) if claim is not None]
+    assert sorted(claim.effect.order for claim in won) == sorted(f"o{number}" for number in range(20))
+
+
+async def test_many_unfinished_are_all_found(bus: Bus) -> None:
+    """The scan at start finds what was started or waits, and nothing that ended."""
+    for number in range(60):
+        status = ("started", "waiting", "ended")[number % 3]
+        await bus.effects.claim(effect(number, status=status))
+    found = {record.effect.order async for record in bus.effects.unfinished()}
+    assert found == {f"o{number}" for number in range(60) if number % 3 != 2}
+
+
+async def test_a_claim_whose_answer_was_lost_is_ours(tmp_path: Path) -> None:
+    """The claim was written and the answer lost: it is recognised as our own. Another's, however alike, is not."""
+    async with linked_bus(tmp_path) as (bus, link):
+        await bus.effects.claim(effect("other"))
+        link.swallow = True
+        claim = asyncio.create_task(bus.effects.claim(effect(1)))
+        other = asyncio.create_task(bus.effects.claim(effect("other")))
+        await asyncio.sleep(0.2)  # its answers are dropped: nothing tells us that they were sent
+        link.swallow = False
+        link.cut()
+        claimed = await claim
+        assert claimed is not None
+        assert await bus.effects.find("o1") == claimed
+        assert await other is None
+
+
+async def test_a_server_that_stays_away_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an answer for long nobody may act: the claim raises."""
+    monkeypatch.setattr("bridge.bus.fence._PATIENCE", 0.2)
+    monkeypatch.setattr("bridge.bus.fence._ATTEMPT", 0.1)
+    async with linked_bus(tmp_path) as (bus, link):
+        link.swallow = True
+        with pytest.raises(StoreUnavailableError):
+            await bus.effects.claim(effect(1))
+
+
+async def test_claims_hold_over_kills_of_the_server(tmp_path: Path) -> None:
+    """With the server killed among many claims every order is won once and the ledger has every one."""
+    async with running_bus(tmp_path) as bus:
+        server = bus._server
+        assert server is not None
+        won: list[str] = []
+
+        async def runner(name: str) -> None:
+            ledger = JetEffectLedger(bus.connection, bus._acks, bus.stream("ENGINE"), "home")
+            for number in range(150):
+                claimed = await ledger.claim(effect(number, executor=name))
+                if claimed is not None:
+                    won.append(claimed.effect.order)
+
+        async def killer() -> None:
+            for mark in (40, 100):
+                await until(lambda mark=mark: len(won) >= mark)  # type: ignore[misc]
+                if server.pid is not None:
+                    os.kill(server.pid, signal.SIGKILL)
+
+        await asyncio.gather(killer(), *(runner(f"r{number}") for number in range(5)))
+        assert sorted(won) == sorted(f"o{number}" for number in range(150))
+        assert len([record async for record in bus.effects.unfinished()]) == 150
+        assert server.restarts >= 2

@@ -1,0 +1,270 @@
+"""The engine's memory: whole steps, one owner, any number of orders, and answers that never came."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge.bus.bus import Bus
+from bridge.bus.engine_store import MAX_CHANGES, JetEngineStore
+from bridge.bus.pull import scan
+from bridge.contracts import Head, StateKey, Step
+from bridge.errors import StaleOwnerError, StoreError, StoreUnavailableError
+from bridge.schema.orders import Order
+from tests.bridge.bus.helpers import CONFIG, count, order, running_bus, until
+from tests.bridge.bus.link import Link, linked_bus
+
+HEAD = Head(seq=1, epoch=1, ruleset="abc")
+
+
+async def order_ids(bus: Bus) -> list[str]:
+    """The orders that stand in the stream."""
+    found = []
+    async for batch in scan(bus.connection, bus.stream("ENGINE"), [f"vms.{bus.site}.order.>"]):
+        found += [Order.decode(message.data).id for message in batch]
+    return found
+
+
+async def test_nothing_is_there_at_first(bus: Bus) -> None:
+    """Before the first step there is no head and no state."""
+    assert await bus.engine_store.load() == (None, {})
+
+
+async def test_a_step_is_read_back_as_it_was_written(bus: Bus) -> None:
+    """Head, state and orders of a step are there after it; a deleted value is not."""
+    store = bus.engine_store
+    one, two, odd = StateKey("r", "1"), StateKey("r", "2"), StateKey("$engine", "")
+    long = StateKey("규칙", "车牌" * 100)
+    head = await store.commit(
+        Step(HEAD, {one: {"n": 1}, two: {"n": [1, None, "ü"]}, odd: {"t": 1.5}, long: {}}, [order(1), order(2)])
+    )
+    assert replace(head, revision=0) == HEAD
+    assert head.revision > 0
+    loaded, state = await store.load()
+    assert loaded == head
+    assert state == {one: {"n": 1}, two: {"n": [1, None, "ü"]}, odd: {"t": 1.5}, long: {}}
+    assert await order_ids(bus) == ["o1", "o2"]
+    head = await store.commit(Step(replace(head, seq=5), {one: None, long: None, two: {"n": 2}}))
+    loaded, state = await store.load()
+    assert loaded == head
+    assert head.seq == 5
+    assert state == {two: {"n": 2}, odd: {"t": 1.5}}
+
+
+async def test_a_lone_head_moves(bus: Bus) -> None:
+    """A step that decided nothing moves the head, once per call."""
+    store, head = bus.engine_store, HEAD
+    for seq in range(2, 6):
+        head = await store.commit(Step(replace(head, seq=seq)))
+    assert await store.head() == head
+    assert head.seq == 5
+    assert await count(bus, "ENGINE") == 1
+
+
+async def test_a_stale_owner_writes_nothing(bus: Bus) -> None:
+    """Of two owners of one head the second is refused whole: no state, no order."""
+    first = bus.engine_store
+    second = JetEngineStore(bus.connection, bus._acks, bus.stream("ENGINE"), "home")
+    head = await first.commit(Step(HEAD))
+    mine = await second.commit(Step(replace(head, epoch=2)))
+    with pytest.raises(StaleOwnerError):
+        await first.commit(Step(replace(head, seq=9), {StateKey("r", "k"): {"a": 1}}, [order(1)]))
+    with pytest.raises(StaleOwnerError):
+        await first.commit(Step(replace(head, seq=9), {}, [order(n) for n in range(2000)]))
+    with pytest.raises(StaleOwnerError):
+        await first.commit(Step(HEAD))
+    assert await first.load() == (mine, {})
+    assert await order_ids(bus) == []
+
+
+async def test_one_of_many_owners_wins(bus: Bus) -> None:
+    """Many take over at once: exactly one head is written."""
+    stores = [JetEngineStore(bus.connection, bus._acks, bus.stream("ENGINE"), "home") for _ in range(20)]
+    steps = [store.commit(Step(Head(0, epoch, "x"))) for epoch, store in enumerate(stores)]
+    ends = await asyncio.gather(*steps, return_exceptions=True)
+    won = [end for end in ends if isinstance(end, Head)]
+    assert len(won) == 1
+    assert sum(isinstance(end, StaleOwnerError) for end in ends) == 19
+    assert await stores[0].head() == won[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "orders"), [(MAX_CHANGES, 0), (0, 999), (1, 999), (998, 1500), (999, 1), (5, 2500)]
+)
+async def test_any_number_of_orders_fits_one_step(bus: Bus, changes: int, orders: int) -> None:
+    """Orders beyond one batch go before it; the step is complete and the state is the last to move."""
+    store = bus.engine_store
+    head = await store.commit(Step(HEAD))
+    step = Step(
+        replace(head, seq=7),
+        {StateKey("r", str(n)): {"n": n} for n in range(changes)},
+        [order(n) for n in range(orders)],
+    )
+    after = await store.commit(step)
+    loaded, state = await store.load()
+    assert loaded == after
+    assert after.seq == 7
+    assert len(state) == changes
+    assert await order_ids(bus) == [f"o{n}" for n in range(orders)]
+
+
+async def test_a_step_cut_off_between_its_batches_can_be_done_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a crash after the first orders the head has not moved: the same step again gives the same orders."""
+    store = bus.engine_store
+    head = await store.commit(Step(HEAD))
+    step = Step(replace(head, seq=7), {StateKey("r", "k"): {"n": 1}}, [order(n) for n in range(1500)])
+    real, calls = bus._acks.store, 0
+
+    async def dies(messages: Any, patience: float) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("killed")
+        return await real(messages, patience)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bus._acks, "store", dies)
+        with pytest.raises(RuntimeError):
+            await store.commit(step)
+    loaded, state = await store.load()
+    assert loaded is not None
+    assert (loaded.seq, state) == (1, {})
+    await store.commit(replace(step, head=replace(step.head, revision=loaded.revision)))
+    assert sorted(await order_ids(bus)) == sorted(f"o{n}" for n in range(1500))
+
+
+async def test_too_many_changes_are_refused_before_anything_is_written(bus: Bus) -> None:
+    """State must move with the head in one batch; more than fits is the caller's to divide."""
+    with pytest.raises(StoreError, match="take fewer events"):
+        await bus.engine_store.commit(Step(HEAD, {StateKey("r", str(n)): {} for n in range(MAX_CHANGES + 1)}))
+    assert await count(bus, "ENGINE") == 0
+
+
+async def test_a_lost_answer_is_read_back(tmp_path: Path) -> None:
+    """The server wrote the step and its answer was lost: the commit succeeds, with the right revision, once."""
+    async with linked_bus(tmp_path) as (bus, link):
+        store = bus.engine_store
+        head = await store.commit(Step(HEAD))
+        link.swallow = True
+        commit = asyncio.create_task(store.commit(Step(replace(head, seq=8), {}, [order(1)])))
+        await _cut_later(link)
+        after = await commit
+        assert await store.load() == (after, {})
+        assert after.revision == head.revision + 2, "written once"
+        assert (await store.commit(Step(replace(after, seq=9)))).seq == 9
+
+
+async def test_a_lost_request_is_sent_again(tmp_path: Path) -> None:
+    """The server never got the step: it is sent again when the connection is back."""
+    async with linked_bus(tmp_path) as (bus, link):
+        head = await bus.engine_store.commit(Step(HEAD))
+        link.closed = True
+        link.cut()
+        await until(lambda: not bus.connection.connected)
+        commit = asyncio.create_task(bus.engine_store.commit(Step(replace(head, seq=8), {}, [order(1)])))
+        await asyncio.sleep(0.1)
+        link.closed = False
+        after = await commit
+        assert (after.seq, after.revision) == (8, head.revision + 2)
+        assert await order_ids(bus) == ["o1"]
+
+
+async def test_a_lost_answer_and_another_owner_is_stale(tmp_path: Path) -> None:
+    """When the connection breaks and somebody else takes over meanwhile, the old owner learns it."""
+    async with linked_bus(tmp_path) as (bus, link):
+        head = await bus.engine_store.commit(Step(HEAD))
+        link.closed = True
+        link.cut()
+        await until(lambda: not bus.connection.connected)
+        commit = asyncio.create_task(bus.engine_store.commit(Step(replace(head, seq=8), {}, [order(1)])))
+        async with _direct(bus, link) as other:
+            mine = await other.engine_store.commit(Step(replace(head, epoch=2)))
+        link.closed = False
+        with pytest.raises(StaleOwnerError):
+            await commit
+        assert await bus.engine_store.head() == mine
+        assert await order_ids(bus) == []
+
+
+async def test_a_server_that_stays_away_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the patience is over the commit is unknown, and says so; loading tells the truth."""
+    monkeypatch.setattr("bridge.bus.fence._PATIENCE", 0.3)
+    monkeypatch.setattr("bridge.bus.fence._ATTEMPT", 0.2)
+    async with linked_bus(tmp_path) as (bus, link):
+        head = await bus.engine_store.commit(Step(HEAD))
+        link.swallow = True
+        with pytest.raises(StoreUnavailableError):
+            await bus.engine_store.commit(Step(replace(head, seq=8)))
+        link.swallow = False
+        link.cut()
+        await until(lambda: not bus.connection.connected)
+        await until(lambda: bus.connection.connected)
+        loaded, _ = await bus.engine_store.load()
+        assert loaded is not None
+        assert loaded.seq == 8, "it was written, though nobody could know"
+
+
+async def test_steps_survive_kills_of_the_server(tmp_path: Path) -> None:
+    """The server is killed while steps are written: no step is lost, none is written in part, no order is missing."""
+    async with running_bus(tmp_path) as bus:
+        server, store = bus._server, bus.engine_store
+        assert server is not None
+        head = await store.commit(Step(HEAD))
+        for seq in range(2, 62):
+            if seq % 20 == 0 and server.pid is not None:
+                os.kill(server.pid, signal.SIGKILL)
+            changed = {StateKey("r", str(key)): {"seq": seq} for key in range(5)}
+            head = await store.commit(Step(replace(head, seq=seq), changed, [order(seq)]))
+        loaded, state = await store.load()
+        assert loaded == head
+        assert list(state.values()) == [{"seq": 61}] * 5
+        assert await order_ids(bus) == [f"o{seq}" for seq in range(2, 62)]
+        assert server.restarts >= 2
+
+
+CHANGES = st.dictionaries(
+    st.builds(StateKey, st.text(min_size=1, max_size=4), st.text(max_size=40)),
+    st.one_of(st.none(), st.dictionaries(st.text(max_size=3), st.integers(-5, 5), max_size=2)),
+    max_size=6,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(CHANGES, min_size=1, max_size=5))
+async def test_state_is_what_the_last_steps_left(bus: Bus, steps: list[dict[StateKey, dict[str, Any] | None]]) -> None:
+    """Whatever the names and values: what is loaded is what a dictionary would hold."""
+    store = bus.engine_store
+    head, present = await store.load()
+    expected = dict(present)
+    now = head or HEAD
+    for changed in steps:
+        now = await store.commit(Step(replace(now, seq=now.seq + 1), changed))
+        for key, value in changed.items():
+            if value is None:
+                expected.pop(key, None)
+            else:
+                expected[key] = value
+    assert await store.load() == (now, expected)
+
+
+async def _cut_later(link: Link) -> None:
+    """Break the link once the server has surely written; its answers are dropped, so nothing tells us when."""
+    await asyncio.sleep(0.2)
+    link.swallow = False
+    link.cut()
+
+
+def _direct(bus: Bus, link: Link) -> AbstractAsyncContextManager[Bus]:
+    """A second bus that goes around the link."""
+    user, password = bus.connection._username, bus.connection._password
+    there = {"servers": (f"nats://{link.target}",), "username": user, "password": password}
+    return Bus.open("home", CONFIG.model_copy(update=there))

@@ -1,0 +1,185 @@
+"""Intake: what a snapshot may say, who is refused, and what the book knows after a crash."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_core import from_json
+
+from bridge.bus.bus import Bus
+from bridge.bus.intake import LARGEST
+from bridge.bus.kv import key_of
+from bridge.bus.window import Limits
+from bridge.clock import SystemClock
+from bridge.contracts import Head, Step
+from bridge.errors import PayloadError, StoreUnavailableError
+from bridge.schema.event import Origin, VmsEvent
+from tests.bridge.bus.helpers import CONFIG, NOW, count, event, running_bus, until
+from tests.bridge.bus.link import linked_bus
+
+
+class FrozenClock(SystemClock):
+    """A clock whose wall time is what a test says."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        """Return it."""
+        return self.at
+
+
+class Counts:
+    """Counters."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[tuple[str, str, str]] = Counter()
+
+    def count(self, what: str, source: str, kind: str) -> None:
+        """Count one."""
+        self.seen[what, source, kind] += 1
+
+
+def status(number: int, state: str, origin: Origin = Origin.RESYNC, **changes: Any) -> VmsEvent:
+    """A channel's status."""
+    return event(number, "channel.status", origin=origin, data={"state": state}, **changes)
+
+
+async def test_a_snapshot_that_says_nothing_new_is_dropped(bus: Bus) -> None:
+    """A resync event is stored only where it differs; every other event is stored and teaches the book."""
+    counts = Counts()
+    intake = await bus.intake(counts)
+
+    async def emit(*events: VmsEvent) -> int:
+        await (await intake(events))
+        return await count(bus, "EVENTS")
+
+    assert await emit(status(1, "connected")) == 1, "the first word about a channel is news"
+    assert await emit(status(2, "connected")) == 1
+    assert await emit(status(3, "disconnected")) == 2
+    assert await emit(status(4, "connected", Origin.LIVE)) == 3, "what is not resync is always stored"
+    assert await emit(status(5, "connected", Origin.LIVE)) == 4
+    assert await emit(status(6, "connected")) == 4
+    assert await emit(status(7, "disconnected", subject="2"), status(8, "disconnected", subject="2")) == 5
+    assert await emit(event(9, "motion.ended", origin=Origin.RESYNC)) == 6
+    assert await emit(event(10, origin=Origin.RESYNC)) == 7
+    assert await emit(event(11, "custom.x", origin=Origin.RESYNC)) == 8, "it says no state"
+    assert counts.seen["stored", "nvr1", "channel.status"] == 5
+    assert counts.seen["unchanged", "nvr1", "channel.status"] == 3
+
+
+async def test_an_empty_call_is_a_yes(bus: Bus) -> None:
+    """Nothing to store is stored at once."""
+    intake = await bus.intake()
+    await (await intake([]))
+
+
+async def test_the_book_survives_a_restart(tmp_path: Path) -> None:
+    """After a clean stop the bucket has every fact, readable by other parts, and snapshots are compared with it."""
+    async with running_bus(tmp_path) as bus:
+        intake = await bus.intake()
+        await (await intake([status(1, "connected", subject="1.a b"), event(2)]))
+    async with running_bus(tmp_path) as bus:
+        entry = await bus.kv("state").get(key_of("nvr1/1.a b", "status"))
+        assert entry is not None
+        assert from_json(entry.value or b"") == {"entity": "nvr1/1.a b", "attribute": "status", "value": "connected"}
+        intake = await bus.intake()
+        await (await intake([status(3, "connected", subject="1.a b"), event(4, origin=Origin.RESYNC)]))
+        assert await count(bus, "EVENTS") == 2
+
+
+async def test_the_book_is_completed_from_the_log_after_a_crash(bus: Bus) -> None:
+    """What was stored and not yet copied to the bucket is read from the log at start."""
+    intake = await bus.intake()
+    await (await intake([status(1, "connected")]))
+    await intake._book.flush()
+    await (await intake([status(2, "disconnected", Origin.LIVE)]))  # and now the bridge dies before the next flush
+    fresh = await bus.intake()
+    assert fresh._book.get("nvr1/1", "status") == "disconnected"
+    await (await fresh([status(3, "connected")]))
+    assert await count(bus, "EVENTS") == 3
+
+
+async def test_an_event_that_was_not_stored_is_not_known(tmp_path: Path) -> None:
+    """After a refusal the same snapshot is news again."""
+    async with linked_bus(tmp_path, limits=Limits(outage=0.1)) as (bus, link):
+        counts = Counts()
+        intake = await bus.intake(counts)
+        link.closed = True
+        link.cut()
+        await until(lambda: not bus.connection.connected)
+        with pytest.raises(StoreUnavailableError):
+            await (await intake([status(1, "connected")]))
+        assert counts.seen["refused", "nvr1", "channel.status"] == 1
+        link.closed = False
+        await until(lambda: bus.connection.connected)
+        await (await intake([status(1, "connected")]))
+        assert await count(bus, "EVENTS") == 1
+
+
+async def test_intake_is_refused_before_anything_unread_is_trimmed(tmp_path: Path) -> None:
+    """With 80 % of the log unread new events are refused; once the engine has read, they are welcome."""
+    config = CONFIG.model_copy(update={"max_bytes": 1024**2})
+    async with running_bus(tmp_path, config, guard_interval=3600) as bus:
+        intake = await bus.intake()
+        big = "x" * 60_000
+        for number in range(14):
+            await (await intake([event(number, raw=big)]))
+        await bus.guard.look()
+        assert bus.guard.refusing is not None
+        assert bus.guard.backlog.unread == 14
+        assert not bus.health().ok
+        with pytest.raises(StoreUnavailableError, match="the engine has 14 events to read"):
+            await (await intake([event("late")]))
+        await bus.engine_store.commit(Step(Head(seq=10, epoch=1, ruleset="r")))
+        await bus.guard.look()
+        assert bus.guard.refusing is None
+        assert bus.guard.backlog.unread == 4
+        await (await intake([event("late")]))
+        info = await bus.connection.api(f"STREAM.INFO.{bus.stream('EVENTS')}")
+        assert info["state"]["first_seq"] == 1
+
+
+async def test_intake_is_refused_when_unread_events_grow_old(tmp_path: Path) -> None:
+    """An engine that has read nothing for most of the time that events are kept is an alarm, too."""
+    clock = FrozenClock(NOW)
+    async with running_bus(tmp_path, guard_interval=3600, clock=clock) as bus:
+        intake = await bus.intake()
+        await (await intake([event(1)]))
+        info = await bus.connection.api(f"STREAM.INFO.{bus.stream('EVENTS')}")
+        clock.at = VmsEvent.decode(event(1, time=info["state"]["first_ts"]).encode()).time + timedelta(days=5.5)
+        await bus.guard.look()
+        assert bus.guard.refusing is None
+        clock.at += timedelta(days=0.2)
+        await bus.guard.look()
+        assert "has not read an event" in str(bus.guard.refusing)
+
+
+async def test_intake_is_refused_on_a_full_disk(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk under the log is watched: a refusal comes before the server's writes fail."""
+    full = type("usage", (), {"total": 1024**3, "free": 1024**2, "used": 0})
+    monkeypatch.setattr("bridge.bus.guard.shutil.disk_usage", lambda _: full)
+    await bus.guard.look()
+    assert bus.guard.refusing == "the disk is full (1024 KiB free)"
+
+
+async def test_an_event_too_large_is_stored_without_its_original_or_refused(bus: Bus) -> None:
+    """The original message is dropped before the event is; an event that is too large by itself takes none with it."""
+    intake = await bus.intake()
+    body = "x" * (LARGEST - 2000)
+    await (await intake([event(1, "vendor.event", data={"topic": "t", "body": body}, raw="y" * 60_000)]))
+    assert await count(bus, "EVENTS") == 1
+    with pytest.raises(PayloadError, match="more than"):
+        await intake([event(2), event(3, "vendor.event", data={"topic": "t", "body": body + body})])
+    assert await count(bus, "EVENTS") == 1
+
+
+async def test_two_sources_may_use_the_same_id(bus: Bus) -> None:
+    """An id is unique within its source, as CloudEvents says: neither event is taken for the other."""
+    intake = await bus.intake()
+    await (await intake([event(1), event(1, source="home/nvr2"), event(1)]))
+    assert await count(bus, "EVENTS") == 2

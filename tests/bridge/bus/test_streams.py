@@ -1,0 +1,100 @@
+"""Streams and buckets: one table, made and changed idempotently."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.bus import streams
+from bridge.bus.bus import Bus
+from bridge.bus.connect import Connection
+from bridge.bus.server import EmbeddedServer
+from bridge.config.models import BusConfig
+from bridge.errors import StartError
+from tests.bridge.bus.helpers import CONFIG, count, event, running_bus
+
+
+async def config_of(connection: Connection, name: str) -> dict[str, Any]:
+    """The server's idea of a stream."""
+    config: dict[str, Any] = (await connection.api(f"STREAM.INFO.{name}"))["config"]
+    return config
+
+
+async def test_every_stream_is_as_the_design_says(bus: Bus) -> None:
+    """The limits, windows and switches that the promise rests on are the server's settings."""
+    events = await config_of(bus.connection, "VMS-home-EVENTS")
+    assert events["subjects"] == ["vms.home.event.>"]
+    assert events["retention"] == "limits"
+    assert events["discard"] == "old"
+    assert events["duplicate_window"] == 600 * 10**9
+    assert events["max_age"] == 7 * 86400 * 10**9
+    assert events["max_bytes"] == CONFIG.max_bytes
+    assert events["allow_atomic"] is True
+    engine = await config_of(bus.connection, "VMS-home-ENGINE")
+    assert engine["max_msgs_per_subject"] == 1
+    assert engine["discard"] == "new"
+    assert engine["allow_atomic"] is True
+    assert engine["allow_msg_ttl"] is True
+    assert engine.get("max_age", 0) == 0
+    for name in ("RESULTS", "DLQ", "TRACES"):
+        assert (await config_of(bus.connection, f"VMS-home-{name}"))["retention"] == "limits"
+    for bucket in streams.BUCKETS:
+        assert (await config_of(bus.connection, f"KV_VMS-home-{bucket}"))["subjects"] == [f"$KV.VMS-home-{bucket}.>"]
+
+
+async def test_a_second_start_changes_nothing_and_a_new_setting_changes_the_stream(tmp_path: Path) -> None:
+    """The same table again asks for no change; another `keep` and size are taken over, and the events stay."""
+    async with running_bus(tmp_path) as bus:
+        intake = await bus.intake()
+        await (await intake([event(1)]))
+        assert await streams.changes(bus.connection, streams.table("home", CONFIG), 1) == {}
+    smaller = BusConfig(keep=timedelta(hours=1), max_bytes=16 * 1024**2)
+    async with running_bus(tmp_path, smaller) as bus:
+        events = await config_of(bus.connection, "VMS-home-EVENTS")
+        assert (events["max_age"], events["max_bytes"]) == (3600 * 10**9, 16 * 1024**2)
+        assert await count(bus, "EVENTS") == 1
+
+
+async def test_two_sites_share_a_server(tmp_path: Path) -> None:
+    """Sites have streams of their own, whatever characters are in their names."""
+    async with (
+        EmbeddedServer(CONFIG, tmp_path) as server,
+        Bus.open("home", CONFIG, server) as home,
+        Bus.open("a.b_c d", CONFIG, server) as other,
+    ):
+        assert other.stream("EVENTS") == "VMS-a_2Eb_5Fc_20d-EVENTS"
+        intake = await other.intake()
+        await (await intake([event(1, source="a.b_c d/nvr1")]))
+        assert await count(other, "EVENTS") == 1
+        assert await count(home, "EVENTS") == 0
+
+
+async def test_an_existing_server_is_used_as_configured(tmp_path: Path) -> None:
+    """With `bus.servers` no server is started; credentials come from the configuration."""
+    async with EmbeddedServer(CONFIG, tmp_path) as server:
+        config = BusConfig(servers=(server.url,), username=server.access.username, password=server.access.password)
+        async with Bus.open("home", config) as bus:
+            assert bus.health().ok
+            assert not bus.health().embedded
+        with pytest.raises(StartError, match=r"refuses our credentials: correct bus\.username"):
+            async with Bus.open("home", config.model_copy(update={"password": None})):
+                pass
+
+
+async def test_a_server_that_is_not_there_is_refused_without_its_credentials() -> None:
+    """The message names host and port, and not the password in the URL."""
+    connection = Connection(["nats://user:hunter2@127.0.0.1:1"], None, None, "test")
+    with pytest.raises(StartError, match=r"NATS at 127\.0\.0\.1:1 does not answer") as caught:
+        async with connection.opened(patience=0.3):
+            pass
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_no_server_at_all_is_refused() -> None:
+    """Neither embedded nor configured is a mistake of the caller, told as one."""
+    with pytest.raises(StartError, match="no NATS to connect to"):
+        async with Bus.open("home", CONFIG):
+            pass

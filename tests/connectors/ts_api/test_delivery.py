@@ -1,0 +1,138 @@
+"""Events that the log did not take are kept, handed over again, and hold up reading when they are many."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from bridge.sdk import Origin, StoreUnavailableError, VmsEvent, kinds
+from connectors.ts_api.delivery import Delivery
+from tests.clock import START, VirtualClock, settle
+from tests.fakes import RecordingSession
+
+
+def event(number: int) -> VmsEvent:
+    return VmsEvent(
+        id=f"e{number}",
+        type="motion.started",
+        source="home/nvr1",
+        subject="1",
+        time=START,
+        timequality="device",
+        received=START,
+        origin=Origin.LIVE,
+        via="ws",
+        data=kinds.MotionStarted(),
+    )
+
+
+class Store(RecordingSession):
+    """A session whose store can fail in every way."""
+
+    def __init__(self) -> None:
+        super().__init__(VirtualClock())
+        self.failing: Exception | None = None
+        self.at_once = False
+
+    async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        if self.failing is None:
+            return await super().emit(events)
+        if self.at_once:
+            raise self.failing
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stored.set_exception(self.failing)
+        return stored
+
+    async def pass_time(self, seconds: float) -> None:
+        assert isinstance(self.clock, VirtualClock)
+        await self.clock.advance(seconds)
+
+
+DOWN = StoreUnavailableError("down", timedelta(seconds=2))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_was_not_stored_is_handed_over_again(at_once: bool) -> None:
+    """After the pause the log asked for, in order, until it is taken."""
+    store, delivery = Store(), Delivery()
+    store.failing, store.at_once = DOWN, at_once
+    retry = asyncio.create_task(delivery.retry(store))
+    await delivery.put(store, [event(1)])
+    await delivery.put(store, [event(2)])
+    await settle()
+    assert delivery.kept == 2
+    await store.pass_time(2)
+    assert delivery.kept == 2
+    store.failing = None
+    await store.pass_time(1.9)
+    assert store.emitted == []
+    await store.pass_time(0.1)
+    assert [each.id for each in store.emitted] == ["e1", "e2"]
+    assert delivery.kept == 0
+    retry.cancel()
+
+
+async def test_reading_waits_while_too_many_are_kept() -> None:
+    """Memory is bounded; the far side's socket fills instead."""
+    store, delivery = Store(), Delivery()
+    store.failing = DOWN
+    await delivery.put(store, [event(number) for number in range(10_000)])
+    await settle()
+    waiting = asyncio.create_task(delivery.put(store, [event(10_001)]))
+    await settle()
+    assert not waiting.done()
+    store.failing = None
+    retry = asyncio.create_task(delivery.retry(store))
+    await settle()
+    await store.pass_time(2)
+    await asyncio.wait_for(waiting, 5)
+    assert len(store.emitted) == 10_001
+    retry.cancel()
+
+
+async def test_the_next_session_hands_over_what_the_last_one_could_not() -> None:
+    """The events outlive the socket they came by."""
+    delivery, first, second = Delivery(), Store(), Store()
+    first.failing = DOWN
+    retry = asyncio.create_task(delivery.retry(first))
+    await delivery.put(first, [event(1)])
+    await settle()
+    retry.cancel()
+    await settle()
+    retry = asyncio.create_task(delivery.retry(second))
+    await settle()
+    await second.pass_time(2)
+    assert [each.id for each in second.emitted] == ["e1"]
+    retry.cancel()
+
+
+async def test_a_cancelled_try_loses_nothing() -> None:
+    """Whoever ends the session in the middle of a try."""
+    delivery, store = Delivery(), Store()
+    store.failing = DOWN
+    await delivery.put(store, [event(1)])
+    await settle()
+    store.failing, store.hold = None, asyncio.Event()
+    retry = asyncio.create_task(delivery.retry(store))
+    await settle()
+    await store.pass_time(2)
+    assert store.holding
+    retry.cancel()
+    await settle()
+    assert delivery.kept == 1
+
+
+async def test_an_unforeseen_refusal_is_an_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Data lost is never silent; and it is not tried for ever."""
+    delivery, store = Delivery(), Store()
+    store.failing = ValueError("too large")
+    await delivery.put(store, [event(1)])
+    await settle()
+    assert delivery.kept == 0
+    lost: list[Any] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.count for record in lost] == [1]

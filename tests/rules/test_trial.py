@@ -1,0 +1,197 @@
+"""The `tests:` of rule files: a clock of their own, and differences that people can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent, indent
+
+import jsonschema
+import pytest
+
+import rules
+from bridge.sdk import PAYLOADS
+from rules.jsonschema import rule_schema
+from rules.ruleset import SiteSettings
+from rules.tree import read_tree
+from rules.trial import TrialResult, run_trials
+from tests.rules.support import ACTIONS, rules_of
+
+RULES = """
+rules:
+  - id: gate
+    when: {kind: plate.read, channel: 1}
+    match: {score: {at_least: 90}}
+    per: plate
+    cooldown: 30s
+    max_age: 10s
+    then:
+      - open: main-gate
+      - clip: {before: 5000ms, channels: [1, 2], as: entry}
+      - webhook: {to: backoffice, with: entry, wait: 1m, body: {path: "{{ steps.entry.path }}"}}
+"""
+
+
+def _results(tests: str, rules: str = RULES, zone: str = "Europe/Berlin") -> list[TrialResult]:
+    text = dedent(rules) + "tests:\n" + indent(dedent(tests), "  ")
+    compiled = rules_of(text, site=SiteSettings(zone))
+    return run_trials(compiled, ACTIONS)
+
+
+def _one(tests: str, **more: str) -> TrialResult:
+    [result] = _results(tests, **more)
+    return result
+
+
+READ = "{kind: plate.read, channel: 1, data: {plate: A1, score: 95}}"
+
+
+PASSING = """
+- name: all orders, by shorthand
+  given: [{kind: plate.read, channel: 1, data: {plate: A1, score: 95}}]
+  expect: [{open: main-gate}, {clip: {}}, {webhook: backoffice}]
+- name: parameters in full, compared as the action reads them
+  given: [{kind: plate.read, channel: 1, data: {plate: A1, score: 95}}]
+  expect: [{open: {door: main-gate}}, {clip: {channels: [1, 2], before: 5s}}, {webhook: }]
+- name: the output of a step
+  given: [{kind: plate.read, channel: 1, data: {plate: A1, score: 95}}]
+  results: {entry: {output: {path: x}}}
+  expect: [{open: }, {clip: }, {webhook: {body: {path: x}}}]
+  expect_not: [{webhook: {body: {path: y}}}]
+- name: a step that does not end
+  given: [{kind: plate.read, channel: 1, data: {plate: A1, score: 95}}, {wait: 59s}]
+  results: {entry: {outcome: pending}}
+  expect: [{open: }, {clip: }]
+- name: its deadline
+  given: [{kind: plate.read, channel: 1, data: {plate: A1, score: 95}}, {wait: 60s}]
+  results: {entry: {outcome: pending}}
+  expect: [{open: }, {clip: }, {webhook: {body: {path: null}}}]
+- name: a step that takes its time
+  given: [{kind: plate.read, channel: 1, data: {plate: A1, score: 95}}, {wait: 30s}]
+  results: {entry: {after: 30s, output: {path: p}}}
+  expect: [{open: }, {clip: }, {webhook: {body: {path: p}}}]
+- name: repeats within the cooldown and after it
+  given: [{kind: plate.read, channel: 1, data: {plate: A1, score: 95}}, {repeat: 5}, {wait: 30s}, {repeat: 1}]
+  expect: [{open: }, {clip: }, {webhook: }, {open: }, {clip: }, {webhook: }]
+- name: an old event, by its age
+  given: [{kind: plate.read, channel: 1, age: 11s, data: {plate: A1, score: 95}}]
+  expect: []
+- name: an old event, by its time
+  at: 2026-01-05T12:00:00Z
+  given: [{kind: plate.read, channel: 1, time: "2026-01-05T11:59:00Z", data: {score: 95}}]
+  expect: []
+- name: another channel
+  given: [{kind: plate.read, channel: 2, data: {score: 95}}]
+  expect: []
+- name: a plate of digits, and channels as numbers
+  given: [{kind: plate.read, channel: 1, data: {plate: 1234567, score: 95, linked_channels: [1]}}]
+  expect: [{open: main-gate}, {clip: }, {webhook: }]
+"""
+
+
+def test_tests_that_are_right_pass() -> None:
+    """Whole or partial, by shorthand or in full, with results, waits, repeats and old events."""
+    results = _results(PASSING)
+    assert len(results) == 11
+    assert all(result.passed for result in results), "\n".join(map(str, results))
+
+
+def test_a_difference_shows_both_sides_and_the_reason() -> None:
+    """What was expected and missing, what came instead, and why a rule did not fire."""
+    result = _one(
+        """
+        - name: too blurred
+          given:
+            - {kind: plate.read, channel: 1, data: {plate: A1, score: 95}}
+            - {kind: plate.read, channel: 1, data: {plate: B2, score: 80}}
+          expect: [{open: garage}, {clip: {}}, {webhook: {}}, {open: main-gate}]
+        """
+    )
+    assert str(result).splitlines() == [
+        "r.yaml:15: too blurred: FAILED",
+        '    - open {"door": "garage"} was expected',
+        '    + open {"door": "main-gate"} was ordered by rule gate, unexpectedly',
+        "      clip {}",
+        "      webhook {}",
+        '    - open {"door": "main-gate"} was expected',
+        "      rule gate did not fire: match.score: wanted at least 90, saw 80.0",
+    ]
+
+
+def test_an_order_that_must_not_be_is_named() -> None:
+    """`expect_not` looks at every order."""
+    result = _one(f"- name: t\n  given: [{READ}]\n  expect_not: [{{open: main-gate}}]\n")
+    assert result.difference == ('+ open {"door": "main-gate"} was ordered by rule gate, and must not be',)
+
+
+def test_a_failed_step_is_among_the_reasons() -> None:
+    """A text that could not be made explains the missing order."""
+    rules = "rules: [{id: r, when: {kind: plate.read}, then: [{mqtt: {topic: 'a/{{ event.data.lot.exit }}'}}]}]\n"
+    result = _one("- {name: t, given: [{kind: plate.read}], expect: [{mqtt: {}}]}\n", rules=rules)
+    assert any("then[0] mqtt:" in line for line in result.difference)
+
+
+def test_each_test_has_an_engine_of_its_own() -> None:
+    """What one leaves behind does not reach the next."""
+    one = f"- name: t\n  given: [{READ}]\n  expect: [{{open: }}, {{clip: }}, {{webhook: }}]\n"
+    assert all(result.passed for result in _results(one + one))
+
+
+def test_time_is_the_sites_and_schedules_follow_it() -> None:
+    """`at` without offset is the wall clock; waiting crosses midnight."""
+    rules = 'rules: [{id: r, when: {kind: motion.started}, during: {from: "22:00", to: "00:00"}, then: [{clip: {}}]}]\n'
+    tests = """
+    - name: t
+      at: 2026-01-05T21:59:59
+      given: [{kind: motion.started}, {wait: 1s}, {repeat: 1}, {wait: 2h}, {repeat: 1}]
+      expect: [{clip: {}}]
+    """
+    assert _one(tests, rules=rules, zone="Asia/Seoul").passed
+
+
+def test_what_is_known_before_can_be_given() -> None:
+    """`state:` stands for events of long ago."""
+    rules = (
+        """rules: [{id: r, when: {kind: motion.started}, if: 'state("lot", "mode") == "on"', then: [{clip: {}}]}]\n"""
+    )
+    test = "- {name: t, state: {lot: {mode: on}}, given: [{kind: motion.started}], expect: [{clip: {}}]}\n"
+    assert _one(test, rules=rules).passed
+    assert not _one(test.replace("mode: on", "mode: off"), rules=rules).passed
+
+
+def test_every_kind_can_be_given_by_its_name_alone() -> None:
+    """What is left out gets a value that fits."""
+    kinds = sorted(PAYLOADS.keys() - {"bridge.tick"})
+    rules = "rules:\n" + "".join(
+        f"  - {{id: r{n}, when: {{kind: {kind}}}, then: [{{clip: {{}}}}]}}\n" for n, kind in enumerate(kinds)
+    )
+    tests = "".join(f"- {{name: {kind}, given: [{{kind: {kind}}}], expect: [{{clip: {{}}}}]}}\n" for kind in kinds)
+    assert [result.trial.name for result in _results(tests, rules=rules) if not result.passed] == []
+
+
+def test_the_schema_takes_what_the_compiler_takes() -> None:
+    """The published JSON Schema agrees with the examples, and completes fields by kind."""
+    schema = rule_schema(ACTIONS)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    for path in (Path(rules.__file__).parent / "examples").glob("*.yaml"):
+        tree, _ = read_tree(path.name, path.read_text(encoding="utf-8"))
+        assert tree is not None
+        assert list(validator.iter_errors(tree.value)) == []
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"id": "r", "when": {"kind": "plate.raed"}, "then": [{"open": "a"}]},
+        {"id": "r", "when": {"kind": "plate.read"}, "match": {"score": {"atleast": 1}}, "then": [{"open": "a"}]},
+        {"id": "r", "when": {"kind": "plate.read"}, "match": {"direction": "in"}, "then": [{"open": "a"}]},
+        {"id": "r", "when": {"kind": "plate.read"}, "then": [{"opn": "a"}]},
+        {"id": "r", "when": {"kind": "plate.read"}, "then": [{"open": {}}]},
+        {"id": "r", "when": {"kind": "plate.read"}, "then": []},
+        {"id": "r", "when": {"kind": "plate.read"}, "cooldown": 5, "then": [{"open": "a"}]},
+        {"id": "r", "wen": {}, "when": {"kind": "plate.read"}, "then": [{"open": "a"}]},
+    ],
+)
+def test_the_schema_marks_mistakes(rule: dict[str, object]) -> None:
+    """An editor shows them before `check` does."""
+    assert list(jsonschema.Draft202012Validator(rule_schema(ACTIONS)).iter_errors({"rules": [rule]}))

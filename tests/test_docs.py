@@ -1,0 +1,101 @@
+"""The pages that are made from code say what the code says; `python -m tests.test_docs` makes them again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from bridge.config.load import load
+from bridge.config.models import BridgeConfig, DoorConfig, HttpConfig, OutputConfig
+from bridge.config.reference import config_page, config_schema
+from bridge.contracts import ConnectorSpec
+from bridge.http.limits import Limits
+from bridge.registry import Registry
+from bridge.runtime.metrics import metrics_page
+from bridge.yamlfile import parse_yaml
+from connectors import BUILTIN
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shipped() -> dict[str, ConnectorSpec[Any]]:
+    """Return the connectors of this checkout, whatever else is installed."""
+    registry = Registry("source type", BUILTIN, "vms_bridge.none")
+    return {name: registry.get(name) for name in registry.names}
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/ref/metrics.md": metrics_page,
+    "docs/ref/config.md": lambda: config_page(shipped()),
+    "docs/ref/config.schema.json": lambda: json.dumps(config_schema(shipped()), indent=1, ensure_ascii=False) + "\n",
+}
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_committed_page_is_what_the_models_say(path: str) -> None:
+    """Run `python -m tests.test_docs` after changing a model."""
+    assert (ROOT / path).read_text(encoding="utf-8") == PAGES[path]()
+
+
+def test_every_option_is_described() -> None:
+    """No row of the configuration page ends without a meaning; `type` explains itself."""
+    rows = [row for row in config_page(shipped()).splitlines() if row.startswith("| `") and "`type`" not in row]
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_the_configuration_schema_is_one() -> None:
+    """An editor can use it."""
+    jsonschema.Draft202012Validator.check_schema(config_schema(shipped()))
+
+
+def test_the_example_configuration_loads() -> None:
+    """What users copy is right, and warns about nothing."""
+    loaded = load(ROOT / "deploy" / "bridge.example.yaml", Registry("source type", {}, "vms_bridge.none"), {})
+    assert loaded.warnings == ()
+    assert loaded.config.bus.mqtt is not None
+
+
+def test_the_example_configuration_shows_every_section() -> None:
+    """A reader sees all there is; what is commented out is right as well."""
+    text = (ROOT / "deploy" / "bridge.example.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"^(\w+): \{\}\n(?=#  )", r"\1:\n", text, flags=re.MULTILINE).replace("\n#  ", "\n  ")
+    shown = parse_yaml(text, tags={"!secret": str})
+    assert set(shown.value) == set(BridgeConfig.model_fields)
+    assert shown.value["doors"]["main-gate"]["output"] in shown.value["outputs"]
+    DoorConfig.model_validate(shown.value["doors"]["main-gate"])
+    OutputConfig.model_validate(shown.value["outputs"]["barrier"])
+
+
+def test_the_http_page_says_the_limits_that_hold() -> None:
+    """Whoever changes one changes the page."""
+    page, limits = (ROOT / "docs/ref/http.md").read_text(encoding="utf-8"), Limits()
+    for row in (
+        f"| first byte after connecting | {limits.first_byte:g} s |",
+        f"| header, from its first byte | {limits.header:g} s, {limits.header_bytes // 1024} KiB |",
+        f"| body | {limits.body:g} s, and at least {limits.min_rate:,} bytes/s after {limits.grace:g} s |",
+        f"| between two requests | {limits.keep_alive:g} s |",
+        f"| an answer that is not read | {limits.write:g} s |",
+        f"| requests sent ahead | {limits.pipeline} |",
+        f"| connections | {HttpConfig().max_connections} (`http.max_connections`) |",
+        f"(an IPv6 /64 is one) | {HttpConfig().max_per_address} (`http.max_per_address`) |",
+    ):
+        assert row in page
+
+
+def test_every_push_path_is_on_the_http_page() -> None:
+    """A connector that brings one is found there."""
+    page = (ROOT / "docs/ref/http.md").read_text(encoding="utf-8")
+    for spec in shipped().values():
+        for path in spec.push.paths if spec.push else ():
+            assert f"`{path}`" in page
+
+
+if __name__ == "__main__":
+    for name, make in PAGES.items():
+        (ROOT / name).write_text(make(), encoding="utf-8")
