@@ -7,6 +7,13 @@ from typing import Annotated
 import typer
 
 import bridge
+from bridge.commands.check import check, run_rule_tests
+from bridge.commands.demo import demo
+from bridge.commands.run import run
+from bridge.commands.simulate import simulate
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""For commands that hand their options over to somebody else."""
 
 app = typer.Typer(
     name="vms-bridge",
@@ -29,6 +36,13 @@ def _root(
     ] = False,
 ) -> None:
     """Turn what cameras and video management systems know into action."""
+
+
+app.command()(demo)
+app.command()(run)
+app.command()(check)
+app.command("test")(run_rule_tests)
+app.command(context_settings=_PASS_ON)(simulate)
 
 
 def main() -> None:

@@ -37,13 +37,14 @@ _BACK_OFF = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 class EmbeddedServer:
     """See the module. Constructing it does nothing."""
 
-    def __init__(self, config: BusConfig, data_dir: Path) -> None:
+    def __init__(self, config: BusConfig, data_dir: Path, lock: Lock | None = None) -> None:
+        """`lock`: the data directory's, if the caller holds it already; the server's own if not."""
         self._config = config
         self._data_dir = data_dir.absolute()
         self._directory = self._data_dir / "bus"
         self._file = self._directory / "nats.conf"
         self._state = self._directory / "server.json"
-        self._lock = Lock(self._data_dir)
+        self._lock = None if lock else Lock(self._data_dir)
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -121,7 +122,8 @@ class EmbeddedServer:
     # --- life ------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._lock.take)
+        if self._lock is not None:
+            await asyncio.to_thread(self._lock.take)
         try:
             await self._prepare()
             await self._first_start()
@@ -262,4 +264,5 @@ class EmbeddedServer:
                 await self._keeper
             self._keeper = None
         await self._end_process()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()

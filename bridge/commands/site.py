@@ -1,11 +1,20 @@
-"""What several commands need of a site: its configuration, its registries, its rules."""
+"""What several commands need of a site: its configuration, its registries."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bridge.commands.output import err
+from bridge.errors import ConfigError
 from bridge.registry import Registry
+
+if TYPE_CHECKING:
+    from bridge.config.load import Loaded
+
+DEFAULT_CONFIG = Path("bridge.yaml")
+"""Where commands look when nobody says otherwise."""
 
 
 @lru_cache(maxsize=1)
@@ -24,5 +33,15 @@ def actions() -> Registry:
     return Registry("action", BUILTIN, "vms_bridge.actions")
 
 
-DEFAULT_CONFIG = Path("bridge.yaml")
-"""Where commands look when nobody says otherwise."""
+def load_site(path: Path) -> Loaded:
+    """Read a configuration, showing its warnings on standard error. Raises ConfigError."""
+    from bridge.config.load import load
+
+    if not path.exists():
+        raise ConfigError(
+            f"there is no configuration {path}: write one with `vms-bridge init`, or name another with --config"
+        )
+    loaded = load(path, connectors())
+    for warning in loaded.warnings:
+        err().print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    return loaded

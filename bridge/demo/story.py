@@ -22,7 +22,23 @@ class Expectation(NamedTuple):
     words: str
 
 
-EXPECTED: tuple[Expectation, ...] = ()
+EXPECTED: tuple[Expectation, ...] = (
+    Expectation("residents-open-gate", "open", "done", 1, "the gate opens for the resident, once"),
+    Expectation("residents-open-gate", "open", "expired", 1, "and not for a message that is two minutes old"),
+    Expectation("residents-open-gate", "clip", "done", 2, "both leave a clip"),
+    Expectation("residents-open-gate", "webhook", "done", 2, "and the back office hears of both, with the clip"),
+    Expectation("strangers-are-noted", "mqtt", "done", 1, "the stranger is reported, nothing opens"),
+    Expectation("emergency-call", "ptz", "done", 1, "the camera turns to the call station"),
+    Expectation("emergency-call", "relay", "done", 1, "the siren sounds"),
+    Expectation("emergency-call", "mqtt", "done", 1, "the call is on MQTT"),
+    Expectation("emergency-call", "clip", "done", 1, "both cameras' footage is saved"),
+    Expectation("emergency-call", "webhook", "done", 2, "the back office hears at once, and again with the clip"),
+    Expectation("emergency-call-ended", "mqtt", "done", 1, "and that it ended"),
+    Expectation("motion-on", "mqtt", "done", 1, "motion is reported"),
+    Expectation("motion-off", "mqtt", "done", 1, "and its end"),
+    Expectation("channel-down", "mqtt", "done", 1, "the lost camera is reported on MQTT"),
+    Expectation("channel-down", "webhook", "done", 1, "and to the back office"),
+)
 """What the scenario `demo` must lead to with the shipped rules."""
 
 
@@ -59,7 +75,7 @@ class Story:
         if trace["fired"]:
             self.fired[trace["rule"]] += 1
         if line is not None:
-            line.why[trace["rule"]] = "fired" if trace["fired"] else str(trace.get("words") or "did not fire")
+            line.why[trace["rule"]] = "fired" if trace["fired"] else f"no: {trace.get('condition')}"
 
     def result(self, result: Result) -> None:
         """Note the end of an order."""
@@ -91,6 +107,11 @@ class Story:
         """Yield each expectation with what was seen."""
         for expectation in EXPECTED:
             yield expectation, self.count(expectation)
+
+    @property
+    def settled(self) -> bool:
+        """Everything expected has happened, or more: nothing is left to wait for."""
+        return all(seen >= expectation.times for expectation, seen in self.check())
 
     @property
     def complete(self) -> bool:

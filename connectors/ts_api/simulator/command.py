@@ -38,6 +38,7 @@ def ts_api(
     scenario: Annotated[
         str | None, typer.Option(help="A scenario file to play, or the name of a shipped one: demo.")
     ] = None,
+    piece: Annotated[str, typer.Option(help="Length of recorded pieces; a piece can be had when it is full.")] = "10s",
     backup_delay: Annotated[str, typer.Option(help="Until the files of an event backup appear.")] = "2m",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line with the address, for scripts.")] = False,
 ) -> None:
@@ -58,6 +59,7 @@ def ts_api(
                 "quirks": not no_quirks,
                 "footage": footage or (),
                 "cache_dir": cache,
+                "piece": parse_duration(piece),
                 "backup_delay": parse_duration(backup_delay),
                 "scenario": _scenario(scenario),
             }

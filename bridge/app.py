@@ -1,0 +1,359 @@
+"""The wiring: the one module that knows every part.
+
+`running(loaded)` brings the bridge up in the order that keeps the promises, and takes it down in
+reverse: what protects outputs comes up first and needs no bus; sources come up last, when
+everything that an event may need is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+import bridge
+from bridge.actions.endpoints import Webhooks
+from bridge.actions.http_client import HttpClient
+from bridge.actions.mqtt_client import MqttPublisher
+from bridge.actions.runner import Runner
+from bridge.bus.bus import Bus
+from bridge.bus.datadir import Lock
+from bridge.bus.server import EmbeddedServer
+from bridge.clock import Clock, SystemClock
+from bridge.config.load import Loaded
+from bridge.config.models import BridgeConfig, MqttConfig
+from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext
+from bridge.counting import EngineCounts, IntakeCounts, OrderCounts
+from bridge.engine_host import EngineHost
+from bridge.errors import StartError
+from bridge.http.app import HttpServer
+from bridge.media.pool import MediaWorkers
+from bridge.media.recorded import ClipMaker
+from bridge.media.store import ClipStore, Retention
+from bridge.registry import Registry
+from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site
+from bridge.runtime.health import HealthBook, Level
+from bridge.runtime.metrics import Metrics
+from bridge.runtime.supervisor import SourceState, Supervisor
+from bridge.safety.doors import DoorKeeper
+from bridge.safety.gate import Gate
+from bridge.safety.killswitch import KillSwitch
+from bridge.safety.outputs import Outputs
+from bridge.safety.releases import ReleaseJournal
+from bridge.schema.base import stable_id
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged
+from bridge.services import ServiceTable
+from rules.ruleset import RuleSet
+from rules.trace import Trace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Registries:
+    """What can be configured: source types and actions."""
+
+    connectors: Registry
+    actions: Registry
+
+
+@dataclass
+class Running:
+    """A bridge that is up."""
+
+    config: BridgeConfig
+    bus: Bus
+    server: EmbeddedServer | None
+    http: HttpServer
+    engine: EngineHost
+    runner: Runner
+    health: HealthBook
+    metrics: Metrics
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def wait(self) -> None:
+        """Return never, or raise what ended a part that the bridge cannot live without."""
+        done, _ = await asyncio.wait(self.tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        raise StartError(f"{next(iter(done)).get_name()} has ended", "this is a bug: please report it with the log")
+
+
+@asynccontextmanager
+async def running(loaded: Loaded, registries: Registries, clock: Clock | None = None) -> AsyncIterator[Running]:
+    """Bring the bridge up. Raises StartError or ConfigError with the cause and the cure."""
+    actions = action_specs(registries.actions)
+    rules = compile_site(loaded, actions)
+    async with AsyncExitStack() as stack:
+        start = _Start(loaded, registries, actions, clock or SystemClock(), stack)
+        yield await start.everything(rules)
+
+
+class _Start:
+    """Bringing up, one part after another; the stack takes them down in reverse."""
+
+    def __init__(
+        self, loaded: Loaded, registries: Registries, actions: Actions, clock: Clock, stack: AsyncExitStack
+    ) -> None:
+        self.loaded, self.config = loaded, loaded.config
+        self.registries, self.actions = registries, actions
+        self.clock, self.stack = clock, stack
+        self.metrics = Metrics(bridge.__version__)
+        self.health = HealthBook(clock)
+        self.data_dir = _absolute(loaded, self.config.data_dir)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.connectors = self._build_connectors()
+        self.services = ServiceTable(self.connectors)
+
+    async def everything(self, rules: RuleSet) -> Running:
+        """Start all parts."""
+        await self._take_data_dir()
+        instance = await asyncio.to_thread(_instance, self.data_dir)
+        gate, releases = await self._safety()
+        server, bus = await self._bus()
+        emit = await bus.intake(IntakeCounts(self.metrics))
+        engine = await self._engine(bus, emit, rules)
+        await self._reach(instance, server, emit)
+        runner = Runner(
+            bus.orders, bus.effects, bus.results, bus.dead, self.actions, self.services, gate, self.clock,
+            instance, observer=OrderCounts(self.metrics, self.clock),
+        )  # fmt: skip
+        await self._spawn("runner", runner.run())
+        http = await self._http(bus, emit)
+        await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
+        await self._sources(bus, emit)
+        self._watch(bus, engine, runner, releases)
+        return Running(self.config, bus, server, http, engine, runner, self.health, self.metrics, self.tasks)
+
+    # --- the parts, in order ------------------------------------------------------------------------
+
+    def _build_connectors(self) -> dict[str, Connector]:
+        built: dict[str, Connector] = {}
+        for name, spec in self.loaded.specs.items():
+            context = SourceContext(self.config.site, name, self.clock)
+            built[name] = spec.build(self.loaded.sources[name], context)
+            self.stack.push_async_callback(built[name].aclose)
+        return built
+
+    async def _take_data_dir(self) -> None:
+        self.lock = Lock(self.data_dir)
+        await asyncio.to_thread(self.lock.take)
+        self.stack.callback(self.lock.release)
+
+    async def _safety(self) -> tuple[Gate, ReleaseJournal]:
+        """Bring back to idle what was left away from it, before anything else and without the bus."""
+        folder = self.data_dir / "safety"
+        releases = ReleaseJournal(folder, self.services, self.clock)
+        await releases.load()
+        await self._spawn("releases", releases.run())
+        outputs = Outputs(self.config.outputs, releases, self.services)
+        doors = DoorKeeper(self.config.doors, outputs, folder, self.clock)
+        await doors.load()
+        self.stack.push_async_callback(doors.aclose)
+        gate = Gate(self.clock, KillSwitch(folder, self.clock), dry_run=self.config.dry_run)
+        for kind, service in ((ReleaseJournal, releases), (Outputs, outputs), (DoorKeeper, doors), (Gate, gate)):
+            self.services.add(kind, service)
+        return gate, releases
+
+    async def _bus(self) -> tuple[EmbeddedServer | None, Bus]:
+        server = None
+        if not self.config.bus.servers:
+            server = await self.stack.enter_async_context(EmbeddedServer(self.config.bus, self.data_dir, self.lock))
+        bus = await self.stack.enter_async_context(
+            Bus.open(self.config.site, self.config.bus, server, clock=self.clock)
+        )
+        return server, bus
+
+    async def _engine(self, bus: Bus, emit: Emit, rules: RuleSet) -> EngineHost:
+        stored = StoredRuleSets(bus.contents, self.actions)
+        await stored.store(rules)
+        host = EngineHost(
+            self.config.site, bus.event_log(), bus.engine_store, stored, _tracing(bus), emit, self.clock,
+            EngineCounts(self.metrics),
+        )  # fmt: skip
+        task = await self._spawn("engine", host.run())
+        await _first(host.started.wait(), task)
+        if host.ruleset != rules.hash:
+            changed = RulesChanged(ruleset=rules.hash, rules=len(rules.rules), previous=host.ruleset or None)
+            await self._say(emit, "rules.changed", changed)
+        return host
+
+    async def _reach(self, instance: str, server: EmbeddedServer | None, emit: Emit) -> None:
+        """Bring up what actions reach out with."""
+        http = HttpClient()
+        self.stack.push_async_callback(http.aclose)
+        self.services.add(Emit, emit)
+        self.services.add(Webhooks, Webhooks(self.config.webhooks, http, self.clock))
+        if self.config.mqtt is not None:
+            config = _broker(self.config.mqtt, server)
+            publisher = MqttPublisher(config, self.config.site, instance, self.clock)
+            self.services.add(MqttPublisher, publisher)
+            await self._spawn("mqtt", publisher.run())
+        clips = self.config.clips
+        folder = _absolute(self.loaded, clips.dir) if clips.dir else self.data_dir / "clips"
+        workers = await self.stack.enter_async_context(MediaWorkers(clips.workers))
+        store = ClipStore(folder, workers, self.clock, Retention(clips.keep, clips.max_bytes))
+        await self.stack.enter_async_context(store)
+        self.services.add(ClipMaker, ClipMaker(workers, store, self.clock))
+
+    async def _http(self, bus: Bus, emit: Emit) -> HttpServer:
+        server = HttpServer(
+            self.config.http,
+            site=self.config.site,
+            zone=self.config.tzinfo,
+            formats=push_formats(self.registries.connectors),
+            emit=emit,
+            park=_parking(bus),
+            clock=self.clock,
+            observer=self.metrics,
+            ready=self.health.snapshot,
+            metrics=self.metrics.render,
+        )
+        return await self.stack.enter_async_context(server)
+
+    async def _sources(self, bus: Bus, emit: Emit) -> None:
+        listening = {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
+        for name in listening:
+            self.health.register(f"source[{name}]", needed=False)
+        supervisor = Supervisor(self.config.site, emit, _parking(bus), self._source_changed, self.clock)
+        await self._spawn("sources", supervisor.run(listening))
+
+    # --- small things -------------------------------------------------------------------------------
+
+    async def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self.tasks.append(task)
+        self.stack.push_async_callback(_end, task)
+        return task
+
+    async def _say(self, emit: Emit, kind: str, data: Payload) -> None:
+        now = self.clock.now()
+        event = VmsEvent(
+            id=stable_id(kind, self.config.site, uuid.uuid4()),
+            type=kind,
+            source=f"{self.config.site}/bridge",
+            time=now,
+            timequality="device",
+            received=now,
+            origin=Origin.BRIDGE,
+            via="bridge",
+            data=data,
+        )
+        await (await emit([event]))
+
+    def _source_changed(self, state: SourceState) -> None:
+        self.metrics.source_up(state.source, state.up)
+        part = f"source[{state.source}]"
+        if not state.up:
+            self.health.set(part, Level.DOWN, state.code, state.message)
+        elif state.flaws:
+            code, message = state.flaws[0]
+            self.health.set(part, Level.DEGRADED, code, message)
+        else:
+            self.health.set(part, Level.UP)
+
+    def _watch(self, bus: Bus, engine: EngineHost, runner: Runner, releases: ReleaseJournal) -> None:
+        watch = self.metrics.watch
+        watch("engine_position", "Sequence of the last event that was evaluated.", lambda: engine.position)
+        watch("orders_in_hand", "Orders taken and not ended.", lambda: runner.tally.pending)
+        watch("releases_owed", "Outputs away from idle.", lambda: len(releases.owed()))
+        watch("events_waiting", "Events in hand and not stored yet.", lambda: bus.health().pending)
+        self.health.register("bus")
+        self.health.register("engine")
+        self.health.set("engine", Level.UP)
+        self.stack.enter_context(_Probe(lambda: self._look(bus)))
+
+    def _look(self, bus: Bus) -> None:
+        state = bus.health()
+        if state.ok:
+            self.health.set("bus", Level.UP)
+        else:
+            cure = "look at the disk and at nats-server; events wait at their senders meanwhile"
+            self.health.set("bus", Level.DOWN, "store", state.trouble or state.refusing or "", cure)
+        self.metrics.store_up(state.ok)
+
+
+class _Probe:
+    """Do something every second on the running loop, beginning now."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+        self._handle: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        self._look()
+        self._handle = asyncio.get_running_loop().call_later(1.0, self.__enter__)
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+
+def push_formats(connectors: Registry) -> list[PushFormat]:
+    """Return every way of pushing that a connector knows."""
+    specs = [connectors.get(name) for name in connectors.names]
+    return [spec.push for spec in specs if spec.push is not None]
+
+
+def _parking(bus: Bus) -> Callable[[str, str | bytes, str, str], Coroutine[Any, Any, None]]:
+    async def park(source: str, message: str | bytes, reason: str, error: str) -> None:
+        body = message if isinstance(message, bytes) else message.encode(errors="replace")
+        await bus.dead.bury("message", reason, body, {"Source": source, "Error": error})
+
+    return park
+
+
+def _tracing(bus: Bus) -> Callable[[Sequence[Trace]], Coroutine[Any, Any, None]]:
+    async def write(traces: Sequence[Trace]) -> None:
+        stored = [await bus.traces.write(t.rule, to_json(t.as_json()), t.id) for t in traces]
+        await asyncio.gather(*stored)
+
+    return write
+
+
+def _broker(config: MqttConfig, server: EmbeddedServer | None) -> MqttConfig:
+    """Return the broker to publish to, with the embedded listener's address and credentials filled in."""
+    if config.broker == "external":
+        return config
+    if server is None or server.mqtt is None:
+        raise StartError("mqtt.broker is `embedded` and there is no embedded listener", "add a `bus.mqtt` section")
+    access = server.mqtt
+    return config.model_copy(
+        update={"host": access.host, "port": access.port, "username": access.username, "password": access.password}
+    )
+
+
+def _absolute(loaded: Loaded, path: Path) -> Path:
+    return (loaded.folder / path).absolute()
+
+
+def _instance(data_dir: Path) -> str:
+    """Return the name this installation has kept since its first start."""
+    path = data_dir / "instance"
+    if not path.exists():
+        path.write_text(uuid.uuid4().hex[:12] + "\n", encoding="ascii")
+    return path.read_text(encoding="ascii").strip()
+
+
+async def _first(wanted: Coroutine[Any, Any, Any], task: asyncio.Task[None]) -> None:
+    """Wait for something that a task brings about; raise what ended the task before that."""
+    waiting = asyncio.ensure_future(wanted)
+    await asyncio.wait((waiting, task), return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        task.result()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and task.exception() is not None:
+        log.debug("a part had failed before it was stopped", extra={"part": task.get_name()})

@@ -1,0 +1,219 @@
+"""Run the pure engine on the log: read, step, commit, acknowledge; and give it the time.
+
+One owner a partition. What the engine decides is written in one atomic batch, fenced by the head's
+revision; only then is the input acknowledged. If anything goes wrong in between, what was decided
+here is dropped and made again from what is stored: the engine is a pure function of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from bridge.clock import Clock
+from bridge.contracts import Emit, EngineStore, EventLog, Head, Logged, StateKey, Step
+from bridge.crashpoint import crash_point
+from bridge.errors import StoreUnavailableError
+from bridge.schema.base import stable_id
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import BridgeTick, RulesChanged
+from bridge.schema.orders import Order
+from rules.engine import Decision, Engine
+from rules.ruleset import RuleSet
+from rules.trace import Trace
+
+log = logging.getLogger(__name__)
+
+TRACED_BATCH = 16
+"""Up to so many events at once every touched rule leaves a trace; under more load only firings do."""
+COMMIT_MESSAGES = 900
+"""A commit is closed before it grows beyond this; an atomic batch takes 1,000."""
+LAZY_HEAD_EVENTS = 1000
+"""Events without any decision after which the head is moved all the same, to keep a restart short."""
+TICK_PAUSE = 0.02
+"""Seconds at least between two ticks, should the log's clock be behind ours."""
+
+
+class RuleSets(Protocol):
+    """Where rule sets are kept by content hash."""
+
+    async def load(self, content_hash: str) -> RuleSet:
+        """Return a rule set that was stored earlier."""
+        ...
+
+
+class Progress(Protocol):
+    """What the host tells metrics."""
+
+    def stepped(self, events: int, orders: Sequence[Order], seconds: float) -> None:
+        """A commit was written."""
+        ...
+
+
+Traces = Callable[[Sequence[Trace]], Awaitable[None]]
+"""Store traces; returns when they are synced. Storing one twice is harmless."""
+
+
+class EngineHost:
+    """The one that runs partition 0."""
+
+    def __init__(
+        self,
+        site: str,
+        log_: EventLog,
+        store: EngineStore,
+        rulesets: RuleSets,
+        traces: Traces,
+        emit: Emit,
+        clock: Clock,
+        progress: Progress,
+    ) -> None:
+        self._site, self._log, self._store, self._rulesets = site, log_, store, rulesets
+        self._traces, self._emit, self._clock, self._progress = traces, emit, clock, progress
+        self._engine: Engine | None = None
+        self._moved = asyncio.Event()
+        self._written = 0
+        self.position = 0
+        """Sequence of the last event that was evaluated."""
+        self.ruleset = ""
+        """Hash of the rules in force."""
+        self.started = asyncio.Event()
+        """Set once the head is ours and reading has begun."""
+
+    async def run(self) -> None:
+        """Own the partition until cancelled. Raises StaleOwnerError when somebody else has taken it."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tick(), name="engine[tick]")
+            while True:
+                try:
+                    await self._own()
+                except StoreUnavailableError as error:
+                    log.warning("the engine cannot write and starts over", extra={"error": str(error)})
+                    await self._clock.sleep(error.retry_after.total_seconds())
+
+    async def _own(self) -> None:
+        found, state = await self._store.load()
+        old = found or Head(seq=0, epoch=0, ruleset="")
+        # Writing the head at once, with a new epoch, is what shuts an earlier owner out.
+        head = await self._store.commit(Step(head=replace(old, epoch=old.epoch + 1)))
+        rules = await self._rulesets.load(head.ruleset) if head.ruleset else RuleSet.empty()
+        self.ruleset = head.ruleset
+        engine = self._engine = Engine(rules, state, site=self._site)
+        self.position = self._written = head.seq
+        self.started.set()
+        self._moved.set()
+        async for batch in self._log.read(head.seq):
+            crash_point("engine.read")
+            head = await self._evaluate(engine, head, batch)
+
+    async def _evaluate(self, engine: Engine, head: Head, batch: Sequence[Logged]) -> Head:
+        pending = _Pending(head)
+        trace = len(batch) <= TRACED_BATCH
+        for logged in batch:
+            await self._step(engine, pending, logged, trace)
+            if pending.size >= COMMIT_MESSAGES:
+                pending = _Pending(await self._commit(pending))
+        if pending.size or pending.head.seq - self._written >= LAZY_HEAD_EVENTS:
+            return await self._commit(pending)
+        # Nothing was decided: these events would decide nothing again, so the head may lag behind.
+        if pending.traces:
+            await self._traces(pending.traces)
+        self._advance(pending.head.seq)
+        return pending.head
+
+    async def _step(self, engine: Engine, pending: _Pending, logged: Logged, trace: bool) -> None:
+        event = logged.event
+        if event.type == "rules.changed" and isinstance(event.data, RulesChanged):
+            rules = await self._rulesets.load(event.data.ruleset)
+            pending.add(engine.replace_rules(rules))
+            pending.head = replace(pending.head, ruleset=event.data.ruleset)
+            pending.must = True
+            self.ruleset = event.data.ruleset
+            log.info("rules changed", extra={"rules": event.data.rules, "ruleset": self.ruleset[:12]})
+        pending.add(engine.step(logged, trace=trace))
+        pending.head = replace(pending.head, seq=logged.seq)
+        pending.events += 1
+
+    async def _commit(self, pending: _Pending) -> Head:
+        began = self._clock.monotonic()
+        crash_point("engine.stepped")
+        if pending.traces:
+            # Before the commit: a trace may then be stored for a decision that is made again, the
+            # same, after a crash; the other way round a firing could be left without its trace.
+            await self._traces(pending.traces)
+        crash_point("engine.traced")
+        head = await self._store.commit(Step(pending.head, pending.changed, pending.orders))
+        crash_point("engine.committed")
+        self._written = head.seq
+        self._advance(head.seq)
+        self._progress.stepped(pending.events, pending.orders, self._clock.monotonic() - began)
+        await self._log.done(head.seq)
+        crash_point("engine.acked")
+        return head
+
+    def _advance(self, seq: int) -> None:
+        self.position = max(self.position, seq)
+        self._moved.set()
+
+    # --- time -------------------------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        """When a timer is due and nothing else comes along, put the time itself into the log."""
+        while True:
+            self._moved.clear()
+            due = self._engine.next_due if self._engine else None
+            if due is None:
+                await self._moved.wait()
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), max(0.0, (due - self._clock.now()).total_seconds()))
+                continue
+            await self._publish_tick(due)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), 1.0)
+            await self._clock.sleep(TICK_PAUSE)
+
+    async def _publish_tick(self, due: datetime) -> None:
+        now = self._clock.now()
+        event = VmsEvent(
+            id=stable_id("bridge.tick", self._site, due.isoformat(), now.isoformat()),
+            type="bridge.tick",
+            source=f"{self._site}/bridge",
+            time=now,
+            timequality="received",
+            received=now,
+            origin=Origin.TIMER,
+            via="bridge",
+            data=BridgeTick(due=due),
+        )
+        try:
+            await (await self._emit([event]))
+        except StoreUnavailableError as error:
+            log.warning("the time cannot be written down", extra={"error": str(error)})
+            await self._clock.sleep(error.retry_after.total_seconds())
+
+
+class _Pending:
+    """What was decided since the last commit."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.changed: dict[StateKey, dict[str, Any] | None] = {}
+        self.orders: list[Order] = []
+        self.traces: list[Trace] = []
+        self.events = 0
+        self.must = False
+
+    def add(self, decided: Decision) -> None:
+        self.changed.update(decided.changed)
+        self.orders.extend(decided.orders)
+        self.traces.extend(decided.traces)
+
+    @property
+    def size(self) -> int:
+        return len(self.changed) + len(self.orders) + self.must

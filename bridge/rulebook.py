@@ -1,0 +1,84 @@
+"""The rules of a site: compiled from its files, stored by content, read back as they were.
+
+The log names rule sets by the hash of their content. What decides is never a file on disk but the
+stored copy, so recovery and explanation use exactly the rules, and the lists, of that moment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from bridge.bus.kv import Contents
+from bridge.config.load import Loaded
+from bridge.contracts import ActionSpec, Known
+from bridge.errors import StartError
+from bridge.registry import Registry
+from rules.compiler import compile_rules
+from rules.load import load_documents
+from rules.ruleset import RuleSet, SiteSettings
+
+Actions = Mapping[str, ActionSpec[Any]]
+
+
+def action_specs(registry: Registry) -> Actions:
+    """Return every action there is, by name."""
+    return {name: registry.get(name) for name in registry.names}
+
+
+def known(loaded: Loaded) -> Known:
+    """Return what the configuration says there is; what only the systems know is left unchecked."""
+    config = loaded.config
+    return Known(
+        sources=frozenset(config.sources)
+        | frozenset(client.source or name for name, client in config.http.push.items()),
+        doors=frozenset(config.doors),
+        outputs=frozenset(config.outputs),
+        webhooks=frozenset(config.webhooks),
+        mqtt=config.mqtt is not None,
+    )
+
+
+def compile_site(loaded: Loaded, actions: Actions) -> RuleSet:
+    """Compile a site's rule files. Raises RuleCompileError or ConfigError with every problem."""
+    config = loaded.config
+    documents = load_documents(loaded.rule_files(), loaded.folder)
+    site = SiteSettings(config.zone, config.latitude, config.longitude, config.site)
+    return compile_rules(documents, actions, known(loaded), site)
+
+
+def compile_files(paths: Sequence[Path], actions: Actions) -> RuleSet:
+    """Compile rule files by themselves, without a site: names of sources and doors are not checked."""
+    root = Path(os.path.commonpath([path.absolute().parent for path in paths])) if paths else Path.cwd()
+    documents = load_documents([path.absolute() for path in paths], root)
+    return compile_rules(documents, actions, Known(), SiteSettings())
+
+
+def shipped_examples() -> list[Path]:
+    """Return the rule files that come with the bridge."""
+    folder = Path(str(resources.files("rules"))) / "examples"
+    return sorted(folder.glob("*.yaml"))
+
+
+class StoredRuleSets:
+    """Rule sets by content hash; what the engine host reads."""
+
+    def __init__(self, contents: Contents, actions: Actions) -> None:
+        self._contents, self._actions = contents, actions
+
+    async def store(self, rules: RuleSet) -> None:
+        """Keep a rule set. Raises StoreUnavailableError."""
+        await self._contents.put(rules.bundle())
+
+    async def load(self, content_hash: str) -> RuleSet:
+        """Return a rule set that was stored. Raises StartError if it is not there, or cannot be used any more."""
+        bundle = await self._contents.get(content_hash)
+        if bundle is None:
+            raise StartError(
+                f"the rules that decided last ({content_hash[:12]}) are not in the store",
+                "restore the data directory from a backup, or begin with an empty one",
+            )
+        return RuleSet.from_bundle(bundle, self._actions)
