@@ -32,7 +32,7 @@ from bridge.config.models import BridgeConfig, MqttConfig
 from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext
 from bridge.counting import EngineCounts, IntakeCounts, OrderCounts
 from bridge.engine_host import EngineHost
-from bridge.errors import StartError
+from bridge.errors import ActionError, StartError
 from bridge.http.app import HttpServer
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
@@ -41,7 +41,8 @@ from bridge.registry import Registry
 from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.metrics import Metrics
-from bridge.runtime.supervisor import SourceState, Supervisor
+from bridge.runtime.report import SourceReport
+from bridge.runtime.supervisor import Supervisor
 from bridge.safety.doors import DoorKeeper
 from bridge.safety.gate import Gate
 from bridge.safety.killswitch import KillSwitch
@@ -203,6 +204,7 @@ class _Start:
         store = ClipStore(folder, workers, self.clock, Retention(clips.keep, clips.max_bytes))
         await self.stack.enter_async_context(store)
         self.services.add(ClipMaker, ClipMaker(workers, store, self.clock))
+        await self._spawn("retention", _retain(store, self.clock))
 
     async def _http(self, bus: Bus, emit: Emit) -> HttpServer:
         server = HttpServer(
@@ -221,9 +223,8 @@ class _Start:
 
     async def _sources(self, bus: Bus, emit: Emit) -> None:
         listening = {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
-        for name in listening:
-            self.health.register(f"source[{name}]", needed=False)
-        supervisor = Supervisor(self.config.site, emit, _parking(bus), self._source_changed, self.clock)
+        report = SourceReport(self.health, self.metrics)
+        supervisor = Supervisor(self.config.site, emit, _parking(bus), report, self.clock)
         await self._spawn("sources", supervisor.run(listening))
 
     # --- small things -------------------------------------------------------------------------------
@@ -248,17 +249,6 @@ class _Start:
             data=data,
         )
         await (await emit([event]))
-
-    def _source_changed(self, state: SourceState) -> None:
-        self.metrics.source_up(state.source, state.up)
-        part = f"source[{state.source}]"
-        if not state.up:
-            self.health.set(part, Level.DOWN, state.code, state.message)
-        elif state.flaws:
-            code, message = state.flaws[0]
-            self.health.set(part, Level.DEGRADED, code, message)
-        else:
-            self.health.set(part, Level.UP)
 
     def _watch(self, bus: Bus, engine: EngineHost, runner: Runner, releases: ReleaseJournal) -> None:
         watch = self.metrics.watch
@@ -295,6 +285,16 @@ class _Probe:
     def __exit__(self, *_: object) -> None:
         if self._handle is not None:
             self._handle.cancel()
+
+
+async def _retain(store: ClipStore, clock: Clock) -> None:
+    """Remove clips that are too old or too many, every ten minutes."""
+    while True:
+        try:
+            await store.retain()
+        except ActionError as error:
+            log.warning("old clips cannot be removed", extra={"error": str(error)})
+        await clock.sleep(600)
 
 
 def push_formats(connectors: Registry) -> list[PushFormat]:
