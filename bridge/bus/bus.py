@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from bridge.bus import streams
+from bridge.bus import binary, streams
 from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.consume import JetEventLog, OnHole
@@ -91,7 +91,7 @@ class Bus:
         self.traces = JetTraces(self._trace_writer, site)
         self.contents = Contents(connection, self._acks, site)
         disk = server.directory if server else None
-        self.guard = Guard(connection, self.stream("EVENTS"), self._head_seq, clock, disk)
+        self.guard = Guard(connection, self.stream("EVENTS"), self._events, self._head_seq, clock, disk)
 
     @classmethod
     @asynccontextmanager
@@ -108,11 +108,7 @@ class Bus:
         """Connect to the embedded server, or to `config.servers`. Raises StartError."""
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(_connection(site, config, server).opened())
-            sizes = server.room.streams if server else None
-            table = streams.table(site, config, sizes)
-            await streams.ensure(connection, table, 1 if server else config.replicas)
-            if server is not None:
-                await asyncio.to_thread(server.settled)
+            await _prepare(connection, site, config, server)
             bus = cls(site, connection, stack, server=server, clock=clock or SystemClock(), limits=limits)
             await stack.enter_async_context(bus._events)
             await stack.enter_async_context(bus._trace_writer)
@@ -155,7 +151,7 @@ class Bus:
             ok=connected and trouble is None and self.guard.refusing is None,
             connected=connected,
             address=self.connection.address,
-            server_version=self.connection.server_version,
+            server_version=".".join(map(str, self.connection.version)),
             embedded=self._server is not None,
             restarts=self._server.restarts if self._server else 0,
             trouble=trouble,
@@ -192,6 +188,20 @@ def _connection(site: str, config: BusConfig, server: EmbeddedServer | None) -> 
     if not config.servers:
         raise StartError("there is no NATS to connect to", "set bus.servers, or let the bridge start its own")
     return Connection(config.servers, config.username, config.password, name)
+
+
+async def _prepare(connection: Connection, site: str, config: BusConfig, server: EmbeddedServer | None) -> None:
+    """Bring the server's streams up to date. Raises StartError."""
+    if server is None and connection.version < binary.OLDEST:
+        oldest = ".".join(map(str, binary.OLDEST))
+        raise StartError(f"NATS at {connection.address} is older than {oldest}", "upgrade it")
+    table = streams.table(site, config, server.room.streams if server else None)
+    try:
+        await streams.ensure(connection, table, 1 if server else config.replicas)
+    except StoreUnavailableError as exc:
+        raise StartError(f"NATS at {connection.address} has no JetStream ({exc})", "turn JetStream on there") from exc
+    if server is not None:
+        await asyncio.to_thread(server.settled)
 
 
 @asynccontextmanager

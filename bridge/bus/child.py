@@ -85,7 +85,8 @@ async def stop_left_over(pid: int, patience: float = 5.0) -> None:
             os.kill(pid, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while alive(pid):  # noqa: ASYNC110 - not our child: there is nothing to wait on
+                # Not our child: there is nothing to wait on.
+                while await asyncio.to_thread(alive, pid):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 return
 

@@ -109,10 +109,10 @@ class Connection:
         return self.client.max_payload
 
     @property
-    def server_version(self) -> str:
-        """The server's version, `2.15.1`."""
+    def version(self) -> tuple[int, int, int]:
+        """The server's version; zeros while it is not known."""
         version = self.client.connected_server_version
-        return f"{version.major}.{version.minor}.{version.patch}"
+        return version.major, version.minor, version.patch
 
     def listen(self, listener: Callable[[bool], None]) -> Callable[[], None]:
         """Call `listener` with True on every reconnect and False on every loss; returns what ends that."""

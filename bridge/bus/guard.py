@@ -3,6 +3,10 @@
 EVENTS drops its oldest messages at its limits, whoever has read them. So when what the engine has
 not read takes 80 % of a limit, or the disk under it is nearly full, intake is refused: the sender
 keeps the event, and nothing that was promised is lost.
+
+The server tells how many messages are unread but not how large they are, and between two looks a
+small log could be filled twice. So what we write is counted here by its size, and when that may
+have used up the room, the log is looked at before more is taken.
 """
 
 from __future__ import annotations
@@ -14,15 +18,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.bus.connect import Connection
+from bridge.bus.publish import Publisher
+from bridge.bus.wire import NO_MESSAGE, RefusedError
 from bridge.clock import Clock
+from bridge.errors import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
 SHARE = 0.8
 _LEAST_FREE = 4 * 1024 * 1024
+_MOST_STRETCHES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +44,21 @@ class Backlog:
     last_seq: int = 0
     unread: int = 0
     unread_bytes: int = 0
-    """About: the unread messages are taken to be of average size."""
     oldest_unread: timedelta = timedelta(0)
-    """Age of the oldest message at most; only known to be unread when everything is."""
+    """Age of the oldest unread message; looked up only when the log has messages that old."""
+
+
+class _Stretch(NamedTuple):
+    """Messages `first` to `last` and the bytes they take together."""
+
+    first: int
+    last: int
+    size: float
+
+    def after(self, seq: int) -> float:
+        """Return how many bytes come after a sequence."""
+        count = self.last - self.first + 1
+        return self.size * min(count, max(0, self.last - seq)) / count
 
 
 class Guard:
@@ -48,56 +68,121 @@ class Guard:
         self,
         connection: Connection,
         stream: str,
+        publisher: Publisher,
         head: Callable[[], Awaitable[int | None]],
         clock: Clock,
         disk: Path | None,
     ) -> None:
-        self._connection, self._stream = connection, stream
+        self._connection, self._stream, self._publisher = connection, stream, publisher
         self._head, self._clock, self._disk = head, clock, disk
+        self._stretches: list[_Stretch] = []
+        self._counted = 0
+        self._room = 0.0
+        self._looking = asyncio.Lock()
         self.backlog = Backlog()
         self.refusing: str | None = None
         """Why new events are refused; None when they are welcome."""
 
+    async def admit(self, size: int) -> None:
+        """Let so many bytes in. Raises StoreUnavailableError when they are not welcome."""
+        if self.refusing is None and self._room < size:
+            async with self._looking:
+                if self._room < size:  # otherwise somebody has just looked
+                    await self._look()
+        if self.refusing is not None:
+            raise StoreUnavailableError(self.refusing)
+        self._room -= size
+
     async def look(self) -> None:
-        """Look once. Raises StoreUnavailableError."""
+        """Look at the log, the engine's head and the disk. Raises StoreUnavailableError."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
+        full = await asyncio.to_thread(self._disk_reason)
+        if full is not None:
+            # The server does not refuse what it cannot write, it says nothing: nobody should wait for that.
+            self._turn(full)
+            self._publisher.refuse_all(StoreUnavailableError(full))
+            return
         info = await self._connection.api(f"STREAM.INFO.{self._stream}")
-        self.backlog = self._measure(info, await self._head())
-        reason = self._reason(info["config"]) or await asyncio.to_thread(self._disk_reason)
-        if reason != self.refusing:
-            if reason is None:
-                _log.info("events are taken again")
-            elif self.refusing is None:
-                _log.error("events are refused: %s", reason)
+        head = await self._head() or 0
+        self._count(info["state"])
+        self.backlog = await self._measure(info, head)
+        self._room = self._room_left()
+        self._turn(self._reason(info["config"]))
+
+    def _turn(self, reason: str | None) -> None:
+        if reason is None and self.refusing is not None:
+            _log.info("events are taken again")
+        elif reason is not None and self.refusing is None:
+            _log.error("events are refused: %s", reason)
         self.refusing = reason
 
-    def _measure(self, info: dict[str, Any], head: int | None) -> Backlog:
+    def _count(self, state: dict[str, Any]) -> None:
+        """Note how large the messages are that were stored since the last look."""
+        messages, size, last = int(state["messages"]), int(state["bytes"]), int(state["last_seq"])
+        before = self._stretches[-1].last if self._stretches else 0
+        ours, stored = self._publisher.totals.stored - self._counted, self._publisher.take_stored_bytes()
+        self._counted += ours
+        if not self._stretches or last < before:
+            self._stretches = [_Stretch(int(state["first_seq"]), last, size)] if messages else []
+        elif last > before:
+            # Ours by their size, those of other processes by the average.
+            others = max(0, last - before - ours) * (size / messages if messages else 0)
+            self._stretches.append(_Stretch(before + 1, last, stored + others))
+        if len(self._stretches) > _MOST_STRETCHES:
+            self._stretches = [
+                _Stretch(one.first, two.last, one.size + two.size)
+                for one, two in zip(self._stretches[::2], self._stretches[1::2], strict=False)
+            ] + self._stretches[len(self._stretches) // 2 * 2 :]
+
+    async def _measure(self, info: dict[str, Any], head: int) -> Backlog:
         state = info["state"]
-        messages, size = int(state["messages"]), int(state["bytes"])
-        first, last = int(state["first_seq"]), int(state["last_seq"])
-        read_to = max(head or 0, first - 1)
-        unread = min(messages, max(0, last - read_to))
-        age = timedelta(0)
-        if unread == messages and messages:
-            oldest = datetime.fromisoformat(state["first_ts"]).astimezone(UTC)
-            age = max(timedelta(0), self._clock.now() - oldest)
+        messages, first, last = int(state["messages"]), int(state["first_seq"]), int(state["last_seq"])
+        unread = min(messages, max(0, last - max(head, first - 1)))
+        self._stretches = [*(s for s in self._stretches[:-1] if s.last > head), *self._stretches[-1:]]
         return Backlog(
             messages=messages,
-            bytes=size,
+            bytes=int(state["bytes"]),
             max_bytes=int(info["config"]["max_bytes"]),
             first_seq=first,
             last_seq=last,
             unread=unread,
-            unread_bytes=size * unread // messages if messages else 0,
-            oldest_unread=age,
+            unread_bytes=round(sum(stretch.after(head) for stretch in self._stretches)),
+            oldest_unread=await self._age(info, head) if unread else timedelta(0),
         )
+
+    async def _age(self, info: dict[str, Any], head: int) -> timedelta:
+        """Return the age of the oldest unread message, if anything in the log is old enough to matter."""
+        age = self._since(info["state"]["first_ts"])
+        if head < int(info["state"]["first_seq"]) or age < _keep(info["config"]) * SHARE:
+            return age if head < int(info["state"]["first_seq"]) else timedelta(0)
+        try:
+            answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", {"seq": head + 1})
+        except RefusedError as exc:
+            if exc.code == NO_MESSAGE:
+                return timedelta(0)
+            raise
+        return self._since(answer["message"]["time"])
+
+    def _since(self, stamp: str) -> timedelta:
+        return max(timedelta(0), self._clock.now() - datetime.fromisoformat(stamp).astimezone(UTC))
+
+    def _room_left(self) -> float:
+        limit = self.backlog.max_bytes
+        if limit <= 0:
+            return float("inf")
+        return SHARE * limit - self.backlog.unread_bytes - self._publisher.pending_bytes
 
     def _reason(self, config: dict[str, Any]) -> str | None:
         backlog = self.backlog
-        limit = backlog.max_bytes
-        if limit > 0 and backlog.unread_bytes >= SHARE * limit:
-            return f"the engine has {backlog.unread} events to read, {backlog.unread_bytes} of {limit} bytes"
-        keep = int(config.get("max_age", 0)) / 1e9
-        if keep and backlog.oldest_unread.total_seconds() >= SHARE * keep:
+        if self._room <= 0:
+            return (
+                f"the engine has {backlog.unread} events to read, {backlog.unread_bytes} of {backlog.max_bytes} bytes"
+            )
+        keep = _keep(config)
+        if keep and backlog.oldest_unread >= SHARE * keep:
             return f"the engine has not read an event that is {backlog.oldest_unread} old"
         return None
 
@@ -106,3 +191,7 @@ class Guard:
             return None
         free = shutil.disk_usage(self._disk).free
         return f"the disk is full ({free // 1024} KiB free)" if free < _LEAST_FREE else None
+
+
+def _keep(config: dict[str, Any]) -> timedelta:
+    return timedelta(microseconds=int(config.get("max_age", 0)) // 1000)

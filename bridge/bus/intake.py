@@ -62,8 +62,10 @@ class JetIntake:
         """
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         messages = [self._message(event) for event in events]
-        if self._guard.refusing is not None:
-            self._refused(events, StoreUnavailableError(self._guard.refusing), outcome)
+        try:
+            await self._guard.admit(sum(message.size for message in messages))
+        except StoreUnavailableError as exc:
+            self._refused(events, exc, outcome)
             return outcome
         taken: list[VmsEvent] = []
         wanted: list[Outgoing] = []

@@ -59,6 +59,20 @@ class Publisher:
         """What became of the messages so far."""
         return self._window.totals
 
+    @property
+    def pending_bytes(self) -> int:
+        """Their size, about."""
+        return self._window.bytes
+
+    def refuse_all(self, error: StoreUnavailableError) -> None:
+        """Tell everybody who waits that it will not be stored."""
+        self._window.refuse_all(error)
+
+    def take_stored_bytes(self) -> int:
+        """Return the size of what was stored since the last call."""
+        taken, self._window.stored_bytes = self._window.stored_bytes, 0
+        return taken
+
     async def put(self, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
         """Take messages over, in order; waits for room. The future gives the highest sequence they got.
 

@@ -143,8 +143,8 @@ class EmbeddedServer:
         server_config.remember(self._state, self._who, self.room.reserved)
 
     async def _prepare(self) -> None:
-        make(self._directory)
-        orphan = child.left_over(self._directory / "nats-server.pid", self._file)
+        await asyncio.to_thread(make, self._directory)
+        orphan = await asyncio.to_thread(child.left_over, self._directory / "nats-server.pid", self._file)
         if orphan is not None:
             _log.warning("stopping a nats-server left over from a bridge that was killed", extra={"pid": orphan})
             await child.stop_left_over(orphan)

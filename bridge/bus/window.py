@@ -110,7 +110,10 @@ class Window:
         self._in_hand: dict[Entry, None] = {}
         self._by_id: dict[str, Entry] = {}
         self._recent = RecentIds(limits.recent)
-        self._bytes = 0
+        self.bytes = 0
+        """The size of what is in hand, about."""
+        self.stored_bytes = 0
+        """The size of what was stored; whoever reads it sets it back."""
         self._changed: set[asyncio.Future[None]] = set()
         self.totals = Totals()
 
@@ -120,7 +123,7 @@ class Window:
     @property
     def full(self) -> bool:
         """Whether whoever brings more has to wait. One call may overshoot: it is taken whole."""
-        return len(self._in_hand) >= self._limits.pending or self._bytes >= self._limits.pending_bytes
+        return len(self._in_hand) >= self._limits.pending or self.bytes >= self._limits.pending_bytes
 
     async def changed(self) -> None:
         """Return when something was added or settled."""
@@ -149,7 +152,7 @@ class Window:
     def _add(self, entry: Entry, name: str | None) -> None:
         self._queue.append(entry)
         self._in_hand[entry] = None
-        self._bytes += entry.message.size
+        self.bytes += entry.message.size
         if name is not None:
             self._by_id[name] = entry
 
@@ -169,6 +172,7 @@ class Window:
         if self._settle(entry):
             self.totals.stored += not duplicate
             self.totals.duplicates += duplicate
+            self.stored_bytes += 0 if duplicate else entry.message.size
             if entry.name is not None:
                 self._recent.add(entry.name)
             for group in entry.groups:
@@ -196,7 +200,7 @@ class Window:
             return False
         entry.settled = True
         del self._in_hand[entry]
-        self._bytes -= entry.message.size
+        self.bytes -= entry.message.size
         if entry.name is not None:
             self._by_id.pop(entry.name, None)
         self._notify()

@@ -10,9 +10,10 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from bridge.bus.bus import Bus
-from bridge.bus.pull import place, scan
+from bridge.bus.pull import Pull, place, scan
 from bridge.bus.wire import Outgoing
 from bridge.contracts import EventLog, Logged
 from bridge.schema.kinds import LogHole
@@ -186,6 +187,22 @@ async def test_reading_goes_on_over_broken_connections(tmp_path: Path) -> None:
                 if len(found) == 2000:
                     break
         assert ids(found) == [f"e{number}" for number in range(2000)]
+
+
+async def test_a_message_lost_on_the_way_is_read_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery that never reached us is noticed by the next one, and nothing is passed over."""
+    intake = await bus.intake()
+    await (await intake([event(number) for number in range(250)]))
+    arrived, seen = Pull._arrived, 0
+
+    async def lossy(pull: Pull, message: Msg) -> None:
+        nonlocal seen
+        seen += 1
+        if seen not in (30, 200):
+            await arrived(pull, message)
+
+    monkeypatch.setattr(Pull, "_arrived", lossy)
+    assert ids(await read(bus.event_log(), 0, 250)) == [f"e{number}" for number in range(250)]
 
 
 async def test_a_deleted_consumer_is_made_again(bus: Bus) -> None:

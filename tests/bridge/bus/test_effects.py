@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,26 @@ async def test_a_claim_whose_answer_was_lost_is_ours(tmp_path: Path) -> None:
         assert claimed is not None
         assert await bus.effects.find("o1") == claimed
         assert await other is None
+
+
+async def test_a_claim_that_arrives_late_is_ours(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first try is given up and arrives just before the second: the refusal of the second is no defeat."""
+    store, calls = bus._acks.store, 0
+
+    async def late(messages: Any, patience: float) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise StoreUnavailableError("lost")
+        if calls == 2:
+            await store(messages, patience)
+        return await store(messages, patience)
+
+    monkeypatch.setattr(bus._acks, "store", late)
+    claimed = await bus.effects.claim(effect(1))
+    assert claimed is not None
+    assert calls == 2
+    assert await bus.effects.find("o1") == claimed
 
 
 async def test_a_server_that_stays_away_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

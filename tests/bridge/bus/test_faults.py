@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import nats
+import pytest
 
 from bridge.bus.bus import Bus
 from bridge.bus.server import EmbeddedServer
@@ -65,6 +69,55 @@ async def test_no_promised_event_is_missing_after_kills_of_the_server(tmp_path: 
         own = [int(name.partition("-")[2]) for name in stored if name.startswith(f"e{number}-")]
         assert own == sorted(own), "one sender's events are out of order"
     assert totals.stored <= len(stored)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"this machine lets us mount nothing: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+async def test_a_full_disk_refuses_quickly_loses_nothing_and_heals_by_itself(small_disk: Path) -> None:
+    """Filled by somebody else: refusals within 2 s; with room again it takes events within 10 s, all promised there."""
+    promised: set[str] = set()
+    data_dir = small_disk / "data"
+    async with EmbeddedServer(CONFIG, data_dir) as server, Bus.open("home", CONFIG, server) as bus:
+        intake = await bus.intake()
+
+        async def offer(name: str) -> bool:
+            try:
+                await (await intake([event(name, raw="x" * 2000)]))
+            except StoreUnavailableError:
+                return False
+            promised.add(f"e{name}")
+            return True
+
+        assert all([await offer(f"before{number}") for number in range(100)])
+        fill = os.open(small_disk / "fill", os.O_CREAT | os.O_WRONLY)
+        with contextlib.suppress(OSError):
+            while os.write(fill, b"x" * 4096):
+                pass
+        os.close(fill)
+        loop = asyncio.get_running_loop()
+        number = 0
+        while True:
+            number, began = number + 1, loop.time()
+            if not await offer(f"full{number}"):
+                break
+        assert loop.time() - began < 2.5
+        (small_disk / "fill").unlink()
+        async with asyncio.timeout(10):
+            while not await offer("after"):  # noqa: ASYNC110 - a sender tries again
+                await asyncio.sleep(0.05)
+    assert promised <= set(await _stored(data_dir))
 
 
 async def _stored(data_dir: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from pydantic_core import from_json
 
 from bridge.bus.bus import Bus
+from bridge.bus.guard import SHARE
 from bridge.bus.intake import LARGEST
 from bridge.bus.kv import key_of
 from bridge.bus.window import Limits
@@ -142,6 +144,27 @@ async def test_intake_is_refused_before_anything_unread_is_trimmed(tmp_path: Pat
         await (await intake([event("late")]))
         info = await bus.connection.api(f"STREAM.INFO.{bus.stream('EVENTS')}")
         assert info["state"]["first_seq"] == 1
+
+
+async def test_a_burst_cannot_outrun_the_guard(tmp_path: Path) -> None:
+    """Faster than anybody looks: the log is never filled over what is unread, and nothing promised is trimmed."""
+    config = CONFIG.model_copy(update={"max_bytes": 2 * 1024**2})
+    async with running_bus(tmp_path, config, guard_interval=3600) as bus:
+        intake, head, promised = await bus.intake(), Head(0, 1, "r"), 0
+        for number in range(400):
+            try:
+                await (await intake([event(f"{number}-{part}", raw="x" * 2000) for part in range(20)]))
+            except StoreUnavailableError:
+                break
+            promised += 20
+            if number <= 150 and number % 10 == 0:  # the engine stops at 150, in a log that is full already
+                head = await bus.engine_store.commit(Step(replace(head, seq=promised)))
+        else:
+            pytest.fail("it was never refused")
+        info = await bus.connection.api(f"STREAM.INFO.{bus.stream('EVENTS')}")
+        assert info["state"]["first_seq"] <= head.seq + 1, "something unread was trimmed"
+        assert info["state"]["first_seq"] > 1, "the log was full, so this shows something"
+        assert bus.guard.backlog.unread_bytes == pytest.approx(SHARE * 2 * 1024**2, rel=0.1)
 
 
 async def test_intake_is_refused_when_unread_events_grow_old(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ async def test_a_duplicate_is_stored_once(bus: Bus) -> None:
     await store(bus._events, messages(1, 2, 3))
     assert await stored_ids(bus) == ["m1", "m2", "m3"]
     assert bus._events.totals.duplicates == 4
+    assert bus._events.totals.fallbacks == 0, "the server never had to refuse a batch for it"
 
 
 async def test_a_batch_with_a_forgotten_duplicate_falls_back_to_single_messages(bus: Bus) -> None:

@@ -279,12 +279,22 @@ def test_the_store_fits_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert share_out(tmp_path, 5 * 1024**3, mqtt=True, reserved=100 * MIB).store == 100 * MIB
 
 
-def test_smaller_disk_than_before_still_starts(tmp_path: Path) -> None:
-    """The promise is remembered before it is used, and lowered once the streams have their new size."""
-    file = tmp_path / "server.json"
-    who = server_config.identity(file, CONFIG)
-    server_config.remember(file, who, 500)
-    assert server_config.identity(file, CONFIG).reserved == 500
+async def test_a_smaller_disk_than_before_still_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams made for a larger disk do not keep the server from starting; they shrink, and then the store does."""
+    stores = []
+    for free in (400 * MIB, 40 * MIB, 40 * MIB, 400 * MIB):
+        usage = type("usage", (), {"total": 500 * MIB, "free": free, "used": 0})
+        monkeypatch.setattr("bridge.bus.datadir.shutil.disk_usage", lambda _, usage=usage: usage)
+        async with EmbeddedServer(BusConfig(), tmp_path) as server, Bus.open("home", BusConfig(), server) as bus:
+            info = await bus.connection.api(f"STREAM.INFO.{bus.stream('EVENTS')}")
+            assert info["config"]["max_bytes"] == server.room.streams["EVENTS"]
+            intake = await bus.intake()
+            await (await intake([event(len(stores))]))
+            stores.append(server.room.store // MIB)
+    assert stores[0] > 300
+    assert stores[1] > 200, "as much as was promised to the streams that are there"
+    assert stores[2] < 40
+    assert stores[3] > 300
 
 
 def test_the_log_is_folded_into_ours(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
+from blockbuster import blockbuster_ctx
 
-from bridge.bus import streams
+from bridge.bus import binary, streams
 from bridge.bus.bus import Bus
 from bridge.bus.connect import Connection
 from bridge.bus.server import EmbeddedServer
 from bridge.config.models import BusConfig
 from bridge.errors import StartError
-from tests.bridge.bus.helpers import CONFIG, count, event, running_bus
+from tests.bridge.bus.helpers import CONFIG, count, event, running_bus, until
 
 
 async def config_of(connection: Connection, name: str) -> dict[str, Any]:
@@ -98,3 +103,52 @@ async def test_no_server_at_all_is_refused() -> None:
     with pytest.raises(StartError, match="no NATS to connect to"):
         async with Bus.open("home", CONFIG):
             pass
+
+
+async def test_a_server_without_jetstream_or_too_old_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An existing server that cannot keep the promise is refused at start, with what to do about it."""
+    (tmp_path / "ports").mkdir()
+    arguments = ["-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", tmp_path / "ports"]
+    plain = await asyncio.create_subprocess_exec(
+        binary.find("auto").path, *arguments, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await until(lambda: any(file.read_text() for file in (tmp_path / "ports").iterdir()))
+        file = next((tmp_path / "ports").iterdir())
+        config = BusConfig(servers=tuple(json.loads(file.read_text())["nats"]))
+        with pytest.raises(StartError, match=r"has no JetStream .*: turn JetStream on there"):
+            async with Bus.open("home", config):
+                pass
+        monkeypatch.setattr("bridge.bus.binary.OLDEST", (99, 0, 0))
+        with pytest.raises(StartError, match=r"is older than 99\.0\.0: upgrade it"):
+            async with Bus.open("home", config):
+                pass
+    finally:
+        plain.terminate()
+        await plain.wait()
+
+
+def test_it_runs_on_uvloop(tmp_path: Path) -> None:
+    """Server, bus, intake and log work on uvloop as on asyncio's own loop; the server dies with us there too."""
+
+    async def main() -> list[str]:
+        async with running_bus(tmp_path) as bus:
+            assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+            intake = await bus.intake()
+            await (await intake([event(number) for number in range(200)]))
+            async with aclosing(bus.event_log().read(0)) as batches:  # type: ignore[type-var]
+                return [logged.event.id for logged in await anext(batches)]
+
+    assert uvloop.run(main()) == [f"e{number}" for number in range(100)]
+
+
+async def test_the_event_loop_is_not_blocked(tmp_path: Path) -> None:
+    """Starting, storing, reading and stopping do no file or socket work on the event loop's time."""
+    with blockbuster_ctx("bridge.bus"):
+        async with running_bus(tmp_path) as bus:
+            intake = await bus.intake()
+            await (await intake([event(1)]))
+            await bus.guard.look()
+            await bus.contents.put(b"x" * 1_000_000)
