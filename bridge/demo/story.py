@@ -74,7 +74,7 @@ class Story:
         line = self.lines.get(trace["event"])
         if trace["fired"]:
             self.fired[trace["rule"]] += 1
-        if line is not None:
+        if line is not None and trace["outcome"] in ("fired", "unmet"):
             line.why[trace["rule"]] = "fired" if trace["fired"] else f"no: {trace.get('condition')}"
 
     def result(self, result: Result) -> None:
@@ -82,7 +82,8 @@ class Story:
         self.results[result.order] = result
         for cause in result.causes[-1:]:
             if cause in self.lines:
-                words = result.outcome if result.outcome == "done" else f"{result.outcome}: {result.reason}"
+                reason = "" if result.reason in (None, result.outcome) else f": {result.reason}"
+                words = f"{result.outcome}{reason}"
                 self.lines[cause].done[f"{result.action}#{result.order}"] = words
 
     @property

@@ -22,6 +22,8 @@ _SHOWN = {
     "recording.status": ("streaming", "recording"),
     "system.log": ("comment", "code_name"),
 }
+_PLACE = {"parking.count": "lot", "call.started": "from", "call.ended": "from"}
+"""What the subject of an event is, where it is no channel."""
 _MARK = {"done": ("✓", "green"), "expired": ("✗", "yellow"), "refused": ("✗", "yellow")}
 
 
@@ -30,7 +32,7 @@ def what(line: Line) -> str:
     event = line.event
     fields = event.data.model_dump()
     seen = [str(fields[name]) for name in _SHOWN.get(event.type, ()) if fields.get(name) not in (None, "")]
-    place = f" ch {event.subject}" if event.subject else ""
+    place = f" {_PLACE.get(event.type, 'ch')} {event.subject}" if event.subject else ""
     return f"{event.type}{place}: {' '.join(seen)}" if seen else f"{event.type}{place}"
 
 
