@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from bridge.demo.story import EXPECTED, Story
 from bridge.schema.orders import ActionClass, Result
+from tests.bridge.schema.test_event import plate
 
 NOW = datetime(2026, 1, 10, 12, 0, tzinfo=UTC)
 
@@ -45,8 +46,6 @@ def test_waiting_ends_when_nothing_is_left_to_wait_for() -> None:
 
 def test_a_firing_is_not_hidden_by_what_came_of_it() -> None:
     """A step that goes on later leaves a trace of its own."""
-    from tests.bridge.schema.test_event import plate
-
     story = Story()
     story.event(plate())
     story.trace({"event": "e1", "rule": "gate", "outcome": "fired", "fired": True})

@@ -1,0 +1,204 @@
+"""The engine on the log: what it decides is stored once, whoever dies in between, and time passes for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bridge.bus.bus import Bus
+from bridge.clock import SystemClock
+from bridge.contracts import Emit
+from bridge.engine_host import LAZY_HEAD_EVENTS, EngineHost
+from bridge.errors import StaleOwnerError, StoreUnavailableError
+from bridge.rulebook import StoredRuleSets
+from bridge.schema.kinds import RulesChanged
+from bridge.schema.orders import Order
+from rules.ruleset import RuleSet, SiteSettings
+from rules.trace import Trace
+from tests.bridge.bus.helpers import event, running_bus, until
+from tests.rules.support import ACTIONS, rules_of
+
+HOME = SiteSettings(name="home")
+TELL = """
+rules:
+  - id: tell
+    when: {kind: motion.started}
+    then:
+      - webhook: backoffice
+"""
+
+
+class World:
+    """A bus, an engine host on it, and what both left behind."""
+
+    def __init__(self, bus: Bus, emit: Emit) -> None:
+        self.bus, self.emit = bus, emit
+        self.rulesets = StoredRuleSets(bus.contents, ACTIONS)
+        self.traces: list[Trace] = []
+        self.stepped = 0
+
+    def stepped_(self, events: int) -> None:
+        self.stepped += events
+
+    async def keep_traces(self, traces: Sequence[Trace]) -> None:
+        self.traces.extend(traces)
+
+    def host(self) -> EngineHost:
+        return EngineHost(
+            "home",
+            self.bus.event_log(),
+            self.bus.engine_store,
+            self.rulesets,
+            self.keep_traces,
+            self.emit,
+            SystemClock(),
+            _Progress(self),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[EngineHost]:
+        host = self.host()
+        task = asyncio.create_task(host.run())
+        await asyncio.wait_for(host.started.wait(), 5)
+        yield host
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def use(self, rules: RuleSet) -> None:
+        await self.rulesets.store(rules)
+        await self.put(
+            event(rules.hash, "rules.changed", data=RulesChanged(ruleset=rules.hash, rules=len(rules.rules)))
+        )
+
+    async def put(self, *events: object) -> None:
+        await (await self.emit(list(events)))  # type: ignore[arg-type]
+
+    async def orders(self, count: int) -> list[Order]:
+        """Return the orders in the store, once there are so many."""
+        found: dict[str, Order] = {}
+        taking = self.bus.orders.take()
+        async with asyncio.timeout(10):
+            while len(found) < count:
+                pending = await anext(taking)
+                found[pending.order.id] = pending.order
+        await taking.aclose()  # type: ignore[attr-defined]
+        return list(found.values())
+
+
+class _Progress:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def stepped(self, events: int, orders: Sequence[Order], seconds: float) -> None:
+        self._world.stepped_(events)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with running_bus(tmp_path) as bus:
+        yield World(bus, await bus.intake())
+
+
+async def test_an_event_becomes_the_order_that_its_rule_asks_for(world: World) -> None:
+    """By the rules that the log named before it; and the firing leaves a trace."""
+    async with world.running() as host:
+        await world.put(event(1))
+        await world.use(rules_of(TELL, site=HOME))
+        await world.put(event(2))
+        (order,) = await world.orders(1)
+        assert order.rule == "tell"
+        assert order.causes == ("e2",)
+        await until(lambda: host.position >= 3)
+        assert [trace.event for trace in world.traces if trace.fired] == ["e2"]
+
+
+async def test_what_was_decided_is_not_decided_again_after_a_restart(world: World) -> None:
+    """The head says how far it is, and the rules in force are read back by their content."""
+    async with world.running() as host:
+        await world.use(rules_of(TELL, site=HOME))
+        await world.put(event(1), event(2))
+        await until(lambda: host.position >= 3)
+    world.stepped = 0
+    async with world.running() as host:
+        await world.put(event(3))
+        await until(lambda: host.position >= 4)
+        assert world.stepped == 1
+        orders = await world.orders(3)
+        assert sorted(order.causes[0] for order in orders) == ["e1", "e2", "e3"]
+        assert host.ruleset
+
+
+async def test_events_that_nothing_comes_of_do_not_write_the_head_each(world: World) -> None:
+    """It lags behind, and a restart reads them once more without any effect."""
+    async with world.running() as host:
+        before = await world.bus.engine_store.head()
+        await world.put(*[event(n, "vendor.event", data={"topic": "x"}) for n in range(20)])
+        await until(lambda: host.position >= 20)
+        after = await world.bus.engine_store.head()
+        assert before is not None
+        assert after is not None
+        assert after.seq == before.seq == 0
+        await world.put(*[event(n, "vendor.event", data={"topic": "x"}) for n in range(20, LAZY_HEAD_EVENTS + 20)])
+        await until(lambda: host.position >= LAZY_HEAD_EVENTS + 20)
+        moved = await world.bus.engine_store.head()
+        assert moved is not None
+        assert moved.seq >= LAZY_HEAD_EVENTS
+
+
+async def test_a_newer_owner_shuts_the_older_one_out(world: World) -> None:
+    """The older one's next decision is refused as a whole, and it ends."""
+    await world.use(rules_of(TELL, site=HOME))
+    first = world.host()
+    old = asyncio.create_task(first.run())
+    await until(lambda: first.position >= 1)
+    async with world.running() as second:
+        await world.put(event(1))
+        await until(lambda: second.position >= 2)
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(old, 10)
+        assert caught.group_contains(StaleOwnerError)
+        assert len(await world.orders(1)) == 1
+
+
+async def test_time_passes_when_nothing_else_happens(world: World) -> None:
+    """A step that waits for another one goes at its deadline, through a tick in the log."""
+    rules = """
+    rules:
+      - id: tell
+        when: {kind: motion.started}
+        then:
+          - clip: {before: 1s, after: 1s, as: film}
+          - webhook: {to: backoffice, with: film, wait: 300ms}
+    """
+    async with world.running():
+        await world.use(rules_of(rules, site=HOME))
+        now = datetime.now(UTC)
+        await world.put(event(1, time=now, received=now))
+        clip, webhook = await world.orders(2)
+        assert (clip.action, webhook.action) == ("clip", "webhook")
+        assert webhook.steps["film"].outcome == "pending"
+        assert webhook.created - clip.created >= timedelta(milliseconds=300)
+
+
+async def test_a_store_that_is_away_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is lost and nothing decided twice: the engine starts over from what is stored."""
+    commit = world.bus.engine_store.commit
+    fails = iter([True, True])
+
+    async def flaky(step: object) -> object:
+        if step.orders and next(fails, False):  # type: ignore[attr-defined]
+            raise StoreUnavailableError("the disk is full", timedelta(milliseconds=10))
+        return await commit(step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.bus.engine_store, "commit", flaky)
+    async with world.running():
+        await world.use(rules_of(TELL, site=HOME))
+        await world.put(event(1))
+        (order,) = await world.orders(1)
+        assert order.causes == ("e1",)
+        assert next(fails, False) is False
