@@ -327,7 +327,13 @@ def _broker(config: MqttConfig, server: EmbeddedServer | None) -> MqttConfig:
         raise StartError("mqtt.broker is `embedded` and there is no embedded listener", "add a `bus.mqtt` section")
     access = server.mqtt
     return config.model_copy(
-        update={"host": access.host, "port": access.port, "username": access.username, "password": access.password}
+        update={
+            "host": access.host,
+            "port": access.port,
+            "username": access.username,
+            "password": access.password,
+            "version": "3.1.1",  # all that nats-server speaks; trying 5 first leaves an error in its log
+        }
     )
 
 
