@@ -109,7 +109,7 @@ def test_killed_at_random(tmp_path: Path, run: int) -> None:
         seen = _started_and_drained(site, pusher)
     assert faults(seen) == []
     ends = Counter(seen.outcomes(push.plate, "open")[0] for push in seen.pushes)
-    print(f"{len(seen.lives)} lives, {len(seen.reads)} events, {dict(ends)}")
+    print(f"{len(seen.lives)} lives, {len(seen.reads)} events, {len(seen.device)} things at the device, {dict(ends)}")
     # Without these the run would have shown nothing.
     assert ends["done"] >= len(ages) // 10
     assert ends["expired"] >= 1
