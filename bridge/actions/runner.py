@@ -26,8 +26,8 @@ _LOG = logging.getLogger(__name__)
 
 IN_PLACE = timedelta(seconds=10)
 """A retry of something urgent that is due within this keeps its place in the lane; others go back to the queue."""
-HEARTBEAT = 5.0
-"""Seconds between telling the queue that we are still at it."""
+HEARTBEAT = 2.0
+"""Seconds between telling the queue that we are still at it; it waits for three of them."""
 STOP_GRACE = 5.0
 """Seconds that tries may take to finish when the bridge stops."""
 _SOON = timedelta(seconds=1)

@@ -25,8 +25,12 @@ from bridge.schema.orders import Order
 _log = logging.getLogger(__name__)
 
 _SECOND = 1_000_000_000
-_ACK_WAIT = timedelta(seconds=60)
-"""An order of which nothing was heard for so long goes to somebody else; say `working` more often."""
+_ACK_WAIT = timedelta(seconds=6)
+"""An order of which nothing was heard for so long is brought again; say `working` more often.
+
+Short, because what a killed bridge had in hand waits for it, and whoever stands at a door does too. An order that comes
+again too early is harmless: whoever has it in hand knows, and whoever does not finds it in the ledger.
+"""
 _BACK_OFF = (0.02, 0.1, 0.5, 1.0, 2.0)
 
 
@@ -51,7 +55,7 @@ class JetPendingOrder:
         await self._queue.answer(self._message, words, last=True)
 
     async def working(self) -> None:
-        """Still at it; do not bring it to anybody else for another minute."""
+        """Still at it; do not bring it again for another while."""
         await self._queue.answer(self._message, b"+WPI", last=False)
 
 

@@ -6,26 +6,46 @@ import base64
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
+
+from tests.faults.check import MAX_AGE, Push
 
 ROOT = Path(__file__).resolve().parents[2]
 PUSHER = ("gate", "s3cret-pusher")
-MAX_AGE = 10.0
+BOTH = ("open", "webhook")
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that stays ours over restarts: below the range the system gives to outgoing connections."""
+    for port in random.sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], str] = str) -> None:
+    """Poll until the condition holds; fail with `what()` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
 
 
 @dataclass
@@ -34,11 +54,13 @@ class Site:
 
     folder: Path
     doors: int
+    actions: Sequence[str] = BOTH
     http_port: int = field(default_factory=free_port)
-    acked: list[str] = field(default_factory=list)
-    old: set[str] = field(default_factory=set)
-    pushed_at: dict[str, float] = field(default_factory=dict)
-    _next: int = 0
+    pushes: list[Push] = field(default_factory=list)
+    lives: list[tuple[float, float]] = field(default_factory=list)
+    """When each bridge was started and when it was seen dead."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set when nothing need be pushed any more."""
 
     @property
     def ledger(self) -> Path:
@@ -67,7 +89,16 @@ class Site:
                 f"o{n}": {"source": "box", "channel": "1", "relay": f"r{n}", "idle": "off", "class": "actuating"}
                 for n in numbers
             },
-            "doors": {f"d{n}": {"output": f"o{n}", "mode": "act", "pulse": "300ms", "min_score": 0} for n in numbers},
+            "doors": {
+                f"d{n}": {
+                    "output": f"o{n}",
+                    "mode": "act",
+                    "pulse": "300ms",
+                    "max_age": f"{MAX_AGE:g}s",
+                    "min_score": 0,
+                }
+                for n in numbers
+            },
             "webhooks": {"office": {"url": f"http://127.0.0.1:{device_port}/hook", "allow_private": True}},
             "rules": ["rules.yaml"],
         }
@@ -77,7 +108,11 @@ class Site:
                     "id": f"open-{n}",
                     "when": {"kind": "plate.read"},
                     "match": {"plate": f"P{n}"},
-                    "then": [{"open": f"d{n}"}, {"webhook": {"to": "office"}}],
+                    "then": [
+                        action
+                        for action in ({"open": f"d{n}"}, {"webhook": {"to": "office"}})
+                        if set(action) <= set(self.actions)
+                    ],
                 }
                 for n in numbers
             ]
@@ -103,27 +138,37 @@ class Site:
             process.wait()
             process.stdout.close()
 
-    def happened(self, what: str) -> list[dict[str, object]]:
+    def happened(self) -> list[dict[str, object]]:
+        """Return what the device's ledger holds; the last line may be half written."""
         if not self.ledger.exists():
             return []
-        entries = [json.loads(line) for line in self.ledger.read_text().splitlines()]
-        return [entry for entry in entries if entry["what"] == what]
+        lines = self.ledger.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines]
 
     # --- the bridge -------------------------------------------------------------------------------
 
-    def start(self, crash_at: str | None = None) -> subprocess.Popen[bytes]:
+    @contextmanager
+    def bridge(self, crash_at: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a bridge; whatever is left of it at the end is killed."""
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         environment.pop("VMS_BRIDGE_CRASH_AT", None)
         if crash_at:
             environment["VMS_BRIDGE_CRASH_AT"] = crash_at
+        born = time.time()
         with (self.folder / "bridge.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "bridge", "run", "-c", str(self.folder / "bridge.yaml")],
                 stdout=log,
                 stderr=log,
                 env=environment,
                 cwd=self.folder,
             )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            self.lives.append((born, time.time()))
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """One request; status 0 stands for no answer."""
@@ -139,16 +184,23 @@ class Site:
         finally:
             connection.close()
 
-    def wait_ready(self, process: subprocess.Popen[bytes], seconds: float = 30) -> bool:
-        """Wait until the bridge takes pushes; False if it died first."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                return False
-            if self.request("GET", "/healthz")[0] == 200:
-                return True
-            time.sleep(0.05)
-        raise AssertionError(f"the bridge did not come up: {self.log_tail()}")
+    def wait_ready(self, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+        """Wait until the bridge takes requests; it must not die before."""
+
+        def ready() -> bool:
+            assert process.poll() is None, f"the bridge died by itself: {self.log_tail()}"
+            return self.request("GET", "/healthz")[0] == 200
+
+        wait_for(ready, seconds, lambda: f"the bridge did not come up: {self.log_tail()}")
+
+    def idle(self) -> bool:
+        """Whether the bridge says that it has nothing in hand and owes nothing."""
+        status, text = self.request("GET", "/metrics")
+        lines = [line.split() for line in text.decode().splitlines() if not line.startswith("#")]
+        values = {line[0].partition("{")[0]: float(line[1]) for line in lines if len(line) == 2}
+        named = [v for n, v in values.items() if n.endswith(("orders_in_hand", "releases_owed", "events_waiting"))]
+        assert status == 0 or len(named) == 3, "the metrics have other names now"
+        return status == 200 and not any(named)
 
     def log_tail(self) -> str:
         return (self.folder / "bridge.log").read_text(errors="replace")[-3000:]
@@ -159,18 +211,50 @@ class Site:
 
     # --- the injector -----------------------------------------------------------------------------
 
-    def push(self, *, age: timedelta = timedelta(0), tries: int = 200) -> str | None:
+    def push(self, *, age: timedelta = timedelta(0), seconds: float = 60) -> None:
         """Push the next plate until it is acknowledged; each try is the same message, as a device repeats it."""
-        self._next += 1
-        plate = f"P{self._next}"
+        plate = f"P{len(self.pushes) + 1}"
         when = datetime.now(UTC) - age
         body = json.dumps({"topic": "LPR", "src": "F00001", "plateNo": plate, "when": when.isoformat()}).encode()
-        if age > timedelta(seconds=MAX_AGE):
-            self.old.add(plate)
-        self.pushed_at[plate] = when.timestamp()
-        for _ in range(tries):
-            if self.request("POST", "/api/push", body)[0] == 200:
-                self.acked.append(plate)
-                return plate
-            time.sleep(0.02)
-        return None
+        pushed = Push(plate, when.timestamp(), age.total_seconds())
+        self.pushes.append(pushed)
+
+        def tried() -> bool:
+            pushed.acked = self.request("POST", "/api/push", body)[0] == 200
+            return pushed.acked or self.over.is_set()
+
+        wait_for(tried, seconds, lambda: f"{plate} is never acknowledged")
+
+
+class Pusher:
+    """Pushes in the background, one after the other, as many as it is allowed; a killed bridge does not stop it."""
+
+    def __init__(self, site: Site, ages: Sequence[timedelta]) -> None:
+        self._site, self._ages = site, ages
+        self._allowed = threading.Semaphore(0)
+        self._pool = ThreadPoolExecutor(1)
+        self._work: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._work = self._pool.submit(self._run)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._site.over.set()
+        self.allow(len(self._ages))
+        self._pool.shutdown()
+
+    def allow(self, count: int) -> None:
+        self._allowed.release(count)
+
+    def finish(self) -> None:
+        """Return when everything is acknowledged."""
+        assert self._work is not None
+        self._work.result(90)
+
+    def _run(self) -> None:
+        for age in self._ages:
+            self._allowed.acquire()
+            if self._site.over.is_set():
+                return
+            self._site.push(age=age)

@@ -366,7 +366,7 @@ async def test_the_queue_hears_that_we_are_at_work(tmp_path: Path) -> None:
         order = make_order(clock, "info", {})
         site.queue.put(order)
         await site.advance(12, step=1)
-        assert site.queue.given[0].heartbeats == 2
+        assert site.queue.given[0].heartbeats == 6
         free.set()
         await site.ended(order)
 
