@@ -224,7 +224,8 @@ class _Start:
         for name in listening:
             self.health.register(f"source[{name}]", needed=False)
         supervisor = Supervisor(self.config.site, emit, _parking(bus), self._source_changed, self.clock)
-        await self._spawn("sources", supervisor.run(listening))
+        if listening:  # none is fine: a bridge may live on pushes alone
+            await self._spawn("sources", supervisor.run(listening))
 
     # --- small things -------------------------------------------------------------------------------
 
