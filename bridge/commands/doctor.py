@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,7 @@ def doctor(
 
     Switches nothing and writes nothing that stays. The exit code is 1 if there is a problem; a warning is none.
     """
+    logging.basicConfig(level=logging.CRITICAL)  # what went wrong is said once, as a finding
     found: list[Finding] = []
     for finding in _examination(Path(config), offline=offline):
         found.append(finding)

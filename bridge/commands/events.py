@@ -8,6 +8,7 @@ double, so that the answer does not depend on how much is stored.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def events(
     """
     from bridge.schema.subjects import Subjects
 
+    logging.basicConfig(level=logging.CRITICAL)  # what the bus says of itself is for the bridge's log
     loaded = load_site(Path(config))
     filed = Subjects(loaded.config.site).events(source, _kind(kind), channel)
     hidden = frozenset() if everything or kind in HIDDEN else HIDDEN

@@ -62,6 +62,14 @@ class Program:
             if text in found:
                 return found
 
+    def lines(self, *texts: str, stream: str) -> list[str]:
+        """Return the first line that holds each text, in whatever order they come."""
+        found: dict[str, str] = {}
+        while len(found) < len(texts):
+            line = self.line(stream=stream)
+            found |= {text: line for text in texts if text in line and text not in found}
+        return [found[text] for text in texts]
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit code."""
         if self.process.poll() is None:
