@@ -37,7 +37,6 @@ _SPAN = 2000
 """Sequences read at first when looking backwards."""
 _MOST = 120
 """Characters of an event's data on a line for people."""
-_ADVISORY = "another bridge's, or damaged: --json shows it as it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +220,7 @@ def _print(message: Msg, zone: ZoneInfo, *, as_json: bool) -> None:
     try:
         line = describe(VmsEvent.decode(message.data), zone)
     except ValidationError:
-        line = f"not an event of this bridge on {message.subject} ({_ADVISORY})"
+        line = _harmless(f"{message.subject} holds what is no event; --json shows it as it is")
     out().print(line, markup=False, highlight=False)
 
 
