@@ -139,7 +139,7 @@ async def newest(connection: Connection, stream: str, wanted: Wanted, limit: int
     from bridge.bus.pull import place
 
     found: list[Msg] = []
-    span, end = max(_SPAN, 4 * limit), last
+    span, end = _SPAN, last
     while end >= first and len(found) < limit:
         begin = max(first, end - span + 1)
         read = await _between(connection, stream, wanted.subject, begin, end)
