@@ -225,7 +225,8 @@ class _Start:
         listening = {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
         report = SourceReport(self.health, self.metrics)
         supervisor = Supervisor(self.config.site, emit, _parking(bus), report, self.clock)
-        await self._spawn("sources", supervisor.run(listening))
+        if listening:  # none is fine: a bridge may live on pushes alone
+            await self._spawn("sources", supervisor.run(listening))
 
     # --- small things -------------------------------------------------------------------------------
 

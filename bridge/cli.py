@@ -9,6 +9,9 @@ import typer
 import bridge
 from bridge.commands.check import check, run_rule_tests
 from bridge.commands.demo import demo
+from bridge.commands.doctor import doctor
+from bridge.commands.events import events
+from bridge.commands.init import init
 from bridge.commands.run import run
 from bridge.commands.simulate import simulate
 
@@ -42,6 +45,9 @@ app.command()(demo)
 app.command()(run)
 app.command()(check)
 app.command("test")(run_rule_tests)
+app.command()(events)
+app.command()(init)
+app.command()(doctor)
 app.command(context_settings=_PASS_ON)(simulate)
 
 

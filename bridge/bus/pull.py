@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -167,7 +167,7 @@ async def scan(
     *,
     after: int = 0,
     headers_only: bool = False,
-) -> AsyncIterator[list[Msg]]:
+) -> AsyncGenerator[list[Msg], None]:
     """Yield what a stream holds now of some subjects (all, if none are named), oldest first, in batches.
 
     Raises StoreUnavailableError, then begin again: a scan does not survive a lost connection.

@@ -52,10 +52,11 @@ class Subjects:
         first, _, second = event.type.partition(".")
         return f"{prefix}.{first}.{escape(second)}.{escape(event.subject)}"
 
-    def events(self, source: str | None = None, kind: str | None = None) -> str:
-        """The filter for all events, or those of one source or kind."""
+    def events(self, source: str | None = None, kind: str | None = None, channel: str | None = None) -> str:
+        """The filter for all events, or those of one source, kind (`plate` for all of `plate.…`) or channel."""
         first, _, second = (kind or "").partition(".")
-        tokens = [escape(source) if source else "*", first or "*", escape(second) if second else "*", "*"]
+        what = [first or "*", escape(second) if second else "*"]
+        tokens = [escape(source) if source else "*", *what, escape(channel) if channel else "*"]
         return f"{self.root}.event.{'.'.join(tokens)}"
 
     def head(self, partition: int = 0) -> str:

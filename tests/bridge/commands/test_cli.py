@@ -1,0 +1,52 @@
+"""The command line as a whole."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from bridge.cli import app
+from bridge.commands.output import Exit
+from tests.bridge.commands.helpers import ROOT, environment
+
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+PAGE = (ROOT / "docs/ref/cli.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_reference_and_has_help(name: str) -> None:
+    """A command that nobody can find does not exist."""
+    assert re.search(rf"^## `vms-bridge {name}\b", PAGE, re.MULTILINE)
+    if name != "simulate":  # hands --help on to the simulator
+        shown = CliRunner().invoke(app, [name, "--help"])
+        assert shown.exit_code == 0
+        assert shown.stdout.strip()
+
+
+def test_the_reference_names_no_other_command() -> None:
+    """What was removed is removed there too."""
+    assert sorted(re.findall(r"^## `vms-bridge (\w+)", PAGE, re.MULTILINE)) == COMMANDS
+
+
+def test_every_exit_code_is_in_the_reference() -> None:
+    """Scripts rely on them."""
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)] == sorted(Exit)
+
+
+def test_help_imports_no_heavy_library() -> None:
+    """Whoever asks for help waits for nothing."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from bridge.cli import app;"
+        "assert all(CliRunner().invoke(app, [c, '--help']).exit_code == 0 for c in ('events', 'doctor', 'init'));"
+        "bad = {'nats', 'httpx', 'av', 'uvicorn', 'faststream'} & set(sys.modules);"
+        "print(bad); raise SystemExit(bool(bad))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
