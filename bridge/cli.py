@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import bridge
+from bridge.commands.bench import bench
 from bridge.commands.check import check, run_rule_tests
 from bridge.commands.demo import demo
 from bridge.commands.run import run
@@ -43,6 +44,7 @@ app.command()(run)
 app.command()(check)
 app.command("test")(run_rule_tests)
 app.command(context_settings=_PASS_ON)(simulate)
+app.add_typer(bench)
 
 
 def main() -> None:
