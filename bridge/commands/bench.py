@@ -41,7 +41,7 @@ def pipeline(
     from bridge.bench.pipeline import measure
 
     rounds = 1 if events else 5 if long else 3
-    count = events or (100_000 if long else 20_000)
+    count = events or (100_000 if long else 8_000)
     _run("pipeline", lambda *args: measure(*args, count=count - count % 20, rounds=rounds), folder, as_json)
 
 
