@@ -177,7 +177,7 @@ class _Start:
         stored = StoredRuleSets(bus.contents, self.actions)
         await stored.store(rules)
         host = EngineHost(
-            self.config.site, bus.event_log(), bus.engine_store, stored, _tracing(bus), emit, self.clock,
+            self.config.site, bus.event_log(), bus.engine_store, stored, tracing(bus), emit, self.clock,
             EngineCounts(self.metrics),
         )  # fmt: skip
         task = await self._spawn("engine", host.run())
@@ -213,7 +213,7 @@ class _Start:
             zone=self.config.tzinfo,
             formats=push_formats(self.registries.connectors),
             emit=emit,
-            park=_parking(bus),
+            park=parking(bus),
             clock=self.clock,
             observer=self.metrics,
             ready=self.health.snapshot,
@@ -224,7 +224,7 @@ class _Start:
     async def _sources(self, bus: Bus, emit: Emit) -> None:
         listening = {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
         report = SourceReport(self.health, self.metrics)
-        supervisor = Supervisor(self.config.site, emit, _parking(bus), report, self.clock)
+        supervisor = Supervisor(self.config.site, emit, parking(bus), report, self.clock)
         if listening:  # none is fine: a bridge may live on pushes alone
             await self._spawn("sources", supervisor.run(listening))
 
@@ -304,7 +304,9 @@ def push_formats(connectors: Registry) -> list[PushFormat]:
     return [spec.push for spec in specs if spec.push is not None]
 
 
-def _parking(bus: Bus) -> Callable[[str, str | bytes, str, str], Coroutine[Any, Any, None]]:
+def parking(bus: Bus) -> Callable[[str, str | bytes, str, str], Coroutine[Any, Any, None]]:
+    """Return how messages that nobody understands are put among the dead letters."""
+
     async def park(source: str, message: str | bytes, reason: str, error: str) -> None:
         body = message if isinstance(message, bytes) else message.encode(errors="replace")
         await bus.dead.bury("message", reason, body, {"Source": source, "Error": error})
@@ -312,7 +314,9 @@ def _parking(bus: Bus) -> Callable[[str, str | bytes, str, str], Coroutine[Any, 
     return park
 
 
-def _tracing(bus: Bus) -> Callable[[Sequence[Trace]], Coroutine[Any, Any, None]]:
+def tracing(bus: Bus) -> Callable[[Sequence[Trace]], Coroutine[Any, Any, None]]:
+    """Return how traces are stored: it ends when all of them are."""
+
     async def write(traces: Sequence[Trace]) -> None:
         stored = [await bus.traces.write(t.rule, to_json(t.as_json()), t.id) for t in traces]
         await asyncio.gather(*stored)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import bridge
+from bridge.commands.bench import bench
 from bridge.commands.check import check, run_rule_tests
 from bridge.commands.demo import demo
 from bridge.commands.doctor import doctor
@@ -49,6 +50,7 @@ app.command()(events)
 app.command()(init)
 app.command()(doctor)
 app.command(context_settings=_PASS_ON)(simulate)
+app.add_typer(bench)
 
 
 def main() -> None:

@@ -237,7 +237,7 @@ def path_of(address: Any) -> str | None:
     except ValueError:
         return None
     path = "/" + parts.path.lstrip("/") if parts.path.strip("/") else ""
-    query = "&".join(item for item in parts.query.split("&") if not _is_secret(item))
+    query = "&".join(item for item in parts.query.split("&") if not _is_secret(item)) if parts.query else ""
     return (path + (f"?{query}" if query else "")) or None
 
 
