@@ -87,6 +87,14 @@ class Running:
             task.result()
         raise StartError(f"{next(iter(done)).get_name()} has ended", "this is a bug: please report it with the log")
 
+    async def listening(self, source: str, seconds: float = 30) -> None:
+        """Return once a source is heard. Raises StartError if it is not within so many seconds."""
+        for _ in range(int(seconds * 20)):
+            if any(part.name == f"source {source}" and part.level is not Level.DOWN for part in self.health):
+                return
+            await asyncio.sleep(0.05)
+        raise StartError(f"source {source} is not heard", "see the log for why, and whether it runs")
+
 
 @asynccontextmanager
 async def running(loaded: Loaded, registries: Registries, clock: Clock | None = None) -> AsyncIterator[Running]:

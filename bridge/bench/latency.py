@@ -6,20 +6,17 @@ clock. Floor and bridge take turns, so that both see the same machine.
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bridge.app import Registries, Running, running
+from bridge.app import Registries, running
 from bridge.bench.device import CHANNELS
 from bridge.bench.floor import answering, bare_server
 from bridge.bench.remote import Remote, device
 from bridge.bench.report import Figure, Goal, Say
 from bridge.bench.site import SOURCE, one_rule, site
-from bridge.errors import StartError
-from bridge.runtime.health import Level
 
 GOALS = {50: Goal(3, "ratio", "less"), 99: Goal(5, "ratio", "less")}
 RATE = 200.0
@@ -79,13 +76,5 @@ async def _ours(folder: Path, registries: Registries, remote: Remote, count: int
     with tempfile.TemporaryDirectory(dir=folder) as name:
         loaded = site(Path(name), registries.connectors, remote.url, one_rule(), "always")
         async with running(loaded, registries) as bridge:
-            await _listening(bridge)
+            await bridge.listening(SOURCE)
             return await _paced(remote, count)
-
-
-async def _listening(bridge: Running) -> None:
-    for _ in range(600):
-        if bridge.health[f"source[{SOURCE}]"].level is not Level.DOWN:
-            return
-        await asyncio.sleep(0.05)
-    raise StartError(f"the device is not heard: {bridge.health[f'source[{SOURCE}]'].message}", "run it again")

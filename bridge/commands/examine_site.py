@@ -152,6 +152,6 @@ async def _nats(loaded: Loaded) -> list[Finding]:
     try:
         connection = Connection(bus.servers, bus.username, bus.password, "vms-bridge doctor")
         async with connection.opened(PATIENCE) as found:
-            return [ok("nats", f"{found.address} is nats-server {found.server_version}")]
+            return [ok("nats", f"{found.address} is nats-server {'.'.join(map(str, found.version))}")]
     except StartError as error:
         return [problem("nats", error.cause, error.cure)]

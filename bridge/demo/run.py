@@ -26,7 +26,6 @@ from bridge.demo.folder import prepare, webhook_secret
 from bridge.demo.receiver import Receiver, receiving
 from bridge.demo.story import Story
 from bridge.errors import StartError
-from bridge.runtime.health import Level
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import Result
 from bridge.schema.subjects import Subjects
@@ -54,7 +53,7 @@ async def play(folder: Path, console: Console, registries: Registries, *, once: 
         loaded = load(path, registries.connectors)
         bridge = await enter(running(loaded, registries))
         story = await _watch(bridge)
-        await _listening(bridge)
+        await bridge.listening("nvr1")
         heading = _heading(path, simulator, bridge)
         screen = stack.enter_context(_screen(console, quiet))
         http = await enter(httpx.AsyncClient(base_url=simulator))
@@ -112,14 +111,6 @@ async def _watch(bridge: Running) -> Story:
     for subject, take in ((f"{root}.event.>", event), (f"{root}.trace.>", trace), (f"{root}.result.>", result)):
         await bridge.bus.connection.client.subscribe(subject, cb=take)
     return story
-
-
-async def _listening(bridge: Running) -> None:
-    for _ in range(400):
-        if any(part.name == "source nvr1" and part.level is not Level.DOWN for part in bridge.health):
-            return
-        await asyncio.sleep(0.05)
-    raise StartError("the simulated server is not heard", "run it again with --verbose to see why")
 
 
 async def _show(
