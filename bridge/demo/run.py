@@ -65,8 +65,9 @@ async def play(folder: Path, console: Console, registries: Registries, *, once: 
     seconds = time.monotonic() - began
     clips = folder / "clips"
     if not quiet:
-        view.summary(console, story, clips, seconds)
-    return _as_json(story, receiver, clips, seconds)
+        view.summary(console, story, clips, seconds, judged=once)
+    found = _as_json(story, receiver, clips, seconds)
+    return found | _judgement(story) if once else found
 
 
 @asynccontextmanager
@@ -117,10 +118,11 @@ async def _show(
     screen: Live | None, story: Story, heading: str, console: Console, stop: asyncio.Event, *, once: bool
 ) -> None:
     """Show the story until it is settled, told or stopped."""
-    began = time.monotonic()
+    began, drawn = time.monotonic(), -1
     while not stop.is_set() and (elapsed := time.monotonic() - began) < PATIENCE:
-        if screen is not None:
-            screen.update(view.live(story, heading, max(5, console.height - 8)))
+        if screen is not None and drawn != story.changes:
+            drawn = story.changes
+            screen.update(view.live(story, heading, max(5, console.height - 9)), refresh=True)
         if once and elapsed > LENGTH and story.settled:
             break
         with contextlib.suppress(TimeoutError):
@@ -132,25 +134,30 @@ def _screen(console: Console, quiet: bool) -> Any:
     if quiet or not console.is_terminal:
         yield None
         return
-    with Live(console=console, refresh_per_second=5, screen=False) as screen:
+    with Live(console=console, auto_refresh=False) as screen:
         yield screen
 
 
 def _heading(path: Path, simulator: str, bridge: Running) -> str:
     mqtt = bridge.server.mqtt if bridge.server else None
     broker = f", MQTT {mqtt.address}" if mqtt else ""
-    return f"configuration {path}   simulator {simulator}   bridge {bridge.http.url}{broker}   Ctrl-C ends"
+    return f"configuration {path}\nsimulator {simulator}   bridge {bridge.http.url}{broker}   Ctrl-C ends"
 
 
 def _as_json(story: Story, receiver: Receiver, clips: Path, seconds: float) -> dict[str, Any]:
     return {
-        "complete": story.complete,
         "seconds": round(seconds, 1),
         "events": story.kinds,
         "rules_fired": dict(sorted(story.fired.items())),
         "actions": story.outcomes,
         "clips": [{"path": str(clips / c.path), "seconds": c.duration, "complete": c.complete} for c in story.clips],
         "webhooks": {"received": len(receiver.received), "refused": receiver.refused},
+    }
+
+
+def _judgement(story: Story) -> dict[str, Any]:
+    return {
+        "complete": story.complete,
         "expected": [
             {"rule": e.rule, "action": e.action, "outcome": e.outcome, "times": e.times, "seen": seen, "words": e.words}
             for e, seen in story.check()

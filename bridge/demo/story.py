@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from bridge.safety.reasons import WORDS
 from bridge.schema.event import VmsEvent
 from bridge.schema.kinds import ClipReady
 from bridge.schema.orders import Result
@@ -41,6 +42,8 @@ EXPECTED: tuple[Expectation, ...] = (
 )
 """What the scenario `demo` must lead to with the shipped rules."""
 
+_WORDS = {reason.value: words for reason, words in WORDS.items()}
+
 
 @dataclass
 class Line:
@@ -59,9 +62,12 @@ class Story:
     results: dict[str, Result] = field(default_factory=dict)
     fired: Counter[str] = field(default_factory=Counter)
     clips: list[ClipReady] = field(default_factory=list)
+    changes: int = 0
+    """Grows with everything that is noted; who draws the story need not draw it twice."""
 
     def event(self, event: VmsEvent) -> None:
         """Note an event of a source; of the bridge's own only clips."""
+        self.changes += 1
         if event.id in self.lines:
             return
         if isinstance(event.data, ClipReady):
@@ -71,6 +77,7 @@ class Story:
 
     def trace(self, trace: Mapping[str, Any]) -> None:
         """Note why a rule fired or did not."""
+        self.changes += 1
         line = self.lines.get(trace["event"])
         if trace["fired"]:
             self.fired[trace["rule"]] += 1
@@ -79,11 +86,12 @@ class Story:
 
     def result(self, result: Result) -> None:
         """Note the end of an order."""
+        self.changes += 1
         self.results[result.order] = result
         for cause in result.causes[-1:]:
             if cause in self.lines:
-                reason = "" if result.reason in (None, result.outcome) else f": {result.reason}"
-                words = f"{result.outcome}{reason}"
+                because = result.message or _WORDS.get(result.reason or "")
+                words = f"{result.outcome}: {because}" if because else result.outcome
                 self.lines[cause].done[f"{result.action}#{result.order}"] = words
 
     @property
