@@ -33,6 +33,7 @@ from bridge.counting import EngineCounts, IntakeCounts
 from bridge.engine_host import EngineHost
 from bridge.errors import StartError
 from bridge.rulebook import StoredRuleSets, action_specs, compile_site
+from bridge.runtime.collector import settle
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.supervisor import SourceState, Supervisor
 from bridge.schema.event import Origin, VmsEvent
@@ -108,6 +109,7 @@ class _Meter:
     """CPU and time from its beginning to `read`."""
 
     def __init__(self, server: EmbeddedServer, sender: int) -> None:
+        settle()  # as `run` does when all parts are up
         self._pids = (server.pid or 0, sender)
         self._cpu = [cpu_seconds(pid) or 0.0 for pid in self._pids]
         self._own, self._began = time.process_time(), time.perf_counter()

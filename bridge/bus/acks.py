@@ -11,10 +11,8 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 
-from nats.aio.msg import Msg
-
 from bridge.bus.connect import Connection
-from bridge.bus.wire import BATCH_COMMIT, BATCH_ID, BATCH_SEQUENCE, MAX_BATCH, Ack, Outgoing, parse_ack
+from bridge.bus.wire import BATCH_COMMIT, BATCH_ID, BATCH_SEQUENCE, MAX_BATCH, Ack, Outgoing, Received, parse_ack
 from bridge.errors import StoreUnavailableError
 
 
@@ -28,7 +26,7 @@ class Acks:
 
     async def send(self, message: Outgoing) -> asyncio.Future[Ack]:
         """Send one message. The future raises RefusedError or StoreUnavailableError; this too, if nothing is sent."""
-        return await self._connection.ask(message.subject, message.body, message.headers, _read)
+        return await self._connection.ask([message], _read)
 
     async def send_batch(self, messages: Sequence[Outgoing]) -> asyncio.Future[Ack]:
         """Send 1 to 1,000 messages that are stored together or not at all; the future is the last one's.
@@ -42,12 +40,13 @@ class Acks:
             raise ValueError(f"{len(messages)} messages do not fit one atomic batch of {MAX_BATCH}")
         self._count += 1
         batch = f"{self._prefix}-{self._count}"
-        *first, last = messages
-        for place, message in enumerate(first, 1):
-            headers = {**message.headers, BATCH_ID: batch, BATCH_SEQUENCE: str(place)}
-            await self._connection.tell(message.subject, message.body, headers)
-        headers = {**last.headers, BATCH_ID: batch, BATCH_SEQUENCE: str(len(messages)), BATCH_COMMIT: "1"}
-        return await self.send(last._replace(headers=headers))
+        parts = [
+            Outgoing(subject, body, {**headers, BATCH_ID: batch, BATCH_SEQUENCE: str(place)})
+            for place, (subject, body, headers) in enumerate(messages, 1)
+        ]
+        last = parts[-1]
+        parts[-1] = last._replace(headers={**last.headers, BATCH_COMMIT: "1"})
+        return await self._connection.ask(parts, _read)
 
     async def store(self, messages: Sequence[Outgoing], patience: float) -> Ack:
         """Send a batch and wait for its acknowledgement at most so many seconds; not knowing is unavailable."""
@@ -59,5 +58,5 @@ class Acks:
             raise StoreUnavailableError(f"the log did not answer within {patience:.0f} s") from exc
 
 
-def _read(message: Msg) -> Ack:
+def _read(message: Received) -> Ack:
     return parse_ack(message.data)

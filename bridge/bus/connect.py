@@ -10,20 +10,19 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import nats.errors
-from nats.aio.client import Client, Server, Srv
-from nats.aio.msg import Msg
+from nats.aio.client import Server
 from nats.aio.subscription import Subscription
-from nats.protocol.parser import PERMISSIONS_ERR
 from pydantic import SecretStr
 from pydantic_core import from_json, to_json
 
-from bridge.bus.wire import TOO_LARGE, RefusedError
+from bridge.bus.client import Client, Taker
+from bridge.bus.wire import TOO_LARGE, Outgoing, Received, RefusedError, encode
 from bridge.errors import StartError, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -46,36 +45,16 @@ def store_errors(doing: str) -> Iterator[None]:
         raise StoreUnavailableError(f"cannot {doing}: {exc or type(exc).__name__}") from exc
 
 
-class _Client(Client):
-    """nats-py's client with two flaws of 2.16 mended.
-
-    After an error line of the server it reconnects instead of closing for good, and the socket of a
-    connection that failed half-way is closed instead of forgotten.
-    """
-
-    async def _connect_to_server(self, s: Srv) -> None:
-        if self._transport is not None:
-            self._transport.close()  # type: ignore[no-untyped-call]
-            self._transport = None
-        await super()._connect_to_server(s)
-
-    async def _process_err(self, err_msg: str) -> None:
-        if PERMISSIONS_ERR in err_msg.lower():
-            await super()._process_err(err_msg)  # one subject is refused, the connection lives on
-        else:
-            await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
-
-
 class Connection:
     """One connection, shared by all parts of the bus."""
 
     def __init__(self, servers: Sequence[str], username: str | None, password: SecretStr | None, name: str) -> None:
         self._servers = list(servers)
         self._username, self._password, self._name = username, password, name
-        self.client: Client = _Client()
+        self.client = Client()
         self._inbox = ""
         self._asked = 0
-        self._waiting: dict[str, tuple[asyncio.Future[Any], Callable[[Msg], Any]]] = {}
+        self._waiting: dict[str, tuple[asyncio.Future[Any], Callable[[Received], Any]]] = {}
         self._listeners: list[Callable[[bool], None]] = []
         self._up = asyncio.Event()
         self._lost_at: float | None = None
@@ -139,21 +118,10 @@ class Connection:
 
     async def tell(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, reply: str = "") -> None:
         """Send a message. Raises StoreUnavailableError when it is certain that it will not arrive."""
-        if not self.connected:
-            raise StoreUnavailableError("the log is not connected")
-        limit = self.client.max_payload
-        if len(body) > limit // 2 and len(body) + _size(headers or {}) > limit:
-            # The server would not refuse it but hang up, again and again.
-            raise RefusedError(TOO_LARGE, f"a message of {len(body)} bytes is more than the server takes")
-        try:
-            await self.client.publish(subject, body, reply=reply, headers=dict(headers) if headers else None)
-        except (nats.errors.Error, OSError) as exc:
-            raise StoreUnavailableError(f"cannot reach the log: {exc or type(exc).__name__}") from exc
+        await self._send([Outgoing(subject, body, headers or {})], reply)
 
-    async def ask(
-        self, subject: str, body: bytes, headers: Mapping[str, str] | None, read: Callable[[Msg], T]
-    ) -> asyncio.Future[T]:
-        """Send a message and return the future of what `read` makes of the answer.
+    async def ask(self, messages: Sequence[Outgoing], read: Callable[[Received], T]) -> asyncio.Future[T]:
+        """Send messages in one piece and return the future of what `read` makes of the answer to the last.
 
         It fails with StoreUnavailableError when the connection is lost or nobody listens: whether
         the message arrived is not known then. It has no time limit of its own.
@@ -164,33 +132,50 @@ class Connection:
         self._waiting[token] = (future, read)
         future.add_done_callback(lambda _: self._waiting.pop(token, None))
         try:
-            await self.tell(subject, body, headers, self._inbox + token)
+            await self._send(messages, self._inbox + token)
         except BaseException:
             future.cancel()
             raise
         return future
 
+    async def _send(self, messages: Sequence[Outgoing], reply: str) -> None:
+        """Send messages in one piece; the answer to the last goes to `reply`."""
+        if not self.connected:
+            raise StoreUnavailableError("the log is not connected")
+        limit = self.client.max_payload
+        last = len(messages) - 1
+        commands: list[bytes] = []
+        for place, (subject, body, headers) in enumerate(messages):
+            if len(body) > limit // 2 and len(body) + _size(headers) > limit:
+                # The server would not refuse it but hang up, again and again.
+                raise RefusedError(TOO_LARGE, f"a message of {len(body)} bytes is more than the server takes")
+            commands.append(encode(subject, body, headers, reply if place == last else ""))
+        try:
+            await self.client.send(b"".join(commands))
+        except (nats.errors.Error, OSError) as exc:
+            raise StoreUnavailableError(f"cannot reach the log: {exc or type(exc).__name__}") from exc
+
     async def api(self, subject: str, question: Any = None, timeout: float = API_TIMEOUT) -> dict[str, Any]:
         """Ask the JetStream API (`subject` without `$JS.API.`). Raises RefusedError or StoreUnavailableError."""
         body = b"" if question is None else to_json(question)
-        future = await self.ask(f"$JS.API.{subject}", body, None, _read_answer)
+        future = await self.ask([Outgoing(f"$JS.API.{subject}", body)], _read_answer)
         try:
             async with asyncio.timeout(timeout):
                 return await future
         except TimeoutError as exc:
             raise StoreUnavailableError(f"the log did not answer within {timeout:.0f} s") from exc
 
-    async def subscribe(self, subject: str, handler: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Have `handler` called with every message, none dropped. Raises StoreUnavailableError."""
+    async def subscribe(self, subject: str, taker: Taker) -> Subscription:
+        """Have `taker` called with every message, none dropped. Raises StoreUnavailableError."""
         with store_errors("listen to the log"):
-            return await self.client.subscribe(subject, cb=handler, pending_msgs_limit=0, pending_bytes_limit=0)
+            return await self.client.take(subject, taker)
 
-    async def _answered(self, message: Msg) -> None:
+    def _answered(self, message: Received) -> None:
         waiting = self._waiting.get(message.subject[len(self._inbox) :])
         if waiting is None or waiting[0].done():
             return
         future, read = waiting
-        if message.headers and message.headers.get("Status") == _NO_RESPONDERS:
+        if message.status == _NO_RESPONDERS:
             future.set_exception(StoreUnavailableError("the log is not ready: nobody takes this subject"))
             return
         try:
@@ -274,7 +259,7 @@ class Connection:
             listener(back)
 
 
-def _read_answer(message: Msg) -> dict[str, Any]:
+def _read_answer(message: Received) -> dict[str, Any]:
     answer: dict[str, Any] = from_json(message.data)
     error = answer.get("error")
     if error is not None:

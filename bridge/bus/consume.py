@@ -13,11 +13,11 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from bridge.bus.connect import Connection
 from bridge.bus.pull import Place, Pull, create_consumer, delete_consumer, place
+from bridge.bus.wire import Received
 from bridge.contracts import DeadLetters, Logged
 from bridge.errors import StoreUnavailableError
 from bridge.schema.event import VmsEvent
@@ -134,7 +134,7 @@ class JetEventLog:
         _log.error("events were trimmed before they were read", extra={"first": first, "last": last})
         await self._on_hole(first, last)
 
-    async def _decode(self, message: Msg, where: Place) -> VmsEvent | None:
+    async def _decode(self, message: Received, where: Place) -> VmsEvent | None:
         """Return the event, or None once the message is among the dead letters."""
         try:
             return VmsEvent.decode(message.data)

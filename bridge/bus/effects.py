@@ -52,7 +52,7 @@ class JetEffectLedger:
         subject = f"{self._subjects.root}.effect.*"
         async for messages in scan(self._connection, self._stream, [subject], headers_only=True):
             for message in messages:
-                if (message.headers or {}).get(_STATUS) == "ended":
+                if message.headers.get(_STATUS) == "ended":
                     continue
                 found = await self._read_subject(message.subject)
                 if found is not None:

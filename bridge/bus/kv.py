@@ -12,14 +12,12 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import NamedTuple
 
-from nats.aio.msg import Msg
-
 from bridge.bus import stored
 from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.pull import place, scan
 from bridge.bus.streams import bucket_name, bucket_stream
-from bridge.bus.wire import EXPECTED, MAX_BATCH, TTL, Outgoing, RefusedError
+from bridge.bus.wire import EXPECTED, MAX_BATCH, TTL, Outgoing, Received, RefusedError
 from bridge.errors import StaleOwnerError, StoreError
 from bridge.schema.subjects import escape, unescape
 
@@ -108,8 +106,8 @@ class Bucket:
                 if entry.value is not None:
                     yield key, entry
 
-    def _entry(self, message: Msg) -> tuple[str, Entry]:
-        gone = (message.headers or {}).get(_OPERATION) in _GONE
+    def _entry(self, message: Received) -> tuple[str, Entry]:
+        gone = message.headers.get(_OPERATION) in _GONE
         value = None if gone else message.data
         return message.subject.removeprefix(self._prefix), Entry(value, place(message.reply).seq)
 

@@ -12,12 +12,12 @@ import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from nats.aio.msg import Msg
 from pydantic import ValidationError
 from pydantic_core import to_json
 
 from bridge.bus.connect import Connection
 from bridge.bus.pull import Pull, create_consumer
+from bridge.bus.wire import Received
 from bridge.contracts import DeadLetters
 from bridge.errors import StoreUnavailableError
 from bridge.schema.orders import Order
@@ -37,7 +37,7 @@ _BACK_OFF = (0.02, 0.1, 0.5, 1.0, 2.0)
 class JetPendingOrder:
     """One order in hand."""
 
-    def __init__(self, queue: JetOrderQueue, message: Msg, order: Order) -> None:
+    def __init__(self, queue: JetOrderQueue, message: Received, order: Order) -> None:
         self._queue, self._message, self._order = queue, message, order
 
     @property
@@ -102,7 +102,7 @@ class JetOrderQueue:
                 await asyncio.sleep(_BACK_OFF[min(failures, len(_BACK_OFF) - 1)])
                 failures += 1
 
-    async def answer(self, message: Msg, words: bytes, *, last: bool) -> None:
+    async def answer(self, message: Received, words: bytes, *, last: bool) -> None:
         """Tell the server about a message. Lost words are no error: the order comes again."""
         if last:
             self._in_hand.discard(message.reply)
@@ -122,7 +122,7 @@ class JetOrderQueue:
             "filter_subject": self._subject,
         }
 
-    async def _messages(self, pull: Pull) -> AsyncIterator[Msg]:
+    async def _messages(self, pull: Pull) -> AsyncIterator[Received]:
         while True:
             while len(self._in_hand) >= self._most:
                 self._freed.clear()
@@ -133,7 +133,7 @@ class JetOrderQueue:
             for message in await pull.take(1):
                 yield message
 
-    async def _decode(self, message: Msg) -> Order | None:
+    async def _decode(self, message: Received) -> Order | None:
         """Return the order, or None once the message is among the dead letters."""
         try:
             return Order.decode(message.data)

@@ -17,12 +17,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import nats.errors
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from pydantic_core import to_json
 
 from bridge.bus.connect import Connection
-from bridge.bus.wire import CONSUMER_NOT_FOUND, RefusedError
+from bridge.bus.wire import CONSUMER_NOT_FOUND, Received, RefusedError
 from bridge.errors import StoreUnavailableError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,7 +60,7 @@ class Pull:
         self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = connection.client.new_inbox()
-        self._buffer: deque[Msg] = deque()
+        self._buffer: deque[Received] = deque()
         self._asked = 0
         self._news = asyncio.Event()
         self._error: StoreUnavailableError | None = None
@@ -99,7 +98,7 @@ class Pull:
         }
         await self._connection.tell(self._subject, to_json(question), reply=self._inbox)
 
-    async def take(self, most: int) -> list[Msg]:
+    async def take(self, most: int) -> list[Received]:
         """Return what has arrived, at most so many; waits for the first. Empty when the request has run out.
 
         Raises StoreUnavailableError when it is not certain that nothing was lost.
@@ -118,12 +117,13 @@ class Pull:
         buffer = self._buffer
         return [buffer.popleft() for _ in range(min(most, len(buffer)))]
 
-    async def _arrived(self, message: Msg) -> None:
-        if not message.headers or "Status" not in message.headers or message.data:
+    def _arrived(self, message: Received) -> None:
+        status = message.status
+        if status and not message.data:
+            self._status(status, message.words)
+        else:
             self._buffer.append(message)
             self._asked = max(0, self._asked - 1)
-        else:
-            self._status(message.headers["Status"], message.headers.get("Description", ""))
         self._news.set()
 
     def _status(self, status: str, words: str) -> None:
@@ -167,7 +167,7 @@ async def scan(
     *,
     after: int = 0,
     headers_only: bool = False,
-) -> AsyncGenerator[list[Msg], None]:
+) -> AsyncGenerator[list[Received], None]:
     """Yield what a stream holds now of some subjects (all, if none are named), oldest first, in batches.
 
     Raises StoreUnavailableError, then begin again: a scan does not survive a lost connection.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from bridge.bus.connect import Connection
-from bridge.bus.wire import NO_MESSAGE, RefusedError
+from bridge.bus.wire import NO_MESSAGE, RefusedError, read_headers
 
 
 class Stored(NamedTuple):
@@ -29,11 +29,5 @@ async def last(connection: Connection, stream: str, subject: str) -> Stored | No
         raise
     message = answer["message"]
     body = base64.b64decode(message.get("data", ""))
-    return Stored(message["subject"], int(message["seq"]), body, _headers(message.get("hdrs", "")))
-
-
-def _headers(encoded: str) -> dict[str, str]:
-    """Read `NATS/1.0` and one `Name: value` a line."""
-    lines = base64.b64decode(encoded).decode(errors="replace").split("\r\n")[1:]
-    pairs = (line.partition(":") for line in lines if line)
-    return {name: value.strip() for name, _, value in pairs}
+    headers = read_headers(base64.b64decode(message.get("hdrs", "")))
+    return Stored(message["subject"], int(message["seq"]), body, headers)

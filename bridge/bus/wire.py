@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -35,6 +36,9 @@ CONSUMER_NOT_FOUND = 10014
 NO_MESSAGE = 10037
 
 
+_BREAK = re.compile(r"[\r\n]")
+
+
 class Outgoing(NamedTuple):
     """A message to be stored."""
 
@@ -48,6 +52,31 @@ class Outgoing(NamedTuple):
         return len(self.subject) + len(self.body) + 128
 
 
+class Received(NamedTuple):
+    """A message as it came."""
+
+    subject: str
+    reply: str
+    data: bytes
+    head: bytes = b""
+    """The headers as they came; most readers never look at them."""
+
+    @property
+    def status(self) -> str:
+        """The server's own word about a request, `404`; empty for a message that somebody sent."""
+        return self.head[9:12].decode() if self.head[8:9] == b" " else ""
+
+    @property
+    def words(self) -> str:
+        """What the server says beside the status."""
+        return self.head[12:].partition(b"\r\n")[0].strip().decode(errors="replace") if self.status else ""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, read anew at each look."""
+        return read_headers(self.head)
+
+
 class Ack(NamedTuple):
     """The server's word that messages are stored and synced."""
 
@@ -55,6 +84,33 @@ class Ack(NamedTuple):
     """Where the last one stands in its stream."""
     duplicate: bool = False
     """It stood there already."""
+
+
+def read_headers(head: bytes) -> dict[str, str]:
+    """Read `NATS/1.0` and one `Name: value` a line."""
+    lines = head.decode(errors="replace").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines if line)
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def encode(subject: str, body: bytes, headers: Mapping[str, str], reply: str = "") -> bytes:
+    """Return the protocol lines that publish a message (NATS client protocol, PUB and HPUB).
+
+    A line break in a header becomes a space; one in a subject is an error of ours, ValueError: it
+    would let whoever named something send lines of his own.
+    """
+    to = f"{subject} {reply}" if reply else subject
+    if not subject or not to.isprintable() or to.count(" ") != bool(reply):
+        raise ValueError(f"not a subject: {to!r}")
+    if not headers:
+        return b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(body), body)
+    lines = "".join([f"{name}: {_one_line(value)}\r\n" for name, value in headers.items()])
+    head = f"NATS/1.0\r\n{lines}\r\n".encode()
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (to.encode(), len(head), len(head) + len(body), head, body)
+
+
+def _one_line(value: str) -> str:
+    return value if value.isprintable() else _BREAK.sub(" ", value)
 
 
 class RefusedError(StoreUnavailableError):

@@ -25,9 +25,8 @@ from bridge.errors import ConfigError
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from nats.aio.msg import Msg
-
     from bridge.bus.connect import Connection
+    from bridge.bus.wire import Received
     from bridge.config.load import Loaded
     from bridge.schema.event import VmsEvent
 
@@ -48,7 +47,7 @@ class Wanted:
     contains: str
     hidden: frozenset[str]
 
-    def takes(self, message: Msg) -> bool:
+    def takes(self, message: Received) -> bool:
         """Tell whether a message that has the right subject is wanted."""
         first, second = message.subject.split(".")[-3:-1]
         if f"{first}.{second}" in self.hidden:
@@ -134,11 +133,13 @@ async def _show(loaded: Loaded, wanted: Wanted, limit: int, *, follow: bool, as_
                     _print(message, zone, as_json=as_json)
 
 
-async def newest(connection: Connection, stream: str, wanted: Wanted, limit: int, first: int, last: int) -> list[Msg]:
+async def newest(
+    connection: Connection, stream: str, wanted: Wanted, limit: int, first: int, last: int
+) -> list[Received]:
     """Return the newest messages that are wanted, oldest first. Raises StoreUnavailableError."""
     from bridge.bus.pull import place
 
-    found: list[Msg] = []
+    found: list[Received] = []
     span, end = _SPAN, last
     while end >= first and len(found) < limit:
         begin = max(first, end - span + 1)
@@ -151,12 +152,12 @@ async def newest(connection: Connection, stream: str, wanted: Wanted, limit: int
     return found[-limit:] if limit else []
 
 
-async def _between(connection: Connection, stream: str, subject: str, begin: int, end: int) -> list[Msg]:
+async def _between(connection: Connection, stream: str, subject: str, begin: int, end: int) -> list[Received]:
     from contextlib import aclosing
 
     from bridge.bus.pull import place, scan
 
-    found: list[Msg] = []
+    found: list[Received] = []
     async with aclosing(scan(connection, stream, [subject], after=begin - 1)) as batches:
         async for batch in batches:
             found += [message for message in batch if place(message.reply).seq <= end]
@@ -165,7 +166,7 @@ async def _between(connection: Connection, stream: str, subject: str, begin: int
     return found
 
 
-async def coming(connection: Connection, stream: str, subject: str, after: int) -> AsyncIterator[Msg]:
+async def coming(connection: Connection, stream: str, subject: str, after: int) -> AsyncIterator[Received]:
     """Yield what is stored after a sequence, for ever and in order; an outage is waited out, and said."""
     from bridge.bus.pull import place
     from bridge.errors import StoreUnavailableError
@@ -181,7 +182,7 @@ async def coming(connection: Connection, stream: str, subject: str, after: int) 
             await asyncio.sleep(0.2)
 
 
-async def _session(connection: Connection, stream: str, subject: str, after: int) -> AsyncIterator[Msg]:
+async def _session(connection: Connection, stream: str, subject: str, after: int) -> AsyncIterator[Received]:
     """Yield messages until the connection or the consumer is lost. Raises StoreUnavailableError then."""
     from bridge.bus.pull import Pull, create_consumer, place
     from bridge.errors import StoreUnavailableError
@@ -208,7 +209,7 @@ async def _session(connection: Connection, stream: str, subject: str, after: int
                 yield message
 
 
-def _print(message: Msg, zone: ZoneInfo, *, as_json: bool) -> None:
+def _print(message: Received, zone: ZoneInfo, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(message.data.decode(errors="replace") + "\n")
         sys.stdout.flush()

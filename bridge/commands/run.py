@@ -31,12 +31,14 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 async def _run(loaded: Loaded) -> None:
     from bridge.app import Registries, running
+    from bridge.runtime.collector import settle
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with running(loaded, Registries(connectors(), actions())) as bridge:
+        settle()
         err().print(f"listening on {bridge.http.url}; Ctrl-C stops", markup=False, highlight=False)
         waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(bridge.wait())]
         try:

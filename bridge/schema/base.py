@@ -28,9 +28,6 @@ def stable_id(*parts: object) -> str:
 
     The same message from the same channel of arrival gives the same id however often it comes.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        text = str(part).encode()
-        digest.update(len(text).to_bytes(4, "big"))
-        digest.update(text)
-    return digest.hexdigest()
+    texts = [str(part).encode() for part in parts]
+    bordered = b"".join([len(text).to_bytes(4, "big") + text for text in texts])
+    return hashlib.blake2b(bordered, digest_size=16).hexdigest()

@@ -16,6 +16,7 @@ from bridge.sdk import (
     ConnectorAuthError,
     ConnectorUnavailableError,
     ConnectorUnsupportedError,
+    PayloadError,
     Session,
     VmsEvent,
 )
@@ -24,7 +25,7 @@ from . import discover
 from .delivery import Delivery
 from .failures import Failure
 from .link import Link, Refusal
-from .reader import Reader
+from .reader import Read, Reader
 from .subscribe import Family, door, families
 from .system import Api, Capability, System
 from .tls import trust
@@ -239,24 +240,32 @@ class _Visit:
     async def _pump(self, link: Link, family: Family) -> None:
         reader = Reader(self._system, self._api.found, family.alone)
         async with aclosing(link.messages()) as messages:
-            async for message in messages:
+            async for some in messages:
                 link.busy = True
-                await self._pass_on(message, reader)
+                await self._pass_on(some, reader)
                 link.busy = False
+                await asyncio.sleep(0)  # a flood must not keep the others from their turn
 
-    async def _pass_on(self, message: bytes, reader: Reader) -> None:
+    async def _pass_on(self, messages: Sequence[bytes], reader: Reader) -> None:
+        events: list[VmsEvent] = []
+        refused: list[tuple[bytes, PayloadError]] = []
+        for message in messages:
+            read = await self._understood(message, reader)
+            events += read.events
+            refused += [(message, error) for error in read.errors]
+        if events:
+            self._on_events(events)
+            await self._delivery.put(self._session, events)
+        elif not refused:
+            self._session.heard()
+        for message, error in refused:
+            await self._session.park(message, error.reason, str(error))
+
+    async def _understood(self, message: bytes, reader: Reader) -> Read:
         received = self._session.clock.now()
         if len(message) >= _LARGE:
-            read = await asyncio.to_thread(reader.read, message, received)
-        else:
-            read = reader.read(message, received)
-        for error in read.errors:
-            await self._session.park(message, error.reason, str(error))
-        if read.events:
-            self._on_events(read.events)
-            await self._delivery.put(self._session, read.events)
-        elif not read.errors:
-            self._session.heard()
+            return await asyncio.to_thread(reader.read, message, received)
+        return reader.read(message, received)
 
 
 def _cause_of(ended: asyncio.Task[None]) -> BaseException:

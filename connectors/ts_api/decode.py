@@ -12,12 +12,12 @@ told apart, and `stream.py` drops those that say nothing new.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 
 from bridge.sdk import RAW_LIMIT, Origin, PayloadError, VmsEvent, stable_id
 
@@ -26,7 +26,18 @@ from .times import Moment
 from .topics import Topic, topic
 from .values import fits_subject, is_suspect, redact, text
 
-__all__ = ["Control", "DecodeContext", "Decoded", "build", "classify", "compact", "decode", "decode_parts", "original"]
+__all__ = [
+    "Control",
+    "DecodeContext",
+    "Decoded",
+    "build",
+    "classify",
+    "compact",
+    "decode",
+    "decode_parts",
+    "original",
+    "understand",
+]
 
 _CONTROLS: Mapping[str, Literal["subscribed", "unsubscribed", "error"]] = {
     "subscribed": "subscribed",
@@ -37,7 +48,6 @@ _OBJECT_TYPES = frozenset({"face", "human", "vehicle"})
 _MAX_PART = 256 * 1024
 """Characters of JSON behind one event; the log takes no message of a mebibyte, and no sane part comes near."""
 _MAX_TOPIC = 64
-_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +64,7 @@ class Control:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """What was understood of a message, and why the rest was not."""
 
     events: Sequence[VmsEvent]
@@ -124,26 +133,27 @@ def decode_parts(message: Mapping[str, Any], *, context: DecodeContext) -> Decod
     """Return the events in a message and the parts of it that were refused. Raises PayloadError, see `decode`."""
     if not isinstance(message, dict):
         raise PayloadError("not_an_object", "the message is no JSON object")
-    try:
-        # A second look at what a JSON reader let through: lone surrogates, NaN, endless nesting.
-        plain = compact(message)
-        found = classify(message, context.topic)
-        return Decoded(()) if isinstance(found, Control) else _events(found, message, plain, context)
-    except RecursionError as exc:
-        raise PayloadError("too_deep", "the message is nested too deeply") from exc
+    found = classify(message, context.topic)
+    return Decoded(()) if isinstance(found, Control) else understand(found, message, context)
 
 
-def _events(found: Topic, message: Message, plain: str, context: DecodeContext) -> Decoded:
+def understand(found: Topic, message: Message, context: DecodeContext) -> Decoded:
+    """Return the events in a message of a topic, and the parts of it that were refused. Raises PayloadError."""
     events: list[VmsEvent] = []
     refused: list[PayloadError] = []
-    for draft in _drafts(found, message, context):
-        if isinstance(draft, PayloadError):
-            refused.append(draft)
-            continue
-        try:
-            events.append(build(found.name, draft, context, plain if draft.part is message else None))
-        except PayloadError as error:
-            refused.append(error)
+    try:
+        # A second look, too, at what a JSON reader let through: lone surrogates, NaN, endless nesting.
+        plain = compact(message)
+        for draft in _drafts(found, message, context):
+            if isinstance(draft, PayloadError):
+                refused.append(draft)
+                continue
+            try:
+                events.append(build(found.name, draft, context, plain if draft.part is message else None))
+            except PayloadError as error:
+                refused.append(error)
+    except RecursionError as exc:
+        raise PayloadError("too_deep", "the message is nested too deeply") from exc
     return Decoded(events, refused)
 
 
@@ -193,11 +203,14 @@ def build(name: str, draft: Draft, context: DecodeContext, plain: str | None = N
 def compact(value: Any) -> str:
     """Return a JSON value as compact text. Raises PayloadError for what JSON cannot say."""
     try:
-        found = _JSON.encode(value)
-        found.encode()
-    except (ValueError, TypeError) as exc:
+        found = to_json(value)
+        if b"NaN" in found or b"Infinity" in found:
+            from_json(found, allow_inf_nan=False)  # the writer knows numbers that JSON has not
+    except ValueError as exc:
+        if "depth" in str(exc):
+            raise PayloadError("too_deep", "the message is nested too deeply") from exc
         raise PayloadError("bad_text", "the message holds what JSON cannot say") from exc
-    return found
+    return found.decode()
 
 
 def original(part: Message, plain: str | None = None) -> str:

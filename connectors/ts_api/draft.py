@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -27,9 +27,9 @@ MAX_PARTS = 10_000
 Message = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DecodeContext:
-    """What a message does not say about itself.
+    """What a message does not say about itself; whoever reads many of one connection fills it in for each.
 
     `topic` is the connection's, for messages without one. `snapshot` says that this message is the
     first of a topic whose first message is the present state. `codes` names the table of status codes,
@@ -63,8 +63,7 @@ class DecodeContext:
         return stable_id(self.site, self.source, *parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """One thing that happened. `part` is the message with nothing in it but this; `key` tells equal parts apart."""
 
     kind: str

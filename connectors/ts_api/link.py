@@ -10,7 +10,8 @@ import asyncio
 import json
 import logging
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,11 @@ from .config import TsApiConfig
 
 _CONTROL_FRAME = 131
 """Bytes that a control frame has at most; more in one piece belongs to a message."""
+
+
+_DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
+_AT_ONCE = 100
+"""Messages handed out together at most: some milliseconds of work."""
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):
@@ -59,6 +65,8 @@ class _Connection(ClientConnection):
     spoken = 0
     """Signs of life that the server gives by itself: messages and its own pings, not answers to ours."""
     pongs = 0
+    whole = 0
+    """Messages that are here and were not taken."""
 
     def data_received(self, data: bytes) -> None:
         self.received += 1
@@ -72,7 +80,22 @@ class _Connection(ClientConnection):
                 self.pongs += 1
             else:
                 self.spoken += 1
+            self.whole += event.fin and event.opcode in _DATA
         super().process_event(event)
+
+    async def take(self) -> bytes:
+        """Return the next message; waits for it. Raises ConnectionClosed after the last."""
+        message = await self.recv(decode=False)
+        self.whole -= 1
+        return message
+
+    async def take_some(self, most: int) -> list[bytes]:
+        """Return the next message and those that have come along with it. Raises as `take`."""
+        messages = [await self.take()]
+        with suppress(ConnectionClosed):  # the next call raises it again, and nothing is lost
+            while self.whole > 0 and len(messages) < most:
+                messages.append(await self.take())
+        return messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +191,12 @@ class Link:
 
     async def _greet(self, connection: _Connection) -> None:
         if not self._door.subscriptions:
-            self._accepted(await connection.recv(decode=False))
+            self._accepted(await connection.take())
             return
         for topic, filters in self._door.subscriptions.items():
             await connection.send(json.dumps({"subscribe": topic, **filters}))
         while self._answers.keys() != self._door.subscriptions.keys():
-            self._note(await connection.recv(decode=False))
+            self._note(await connection.take())
         self.refused = {topic: why for topic, why in self._answers.items() if why is not None}
         self.topics = tuple(topic for topic in self.topics if topic not in self.refused)
 
@@ -206,14 +229,18 @@ class Link:
             raise ConnectorUnavailableError(f"{self._door.name}: not open")
         return self._connection
 
-    async def messages(self) -> AsyncGenerator[bytes, None]:
-        """Yield the messages until the link ends. Raises ConnectorUnavailableError then."""
+    async def messages(self) -> AsyncGenerator[Sequence[bytes], None]:
+        """Yield the messages, those that came together at once, until the link ends.
+
+        Raises ConnectorUnavailableError then.
+        """
         connection = self._open
-        while self._early:
-            yield self._early.pop(0)
+        early, self._early = self._early, []
+        if early:
+            yield early
         try:
             while True:
-                yield await connection.recv(decode=False)
+                yield await connection.take_some(_AT_ONCE)
         except ConnectionClosed as exc:
             raise ConnectorUnavailableError(f"{self._door.name}: the server ended it ({_closing(exc)})") from exc
 

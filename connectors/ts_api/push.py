@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
@@ -178,7 +177,7 @@ def _call(message: Message, src: str, moment: Moment | None, context: DecodeCont
     if not is_call(event):
         raise PayloadError(WRONG, "event is neither callStart nor callEnd")
     draft = call(event, src, channels(message.get("camera")), message, context, moment)
-    return replace(draft, identity=_identity(context, moment, "emergencyCall", src, event))
+    return draft._replace(identity=_identity(context, moment, "emergencyCall", src, event))
 
 
 def _identity(context: DecodeContext, moment: Moment | None, *content: str) -> tuple[object, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic_core import from_json
 
@@ -16,8 +16,7 @@ from .stream import MessageStream
 from .system import System
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """What became of a message: its events, and why the rest of it was not understood."""
 
     events: Sequence[VmsEvent]
@@ -54,12 +53,14 @@ class Reader:
         if isinstance(found, Control):
             refused = found.kind == "error" and (PayloadError("server_error", found.message or "no reason given"),)
             return Read((), refused or ())
-        return Read([event for event in found.events if self._is_wanted(event)], found.refused)
+        return Read(self._wanted(found.events), found.refused)
 
-    def _is_wanted(self, event: VmsEvent) -> bool:
-        """Tell whether an event is of a channel the user wants, or of no channel at all."""
-        channel = _channel(event)
-        return not self._channels or channel is None or channel in self._channels
+    def _wanted(self, events: Sequence[VmsEvent]) -> Sequence[VmsEvent]:
+        """Return the events of the channels the user wants, and of no channel at all."""
+        wanted = self._channels
+        if not wanted:
+            return events
+        return [event for event in events if (channel := _channel(event)) is None or channel in wanted]
 
 
 def _channel(event: VmsEvent) -> str | None:

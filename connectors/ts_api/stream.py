@@ -14,7 +14,7 @@ from typing import Any
 
 from bridge.sdk import Origin, PayloadError, VmsEvent
 
-from .decode import Control, DecodeContext, Decoded, classify, decode_parts
+from .decode import Control, DecodeContext, Decoded, classify, understand
 from .read_channels import codes_in
 from .topics import Topic
 from .values import Dialect, codes_in_use
@@ -27,7 +27,7 @@ class MessageStream:
     """Decodes one connection's messages. What `context` says of one message alone is filled in here."""
 
     def __init__(self, context: DecodeContext) -> None:
-        self._context = context
+        self._context = replace(context)
         self._begun: set[str] = set()
         self._codes = context.codes or context.dialect
         self._moving: dict[str | None, bool] = {}
@@ -41,15 +41,13 @@ class MessageStream:
             # A topic that is subscribed to again sends its present state again (v1).
             self._begun.difference_update(found.topics)
             return found
-        context = replace(
-            self._context,
-            received=received,
-            snapshot=found.snapshot == "first" and found.name not in self._begun,
-            codes=self._learn_codes(found, message),
-        )
-        decoded = decode_parts(message, context=context)
+        context = self._context
+        context.received = received
+        context.snapshot = found.snapshot == "first" and found.name not in self._begun
+        context.codes = self._learn_codes(found, message)
+        decoded = understand(found, message, context)
         self._begun.add(found.name)
-        return replace(decoded, events=[event for event in decoded.events if self._is_news(event)])
+        return Decoded([event for event in decoded.events if self._is_news(event)], decoded.refused)
 
     def _learn_codes(self, found: Topic, message: Mapping[str, Any]) -> Dialect:
         if found.name == "channelStatus":

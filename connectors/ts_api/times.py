@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -32,8 +31,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """A device whose clock was never set says 1970; that is no time at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """A moment in UTC, and how well it is known."""
 
     time: datetime

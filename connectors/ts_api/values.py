@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 Dialect = Literal["v0", "v1"]
 State = Literal["connected", "connecting", "disconnected", "auth_failed", "no_video", "unused", "unknown"]
@@ -66,12 +66,18 @@ _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _MAX_INTEGER = 10**18
 _MAX_CHANNEL = 10**6
 _MAX_TOKEN = 200
+_SURELY_FITS = _MAX_TOKEN // 12
+"""Characters; each takes at most four bytes, and each of these three places."""
 _PLAIN_BYTES = re.compile(rb"[A-Za-z0-9-]")
+_NUMERIC = (int, float, str)
 _FLAGS: Mapping[str, bool] = {"true": True, "1": True, "false": False, "0": False}
 MAX_TEXT = 4096
 """Characters of a text meant for people; more is cut off."""
 _MAX_PATH = 2048
+# RFC 3986, appendix B, of which path and query are wanted.
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?(?://[^/?#]*)?([^?#]*)(?:\?([^#]*))?", re.IGNORECASE | re.ASCII)
 _MAX_LIST = 256
+_MAX_WORD = 64
 
 
 # --- plain values ----------------------------------------------------------------------------------------
@@ -113,7 +119,7 @@ def percent(value: Any) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
         return None
     try:
         number = float(value)
@@ -126,7 +132,7 @@ def pixel_pair(value: Any) -> tuple[int, int] | None:
     """Return two picture coordinates or sizes."""
     if not isinstance(value, list) or len(value) != 2:
         return None
-    first, second = (_number(item) for item in value)
+    first, second = _number(value[0]), _number(value[1])
     if first is None or second is None or max(abs(first), abs(second)) > _MAX_CHANNEL:
         return None
     return round(first), round(second)
@@ -145,12 +151,12 @@ def items(value: Any) -> list[Any]:
 def words(value: Any) -> tuple[str, ...]:
     """Return a list of lower-case words; one word alone is a list of one."""
     listed = [value] if isinstance(value, str) else items(value)[:_MAX_LIST]
-    return tuple(word.strip().lower()[:64] for word in listed if isinstance(word, str) and word.strip())
+    return tuple(found for item in listed if (found := word(item)) is not None)
 
 
 def word(value: Any) -> str | None:
     """Return one lower-case word."""
-    return next(iter(words(value)), None) if isinstance(value, str) else None
+    return value.strip().lower()[:_MAX_WORD] or None if isinstance(value, str) else None
 
 
 # --- channels (R-9) --------------------------------------------------------------------------------------
@@ -185,6 +191,8 @@ def channel_of(message: Mapping[str, Any]) -> str | None:
 
 def fits_subject(name: str) -> bool:
     """Tell whether a name can be filed as one token of a subject on the bus."""
+    if len(name) <= _SURELY_FITS:
+        return True
     raw = name.encode()
     return len(raw) <= _MAX_TOKEN and 3 * len(raw) - 2 * len(_PLAIN_BYTES.findall(raw)) <= _MAX_TOKEN
 
@@ -232,13 +240,13 @@ def path_of(address: Any) -> str | None:
         return None
     if "@" in address:
         address = _LONG_USERINFO.sub("", _USERINFO.sub("", address))
-    try:
-        parts = urlsplit(address.strip())
-    except ValueError:
+    match = _ADDRESS.match(address.strip())
+    if match is None:
         return None
-    path = "/" + parts.path.lstrip("/") if parts.path.strip("/") else ""
-    query = "&".join(item for item in parts.query.split("&") if not _is_secret(item)) if parts.query else ""
-    return (path + (f"?{query}" if query else "")) or None
+    path, query = match.groups()
+    path = "/" + path.lstrip("/") if path.strip("/") else ""
+    query = "&".join(item for item in query.split("&") if not _is_secret(item)) if query else ""
+    return (f"{path}?{query}" if query else path) or None
 
 
 def _is_secret(parameter: str) -> bool:

@@ -10,11 +10,10 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from nats.aio.msg import Msg
 
 from bridge.bus.bus import Bus
 from bridge.bus.pull import Pull, place, scan
-from bridge.bus.wire import Outgoing
+from bridge.bus.wire import Outgoing, Received
 from bridge.contracts import EventLog, Logged
 from bridge.schema.kinds import LogHole
 from tests.bridge.bus.helpers import count, event, running_bus, until
@@ -195,11 +194,11 @@ async def test_a_message_lost_on_the_way_is_read_again(bus: Bus, monkeypatch: py
     await (await intake([event(number) for number in range(250)]))
     arrived, seen = Pull._arrived, 0
 
-    async def lossy(pull: Pull, message: Msg) -> None:
+    def lossy(pull: Pull, message: Received) -> None:
         nonlocal seen
         seen += 1
         if seen not in (30, 200):
-            await arrived(pull, message)
+            arrived(pull, message)
 
     monkeypatch.setattr(Pull, "_arrived", lossy)
     assert ids(await read(bus.event_log(), 0, 250)) == [f"e{number}" for number in range(250)]

@@ -67,7 +67,7 @@ async def test_mqtt_reaches_mqtt_and_nothing_of_ours(tmp_path: Path) -> None:
         assert server.mqtt_url == f"mqtt://{server.mqtt.address}"
         seen: list[str] = []
 
-        async def spy(message: Any) -> None:
+        def spy(message: Any) -> None:
             seen.append(message.subject)
 
         await bus.connection.subscribe("vms.>", spy)

@@ -54,7 +54,7 @@ def test_the_payload_is_the_model_of_the_kind() -> None:
         ({"data": {"plate": "X", "plate_raw": "X", "colour": "red"}}, "colour"),
         ({"time": datetime(2026, 1, 10, 12)}, "timezone"),  # noqa: DTZ001 - a naive time is the point
         ({"source": "nvr1"}, "pattern"),
-        ({"raw": "x" * (RAW_LIMIT + 1)}, "raw is longer"),
+        ({"raw": "x" * (RAW_LIMIT + 1)}, "raw\n  String should have at most"),
         ({"surprise": 1}, "surprise"),
     ],
 )
