@@ -191,6 +191,7 @@ class _Start:
         host_appender(host, self.config.site, appender.delivered)
         await _appended(appender)
         self.stack.push_async_callback(_appended, appender)
+        await self._spawn("anchors", appender.anchoring())
         await self.stack.enter_async_context(host.opened())
 
     async def _engine(self, bus: Bus, emit: Emit, rules: RuleSet) -> EngineHost:
@@ -309,9 +310,10 @@ class _Probe:
 
 
 async def _appended(appender: Appender) -> None:
-    """Bring the audit trail up to date if that can be done now; otherwise it is done later."""
+    """Bring the audit trail up to date and anchor it if that can be done now; otherwise it is done later."""
     try:
         await appender.catch_up()
+        await appender.anchor()
     except StoreError as error:
         log.warning("the audit trail waits", extra={"error": str(error)})
 

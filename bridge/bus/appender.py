@@ -14,11 +14,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
 from bridge.bus.acks import Acks
+from bridge.bus.anchors import Anchors
 from bridge.bus.connect import Connection
 from bridge.bus.platekeys import PlateKeys
 from bridge.bus.publish import Publisher
@@ -27,6 +29,7 @@ from bridge.bus.results import action_ended, event_message
 from bridge.bus.stored import Stored, last
 from bridge.bus.streams import stream_name
 from bridge.bus.wire import EXPECTED_LAST, Outgoing
+from bridge.clock import Clock
 from bridge.crashpoint import crash_point
 from bridge.errors import StoreError, StoreUnavailableError
 from bridge.schema.audit import GENESIS, AuditRecord, digest
@@ -40,6 +43,8 @@ _log = logging.getLogger(__name__)
 
 BATCH = 200
 """Effect records read, and audit records written, at once."""
+ANCHOR_EVERY, ANCHOR_AFTER = 60.0, 1000
+"""Seconds, and records, after which an anchor is set."""
 _PATIENCE = 15.0
 _SHORT = 4
 """A plate of fewer characters is not looked for in texts: too much else would look like it."""
@@ -59,9 +64,11 @@ class Tail(NamedTuple):
 class Appender:
     """The appender of one site. Safe to call from several tasks."""
 
-    def __init__(self, connection: Connection, acks: Acks, events: Publisher, site: str, keys: PlateKeys) -> None:
-        self._connection, self._acks, self._events = connection, acks, events
-        self._site, self._keys = site, keys
+    def __init__(
+        self, connection: Connection, acks: Acks, events: Publisher, site: str, folder: Path, clock: Clock
+    ) -> None:
+        self._connection, self._acks, self._events, self._clock = connection, acks, events, clock
+        self._site, self._keys, self._anchors = site, PlateKeys(folder), Anchors(folder)
         self._subjects = Subjects(site)
         self._ledger, self._trail = stream_name(site, "ENGINE"), stream_name(site, "RESULTS")
         self._lock = asyncio.Lock()
@@ -85,6 +92,21 @@ class Appender:
                 self._tail = None  # in doubt: the trail itself says where it ends
                 raise
 
+    async def anchor(self) -> None:
+        """Set an anchor at the present end of the trail, unless there is one. Raises StoreUnavailableError."""
+        async with self._lock:
+            if self._tail is not None and self._tail.n:
+                await self._anchors.put(self._tail.n, self._tail.hash, self._clock.now())
+
+    async def anchoring(self) -> None:
+        """Set anchors again and again, for ever."""
+        while True:
+            await self._clock.sleep(ANCHOR_EVERY)
+            try:
+                await self.anchor()
+            except StoreUnavailableError as exc:
+                _log.warning("the audit trail could not be anchored", extra={"error": str(exc)})
+
     async def _some(self) -> bool:
         """Append what follows, as much as goes at once; tell whether there is more."""
         if self._tail is None:
@@ -95,6 +117,8 @@ class Appender:
             return False
         if found := _ended(part.messages):
             self._tail = await self._append(self._tail, found)
+            if self._tail.n >= self._anchors.last + ANCHOR_AFTER:
+                await self._anchors.put(self._tail.n, self._tail.hash, self._clock.now())
         self._read = part.messages[-1].seq
         return part.left > 0
 
@@ -121,17 +145,25 @@ class Appender:
 
     async def _load(self) -> Tail:
         """Read from the trail where it ends. Raises StoreError when its last record is not one."""
+        anchored = await self._anchors.load()
         info = await self._connection.api(f"STREAM.INFO.{self._trail}")
         end = int(info["state"]["last_seq"])
         found = await last(self._connection, self._trail, f"{self._subjects.root}.result.>")
         if found is None:
+            self._look_at_anchor(anchored, 0)
             return Tail(end, 0, GENESIS, 0)
         try:
             record = AuditRecord.decode(found.body)
         except ValidationError as exc:
             _log.error("the audit trail does not end with a record", extra={"seq": found.seq})
             raise StoreError(f"record {found.seq} of the audit trail is not one: somebody else has written it") from exc
+        self._look_at_anchor(anchored, record.n)
         return Tail(end, record.n, digest(found.body), record.effect)
+
+    def _look_at_anchor(self, anchored: int, last_record: int) -> None:
+        """Say that records are gone which were there. What the ledger still knows is appended again, the same."""
+        if anchored > last_record:
+            _log.error("the audit trail ends before its last anchor", extra={"anchor": anchored, "end": last_record})
 
 
 def _ended(messages: Sequence[Stored]) -> list[tuple[int, Effect]]:

@@ -26,7 +26,6 @@ from bridge.bus.guard import Backlog, Guard
 from bridge.bus.intake import IntakeCounters, JetIntake
 from bridge.bus.kv import Bucket, Contents
 from bridge.bus.orders import JetOrderQueue
-from bridge.bus.platekeys import PlateKeys
 from bridge.bus.publish import Publisher
 from bridge.bus.results import JetDeadLetters, JetTraces, event_message
 from bridge.bus.server import EmbeddedServer
@@ -140,8 +139,8 @@ class Bus:
         return JetOrderQueue(self.connection, self.stream("ENGINE"), subject, self.dead, in_hand=in_hand)
 
     def appender(self, folder: Path) -> Appender:
-        """Return the writer of the audit trail; `folder` holds the keys of plates."""
-        return Appender(self.connection, self._acks, self._events, self.site, PlateKeys(folder))
+        """Return the writer of the audit trail; `folder` holds its anchors and the keys of plates."""
+        return Appender(self.connection, self._acks, self._events, self.site, folder, self._clock)
 
     def kv(self, bucket: str) -> Bucket:
         """Return one of the buckets `streams.BUCKETS`."""

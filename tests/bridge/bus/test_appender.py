@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bridge.bus import appender as appender_module
+from bridge.bus.anchors import KEY, read_anchors, read_key
 from bridge.bus.appender import Appender, host_appender
 from bridge.bus.bus import Bus
 from bridge.bus.host import Host
@@ -20,10 +21,11 @@ from bridge.bus.platekeys import FILE, PlateKeys
 from bridge.bus.pull import scan
 from bridge.bus.results import action_ended
 from bridge.errors import StoreError
-from bridge.schema.audit import GENESIS, AuditRecord, digest
+from bridge.schema.audit import GENESIS, AuditRecord, Verdict, digest, verify
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import ActionEnded
 from bridge.schema.orders import About, Result
+from bridge.schema.subjects import Subjects
 from tests.bridge.bus.helpers import NOW, effect, event, result, running_bus
 
 PLATE = "12AB345"
@@ -224,6 +226,49 @@ async def test_a_forgotten_plate_gets_another_hash(tmp_path: Path) -> None:
     assert after[PLATE] != before[PLATE]
     assert after["99ZZ999"] == before["99ZZ999"]
     assert beside.find(PLATE) == after[PLATE]
+
+
+async def _verdict(bus: Bus, folder: Path) -> Verdict:
+    found = [
+        (message.subject, message.data) async for b in scan(bus.connection, bus.stream("RESULTS")) for message in b
+    ]
+    return verify(found, read_anchors(folder), read_key(folder), Subjects("home"), trimmed=False)
+
+
+async def test_the_trail_is_anchored_after_so_many_records_and_when_told(
+    bus: Bus, tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the file and in the log; once for the same record; and what is written verifies."""
+    monkeypatch.setattr(appender_module, "ANCHOR_AFTER", 5)
+    appender = bus.appender(tmp_path)
+    with caplog.at_level("INFO"):
+        for number in range(7):
+            await _end(bus, number, PLATE)
+            await appender.catch_up()
+        assert await _verdict(bus, tmp_path) == Verdict("unproven", 7, 1, 7, 5)
+        await appender.anchor()
+        await appender.anchor()
+    assert await _verdict(bus, tmp_path) == Verdict("intact", 7, 1, 7, 7)
+    assert [anchor.n for anchor in read_anchors(tmp_path)] == [5, 7]
+    said = [record for record in caplog.records if record.getMessage() == "audit anchor"]
+    assert [vars(record)["n"] for record in said] == [5, 7]
+    assert (tmp_path / KEY).stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_trail_that_was_cut_off_is_told_and_made_good_from_the_ledger(
+    bus: Bus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the ledger still knows gives the same records again, so that the anchors hold again."""
+    for number in range(6):
+        await _end(bus, number)
+    appender = bus.appender(tmp_path)
+    await appender.catch_up()
+    await appender.anchor()
+    await bus.connection.api(f"STREAM.PURGE.{bus.stream('RESULTS')}", {"seq": 1000, "keep": 0})
+    assert (await _verdict(bus, tmp_path)).state == "altered"
+    await bus.appender(tmp_path).catch_up()
+    assert "ends before its last anchor" in caplog.text
+    assert await _verdict(bus, tmp_path) == Verdict("intact", 6, 1, 6, 6)
 
 
 def test_the_event_of_a_result_depends_on_it_alone() -> None:
