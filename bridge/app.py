@@ -23,16 +23,18 @@ from bridge.actions.endpoints import Webhooks
 from bridge.actions.http_client import HttpClient
 from bridge.actions.mqtt_client import MqttPublisher
 from bridge.actions.runner import Runner
+from bridge.bus.appender import Appender, host_appender
 from bridge.bus.bus import Bus
 from bridge.bus.datadir import Lock
+from bridge.bus.host import Host
 from bridge.bus.server import EmbeddedServer
 from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
 from bridge.config.models import BridgeConfig, MqttConfig
 from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext
-from bridge.counting import EngineCounts, IntakeCounts, OrderCounts
+from bridge.counting import EngineCounts, IntakeCounts, OrderCounts, SubscriberCounts
 from bridge.engine_host import EngineHost
-from bridge.errors import ActionError, StartError
+from bridge.errors import ActionError, StartError, StoreError
 from bridge.http.app import HttpServer
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
@@ -129,11 +131,12 @@ class _Start:
         gate, releases = await self._safety()
         server, bus = await self._bus()
         emit = await bus.intake(IntakeCounts(self.metrics))
+        await self._subscribers(bus)
         engine = await self._engine(bus, emit, rules)
         await self._reach(instance, server, emit)
         runner = Runner(
-            bus.orders, bus.effects, bus.results, bus.dead, self.actions, self.services, gate, self.clock,
-            instance, observer=OrderCounts(self.metrics, self.clock),
+            bus.orders, bus.effects, bus.dead, self.actions, self.services, gate, self.clock, instance,
+            observer=OrderCounts(self.metrics, self.clock),
         )  # fmt: skip
         await self._spawn("runner", runner.run())
         http = await self._http(bus, emit)
@@ -180,6 +183,16 @@ class _Start:
             Bus.open(self.config.site, self.config.bus, server, clock=self.clock)
         )
         return server, bus
+
+    async def _subscribers(self, bus: Bus) -> None:
+        """Host what reads the bus beside the hot loops; on the way down it ends when the runner has."""
+        appender = bus.appender(self.data_dir / "audit")
+        host = Host.beside(bus.connection, bus.dead, SubscriberCounts(self.metrics))
+        host_appender(host, self.config.site, appender.delivered)
+        await _appended(appender)
+        self.stack.push_async_callback(_appended, appender)
+        await self._spawn("anchors", appender.anchoring())
+        await self.stack.enter_async_context(host.opened())
 
     async def _engine(self, bus: Bus, emit: Emit, rules: RuleSet) -> EngineHost:
         stored = StoredRuleSets(bus.contents, self.actions)
@@ -294,6 +307,15 @@ class _Probe:
     def __exit__(self, *_: object) -> None:
         if self._handle is not None:
             self._handle.cancel()
+
+
+async def _appended(appender: Appender) -> None:
+    """Bring the audit trail up to date and anchor it if that can be done now; otherwise it is done later."""
+    try:
+        await appender.catch_up()
+        await appender.anchor()
+    except StoreError as error:
+        log.warning("the audit trail waits", extra={"error": str(error)})
 
 
 async def _retain(store: ClipStore, clock: Clock) -> None:

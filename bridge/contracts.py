@@ -425,7 +425,7 @@ class ActionSpec(Generic[P]):
     classify: Callable[[P], ActionClass] | None = None
     """For actions whose class depends on their parameters: a relay switched off releases."""
     failed: Callable[[P, Result, ActionContext], Awaitable[None]] | None = None
-    """Told of every order of this action that ends without being done, before its end is filed; perhaps twice."""
+    """Told of every order of this action that ends without being done, before it is let go of; perhaps twice."""
     target: Callable[[P, Order], str] | None = None
     """What an order is for: a door, an output, a camera, a receiver; default: the action itself.
 
@@ -566,12 +566,4 @@ class DeadLetters(Protocol):
 
     async def bury(self, action_class: str, reason: str, body: bytes, headers: Mapping[str, str]) -> None:
         """Store one; returns when it is synced."""
-        ...
-
-
-class Results(Protocol):
-    """Where the end of each order is filed."""
-
-    async def file(self, result: Result) -> None:
-        """Store it once, however often it is filed; returns when it is synced."""
         ...

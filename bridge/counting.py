@@ -60,3 +60,14 @@ class OrderCounts:
         made = self._made.pop(result.order, result.ended)
         self._metrics.attempt(result.action)
         self._metrics.result(result.action, result.outcome, max(0.0, (result.ended - made).total_seconds()))
+
+
+class SubscriberCounts:
+    """What subscribers did with their messages."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def handled(self, subscriber: str, outcome: Literal["done", "later", "poison"], seconds: float) -> None:
+        """One delivery was dealt with."""
+        self._metrics.handled(subscriber, outcome, seconds)

@@ -22,11 +22,13 @@ POINTS: tuple[str, ...] = (
     "effect.armed",
     "effect.acted",
     "effect.recorded",
-    "effect.filed",
     "effect.acked",
     "release.due",
     "release.sent",
     "release.confirmed",
+    "audit.read",
+    "audit.told",
+    "audit.appended",
 )
 """Every point there is, in the order of an event's life. A test holds that each is placed exactly once."""
 

@@ -11,6 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from bridge.bus.appender import host_appender
+from bridge.bus.host import Host
 from bridge.config.load import load
 from bridge.config.models import BridgeConfig, DoorConfig, HttpConfig, OutputConfig
 from bridge.config.reference import config_page, config_schema
@@ -30,9 +32,24 @@ def shipped() -> dict[str, ConnectorSpec[Any]]:
     return {name: registry.get(name) for name in registry.names}
 
 
+def asyncapi() -> str:
+    """Return the document of what the application subscribes to, at a site called `site`."""
+
+    async def unused(*_: object) -> None:
+        raise AssertionError("the document is made without messages")
+
+    class NoDead:
+        bury = staticmethod(unused)
+
+    host = Host(("nats://127.0.0.1:4222",), None, {}, NoDead())
+    host_appender(host, "site", unused)
+    return host.document()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/ref/metrics.md": metrics_page,
     "docs/ref/config.md": lambda: config_page(shipped()),
+    "docs/ref/asyncapi.json": asyncapi,
     "docs/ref/config.schema.json": lambda: json.dumps(config_schema(shipped()), indent=1, ensure_ascii=False) + "\n",
 }
 

@@ -1,8 +1,9 @@
 """The path from an order to its effect.
 
-Gate, claim in the ledger, gate again, one try with a hard time limit, record, file the result,
-acknowledge; in this order, so that whatever dies in between leaves a record that says what may
-have happened. Decides when to try again and when to stop; how an action works it does not know.
+Gate, claim in the ledger, gate again, one try with a hard time limit, record, acknowledge; in this
+order, so that whatever dies in between leaves a record that says what may have happened. The record
+is the end: who wants to know of it reads the ledger. Decides when to try again and when to stop; how
+an action works it does not know.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bridge.actions.records import burial, ended_effect, result_of, started_effe
 from bridge.actions.retry import delay_before
 from bridge.actions.tally import Tally
 from bridge.clock import Clock
-from bridge.contracts import ActionContext, Claimed, DeadLetters, EffectLedger, Results, Services
+from bridge.contracts import ActionContext, Claimed, DeadLetters, EffectLedger, Services
 from bridge.crashpoint import crash_point
 from bridge.errors import (
     ActionRejectedError,
@@ -49,7 +50,6 @@ class EffectPath:
     def __init__(
         self,
         ledger: EffectLedger,
-        results: Results,
         dead: DeadLetters,
         services: Services,
         gate: Gate,
@@ -58,7 +58,6 @@ class EffectPath:
         tally: Tally,
     ) -> None:
         self._ledger = ledger
-        self._results = results
         self._dead = dead
         self._services = services
         self._gate = gate
@@ -69,8 +68,7 @@ class EffectPath:
     async def walk(self, job: Job) -> timedelta | None:
         """Go once along the path; return how long until the next time, None when the order has ended.
 
-        Raises StoreError when the ledger, the results or the dead letters cannot be written now; it
-        is safe to walk again.
+        Raises StoreError when the ledger or the dead letters cannot be written now; it is safe to walk again.
         """
         if isinstance(job.planned, Unusable):
             return await self._unusable(job, job.planned)
@@ -232,7 +230,7 @@ class EffectPath:
         return None
 
     async def _finish(self, job: Job, result: Result, *, of_earlier: bool = False) -> timedelta | None:
-        """File the end of an order and let go of it; None, as for every order that has ended."""
+        """Let go of an order whose end is recorded; None, as for every order that has ended."""
         crash_point("effect.recorded")
         if result.outcome == "unknown":
             _LOG.error(
@@ -240,8 +238,6 @@ class EffectPath:
                 extra={"order": result.order, "rule": result.rule, "action": result.action, "reason": result.reason},
             )
         await self._tell(job, result)
-        await self._results.file(result)
-        crash_point("effect.filed")
         await job.pending.done()
         crash_point("effect.acked")
         if of_earlier:

@@ -12,8 +12,8 @@ from pydantic import JsonValue
 
 from bridge.actions.plan import Plan
 from bridge.safety.reasons import WORDS, Reason
-from bridge.schema.kinds import Outcome
-from bridge.schema.orders import Effect, Order, Result
+from bridge.schema.kinds import Outcome, PlateRead
+from bridge.schema.orders import About, Effect, Order, Result
 from bridge.schema.text import Place, escape_for
 
 OTHER_GRACE = timedelta(seconds=10)
@@ -40,6 +40,7 @@ def started_effect(
         executor=executor,
         claimed=claimed,
         next_try=now + planned.spec.timeout + OTHER_GRACE,
+        about=about(order),
     )
 
 
@@ -57,7 +58,21 @@ def ended_effect(order: Order, executor: str, result: Result) -> Effect:
         attempt=1,
         executor=executor,
         claimed=result.ended,
+        about=about(order),
         result=result,
+    )
+
+
+def about(order: Order) -> About:
+    """Return what the audit trail says of an order beside its end."""
+    data = order.trigger.data
+    return About(
+        rule_version=order.rule_version,
+        origin=order.origin,
+        occurred=order.occurred,
+        received=order.received,
+        created=order.created,
+        plate=data.plate if isinstance(data, PlateRead) else None,
     )
 
 

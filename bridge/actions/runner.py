@@ -18,7 +18,7 @@ from bridge.actions.path import EffectPath
 from bridge.actions.plan import plan
 from bridge.actions.tally import Observer, Tally
 from bridge.clock import Clock
-from bridge.contracts import ActionSpec, DeadLetters, EffectLedger, OrderQueue, PendingOrder, Results, Services
+from bridge.contracts import ActionSpec, DeadLetters, EffectLedger, OrderQueue, PendingOrder, Services
 from bridge.errors import StoreError, StoreUnavailableError
 from bridge.safety.gate import Gate
 
@@ -47,7 +47,6 @@ class Runner:
         self,
         queue: OrderQueue,
         ledger: EffectLedger,
-        results: Results,
         dead: DeadLetters,
         actions: Mapping[str, ActionSpec[Any]],
         services: Services,
@@ -64,7 +63,7 @@ class Runner:
         self._concurrency = concurrency
         self._in_hand: dict[str, PendingOrder] = {}
         self.tally = Tally(observer)
-        self._path = EffectPath(ledger, results, dead, services, gate, clock, executor, self.tally)
+        self._path = EffectPath(ledger, dead, services, gate, clock, executor, self.tally)
 
     async def run(self) -> None:
         """Take and carry out orders until cancelled or until the queue ends.

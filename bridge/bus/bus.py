@@ -13,9 +13,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from bridge.bus import binary, streams
 from bridge.bus.acks import Acks
+from bridge.bus.appender import Appender
 from bridge.bus.connect import Connection
 from bridge.bus.consume import JetEventLog, OnHole
 from bridge.bus.effects import JetEffectLedger
@@ -25,7 +27,7 @@ from bridge.bus.intake import IntakeCounters, JetIntake
 from bridge.bus.kv import Bucket, Contents
 from bridge.bus.orders import JetOrderQueue
 from bridge.bus.publish import Publisher
-from bridge.bus.results import JetDeadLetters, JetResults, JetTraces, event_message
+from bridge.bus.results import JetDeadLetters, JetTraces, event_message
 from bridge.bus.server import EmbeddedServer
 from bridge.bus.state_book import StateBook
 from bridge.bus.window import Limits, Totals
@@ -87,7 +89,6 @@ class Bus:
         self.effects = JetEffectLedger(connection, self._acks, engine, site)
         self.dead = JetDeadLetters(connection, self._acks, site)
         self.orders = self.order_queue()
-        self.results = JetResults(self._acks, self._events, site)
         self.traces = JetTraces(self._trace_writer, site)
         self.contents = Contents(connection, self._acks, site)
         disk = server.directory if server else None
@@ -136,6 +137,10 @@ class Bus:
         """Return a reader of the orders, which shares them with every other one."""
         subject = f"{self._subjects.root}.order.>"
         return JetOrderQueue(self.connection, self.stream("ENGINE"), subject, self.dead, in_hand=in_hand)
+
+    def appender(self, folder: Path) -> Appender:
+        """Return the writer of the audit trail; `folder` holds its anchors and the keys of plates."""
+        return Appender(self.connection, self._acks, self._events, self.site, folder, self._clock)
 
     def kv(self, bucket: str) -> Bucket:
         """Return one of the buckets `streams.BUCKETS`."""

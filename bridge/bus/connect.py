@@ -208,19 +208,36 @@ class Connection:
             raise StartError(f"NATS at {where} refuses our credentials", "correct bus.username and bus.password")
         raise StartError(f"NATS at {where} does not answer ({self.last_error})", "start it, or correct bus.servers")
 
+    @property
+    def manners(self) -> dict[str, Any]:
+        """How every connection of ours behaves: it never gives up, and notices within 15 s that nobody is there."""
+        return {
+            "name": self._name,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 1,
+            "reconnect_to_server_handler": _next_server,
+            "connect_timeout": 5,
+            "ping_interval": 5,
+            "max_outstanding_pings": 2,
+            "pending_size": 8 * 1024 * 1024,
+        }
+
+    @property
+    def credentials(self) -> tuple[str, SecretStr | None] | None:
+        """User name and password; None where the server asks for none."""
+        return None if self._username is None else (self._username, self._password)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The servers' addresses, as configured."""
+        return tuple(self._servers)
+
     async def _dial(self) -> None:
         await self.client.connect(
             self._servers,
-            name=self._name,
             user=self._username,
             password=self._password.get_secret_value() if self._password else None,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            reconnect_to_server_handler=_next_server,
-            connect_timeout=5,
-            ping_interval=5,
-            max_outstanding_pings=2,
-            pending_size=8 * 1024 * 1024,
+            **self.manners,
             error_cb=self._on_error,
             disconnected_cb=self._on_lost,
             reconnected_cb=self._on_back,

@@ -1,4 +1,4 @@
-"""Where things end: results of orders, dead letters, traces of rules."""
+"""Where things end: dead letters and traces of rules; and how events are written down."""
 
 from __future__ import annotations
 
@@ -47,24 +47,6 @@ def action_ended(site: str, result: Result) -> VmsEvent:
             output=result.output,
         ),
     )
-
-
-class JetResults:
-    """The audit trail and the events about it; the contract is `Results`."""
-
-    def __init__(self, acks: Acks, events: Publisher, site: str) -> None:
-        self._acks, self._events, self._site = acks, events, site
-        self._subjects = Subjects(site)
-
-    async def file(self, result: Result) -> None:
-        """Store the result, and the `action.ended` event, once each however often it is filed.
-
-        Once means within RESULTS' duplicate window, a day, and for the event within ten minutes.
-        Returns when both are synced. Raises StoreUnavailableError; then file it again.
-        """
-        subject = self._subjects.result(result.action, result.outcome)
-        await self._acks.store([Outgoing(subject, result.encode(), {MSG_ID: result.order})], _PATIENCE)
-        await (await self._events.put([event_message(self._subjects, action_ended(self._site, result))]))
 
 
 class JetDeadLetters:

@@ -115,8 +115,6 @@ def table(site: str, config: BusConfig, sizes: Mapping[str, int] | None = None) 
             "The end of each order: the audit trail.",
             max_age=365 * _DAY,
             max_bytes=size["RESULTS"],
-            # A result is filed again after a crash, and the bridge may be down for a while in between.
-            duplicates=_DAY,
         ),
         Stream(
             stream_name(site, "DLQ"),

@@ -14,6 +14,7 @@ from bridge.errors import StoreUnavailableError
 MSG_ID = Header.MSG_ID.value
 TTL = Header.MSG_TTL.value
 EXPECTED = Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
+EXPECTED_LAST = Header.EXPECTED_LAST_SEQUENCE.value
 BATCH_ID = Header.BATCH_ID.value
 BATCH_SEQUENCE = Header.BATCH_SEQUENCE.value
 BATCH_COMMIT = Header.BATCH_COMMIT.value

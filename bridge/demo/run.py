@@ -26,8 +26,8 @@ from bridge.demo.folder import prepare, webhook_secret
 from bridge.demo.receiver import Receiver, receiving
 from bridge.demo.story import Story
 from bridge.errors import StartError
+from bridge.schema.audit import AuditRecord
 from bridge.schema.event import VmsEvent
-from bridge.schema.orders import Result
 from bridge.schema.subjects import Subjects
 
 ZONE = "America/New_York"
@@ -107,7 +107,7 @@ async def _watch(bridge: Running) -> Story:
         story.trace(json.loads(message.data))
 
     async def result(message: Msg) -> None:
-        story.result(Result.decode(message.data))
+        story.result(AuditRecord.decode(message.data))
 
     for subject, take in ((f"{root}.event.>", event), (f"{root}.trace.>", trace), (f"{root}.result.>", result)):
         await bridge.bus.connection.client.subscribe(subject, cb=take)

@@ -99,6 +99,8 @@ class Metrics:
         self._gaps = counter("source_gaps", "Times a source was away and may have said something.", "source")
         self._releases = gauge("releases_pending", "Outputs away from idle whose way back is not confirmed.")
         self._store_up = gauge("store_up", "1 while events can be written down.")
+        self._handled = counter("subscriber_messages", "Messages subscribers dealt with.", "subscriber", "outcome")
+        self._handle_time = seconds("subscriber", "One message, by subscriber.", _FAST, "subscriber")
         self._requests = counter("http_requests", "HTTP requests answered.", "route", "status")
         self._request_time = seconds("http_request", "HTTP requests, by route.", _FAST, "route")
         self._dropped = counter("http_connections_dropped", "HTTP connections ended by our limits.", "reason")
@@ -171,6 +173,11 @@ class Metrics:
     def store_up(self, up: bool) -> None:
         """Events can be written down, or not."""
         self._store_up.set(up)
+
+    def handled(self, subscriber: str, outcome: str, seconds: float) -> None:
+        """A subscriber has dealt with a message, puts it off, or gives it up."""
+        self._handled.labels(subscriber, outcome).inc()
+        self._handle_time.labels(subscriber).observe(seconds)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """An HTTP request was answered; `route` is the pattern, not the path."""

@@ -101,6 +101,17 @@ class Result(Record):
         return cls.model_validate_json(message)
 
 
+class About(Record):
+    """What an order was for: enough to judge its end when the order itself is gone."""
+
+    rule_version: str
+    origin: Origin
+    occurred: UtcTime
+    received: UtcTime
+    created: UtcTime
+    plate: str | None = Field(None, description="The plate that was read, if one was.")
+
+
 class Effect(Record):
     """The ledger's record of one order: claimed before anything is done, ended exactly once.
 
@@ -116,6 +127,7 @@ class Effect(Record):
     claimed: UtcTime
     next_try: UtcTime | None = Field(None, description="For `waiting`: not before this.")
     last_error: str | None = None
+    about: About | None = None
     result: Result | None = Field(None, description="For `ended`.")
 
     def encode(self) -> bytes:

@@ -61,16 +61,19 @@ class Power:
 
 @dataclass
 class Disk:
-    """What survives a crash: records, results, dead letters, the queue."""
+    """What survives a crash: records, dead letters, the queue."""
 
     effects: dict[str, Claimed] = field(default_factory=dict)
-    results: dict[str, Result] = field(default_factory=dict)
-    filed: int = 0
     buried: list[tuple[str, str, bytes, Mapping[str, str]]] = field(default_factory=list)
     orders: dict[str, Order] = field(default_factory=dict)
     acked: set[str] = field(default_factory=set)
     history: list[Effect] = field(default_factory=list)
     unavailable: bool = False
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """How orders have ended; the audit trail is made of this."""
+        return {order: claimed.effect.result for order, claimed in self.effects.items() if claimed.effect.result}
 
 
 class MemoryLedger:
@@ -104,6 +107,8 @@ class MemoryLedger:
         return self._put(effect, claimed.revision + 1)
 
     def _put(self, effect: Effect, revision: int) -> Claimed:
+        earlier = self._disk.effects.get(effect.order)
+        assert earlier is None or earlier.effect.status != "ended", "what has ended was changed"
         stored = Claimed(Effect.decode(effect.encode()), revision)
         self._disk.effects[effect.order] = stored
         self._disk.history.append(stored.effect)
@@ -114,22 +119,6 @@ class MemoryLedger:
         for claimed in list(self._disk.effects.values()):
             if claimed.effect.status != "ended":
                 yield claimed
-
-
-class MemoryResults:
-    """Results over a Disk."""
-
-    def __init__(self, disk: Disk, power: Power) -> None:
-        self._disk, self._power = disk, power
-
-    async def file(self, result: Result) -> None:
-        await asyncio.sleep(0)
-        self._power.check()
-        if self._disk.unavailable:
-            raise StoreUnavailableError("the store is away")
-        known = self._disk.results.setdefault(result.order, Result.decode(result.encode()))
-        assert known.outcome == result.outcome, "an order ended twice, differently"
-        self._disk.filed += 1
 
 
 class MemoryDead:
@@ -407,7 +396,6 @@ class Site:
         self.runner = Runner(
             self.queue,
             MemoryLedger(self.disk, self.power),
-            MemoryResults(self.disk, self.power),
             MemoryDead(self.disk, self.power),
             actions,
             self.services,

@@ -34,9 +34,7 @@ async def _give(bus: Bus, orders: list[Order]) -> None:
 async def _runner(bus: Bus, folder: Path, act: Any) -> Any:
     spec = info_spec(act)
     gate = Gate(CLOCK, KillSwitch(folder / "safety", CLOCK))
-    runner = Runner(
-        bus.order_queue(), bus.effects, bus.results, bus.dead, {"info": spec}, Locator(), gate, CLOCK, "bridge"
-    )
+    runner = Runner(bus.order_queue(), bus.effects, bus.dead, {"info": spec}, Locator(), gate, CLOCK, "bridge")
     task = asyncio.create_task(runner.run())
     try:
         yield runner

@@ -45,7 +45,7 @@ class Calls:
         return {"sent": True}
 
 
-async def test_an_order_is_done_recorded_filed_and_acknowledged(tmp_path: Path) -> None:
+async def test_an_order_is_done_recorded_and_acknowledged(tmp_path: Path) -> None:
     """The plain case: one try, one result with its output, one acknowledgement."""
     clock, calls = VirtualClock(), Calls()
     async with running(tmp_path, clock, actions={"info": info_spec(calls)}) as site:
@@ -423,15 +423,15 @@ async def test_a_stop_does_not_wait_for_retries(tmp_path: Path) -> None:
 
 
 async def test_an_action_hears_of_its_orders_that_were_not_done(tmp_path: Path) -> None:
-    """Before the end is filed; and that it cannot tell anybody does not keep the order from ending."""
+    """Once the end is recorded; and that it cannot tell anybody does not keep the order from ending."""
     clock, heard = VirtualClock(), []
 
     async def failed(params: InfoParams, result: Any, context: ActionContext) -> None:
-        heard.append((result.outcome, context.order.id in site.disk.results))
+        heard.append((result.outcome, context.order.id in site.disk.results, context.order.id in site.disk.acked))
         raise ActionRejectedError("this site has no Emit")
 
     spec = info_spec(Calls(None, ActionRejectedError("no")), failed=failed)
     async with running(tmp_path, clock, actions={"info": spec}) as site:
         assert (await site.do(make_order(clock, "info", {}, 1))).outcome == "done"
         assert (await site.do(make_order(clock, "info", {}, 2))).outcome == "refused"
-    assert heard == [("refused", False)]
+    assert heard == [("refused", True, False)]

@@ -1,4 +1,4 @@
-"""Results, dead letters and traces."""
+"""Dead letters and traces."""
 
 from __future__ import annotations
 
@@ -6,37 +6,7 @@ import asyncio
 
 from bridge.bus.bus import Bus
 from bridge.bus.pull import scan
-from bridge.bus.results import action_ended
-from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.kinds import ActionEnded
-from bridge.schema.orders import Result
-from tests.bridge.bus.helpers import count, event, result
-
-
-async def test_a_result_is_filed_once_and_told_to_the_engine(bus: Bus) -> None:
-    """However often it is filed there is one record and one event, and both say the same."""
-    filed = result(1, step="clip", reason="late", output={"path": "a.mp4"})
-    for _ in range(3):
-        await bus.results.file(filed)
-    results = [message async for batch in scan(bus.connection, bus.stream("RESULTS")) for message in batch]
-    assert [message.subject for message in results] == ["vms.home.result.webhook.done"]
-    assert Result.decode(results[0].data) == filed
-    events = [message async for batch in scan(bus.connection, bus.stream("EVENTS")) for message in batch]
-    assert len(events) == 1
-    told = VmsEvent.decode(events[0].data)
-    assert told == action_ended("home", filed)
-    assert told.origin is Origin.BRIDGE
-    assert told.source == "home/bridge"
-    assert told.correlation == "e1"
-    assert isinstance(told.data, ActionEnded)
-    assert (told.data.order, told.data.outcome, told.data.output) == ("o1", "done", {"path": "a.mp4"})
-
-
-async def test_different_results_are_all_filed(bus: Bus) -> None:
-    """Results of different orders do not get in each other's way, at once or one by one."""
-    await asyncio.gather(*(bus.results.file(result(number)) for number in range(50)))
-    assert await count(bus, "RESULTS") == 50
-    assert await count(bus, "EVENTS") == 50
+from tests.bridge.bus.helpers import event
 
 
 async def test_a_dead_letter_keeps_body_reason_and_headers(bus: Bus) -> None:

@@ -1,0 +1,161 @@
+"""The audit trail: one record an order, each holding the hash of the one before. Pure.
+
+The hash is taken over a record's bytes as they are stored, and the one writer stores a canonical form (keys
+sorted, no spaces, UTF-8), so that the same record always has the same hash. A plate is in it only as a
+keyed hash: who erases the plate's key erases the plate, and the chain stays whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from bridge.schema.base import Record, UtcTime
+from bridge.schema.orders import About, Result
+from bridge.schema.subjects import Subjects
+
+GENESIS = "0" * 64
+"""What the first record of a trail names as the one before it."""
+
+
+class AuditRecord(Result):
+    """How one order ended, why there was one, and where this stands in the chain."""
+
+    n: int = Field(ge=1, description="Place in the chain, without holes.")
+    prev: str = Field(description="SHA-256 of the record before, in hex; zeros for the first.")
+    effect: int = Field(ge=1, description="Sequence of the effect record in ENGINE that it was made of.")
+    about: About | None = Field(None, description="What the order was for; `plate` is a keyed hash here.")
+
+    def encode(self) -> bytes:
+        """Return the canonical JSON form."""
+        return canonical(self.model_dump(mode="json", exclude_none=True))
+
+    @classmethod
+    def decode(cls, message: bytes | str) -> AuditRecord:
+        """Read what `encode` wrote. Raises `pydantic.ValidationError`."""
+        return cls.model_validate_json(message)
+
+
+def canonical(value: object) -> bytes:
+    """Return the one JSON form of a value: keys sorted, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(body: bytes) -> str:
+    """Return a record's hash, which the next one names."""
+    return hashlib.sha256(body).hexdigest()
+
+
+class Anchor(Record):
+    """The word of the key's holder that record `n` had this hash. Sent out (log, file) it outlives the trail."""
+
+    n: int = Field(ge=1)
+    hash: str
+    at: UtcTime
+    mac: str
+
+    @classmethod
+    def sealed(cls, key: bytes, n: int, record_hash: str, at: datetime) -> Anchor:
+        """Return the anchor of a record."""
+        return cls(n=n, hash=record_hash, at=at, mac=_mac(key, n, record_hash, at))
+
+    def genuine(self, key: bytes) -> bool:
+        """Tell whether it was made with this key."""
+        return hmac.compare_digest(self.mac, _mac(key, self.n, self.hash, self.at))
+
+
+def _mac(key: bytes, n: int, record_hash: str, at: datetime) -> str:
+    said = f"{n}\n{record_hash}\n{at.astimezone(UTC).isoformat()}".encode()
+    return hmac.new(key, said, hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What can be said of a trail. Nothing can be said of what came after the last anchor and is gone."""
+
+    state: Literal["intact", "altered", "unproven"]
+    """`unproven`: the chain holds, but no anchor speaks for its end."""
+    records: int
+    first: int
+    last: int
+    proven: int
+    """The last record an anchor speaks for; 0 for none."""
+    altered_at: int | None = None
+    why: str | None = None
+
+
+def verify(
+    trail: Iterable[tuple[str, bytes]], anchors: Sequence[Anchor], key: bytes, subjects: Subjects, *, trimmed: bool
+) -> Verdict:
+    """Judge records as stored, subject and body, oldest first. Pure.
+
+    `trimmed` says that the stream may have dropped its oldest by its limits; otherwise the trail begins with 1.
+    """
+    check = _Check(anchors, key, subjects, trimmed=trimmed)
+    for subject, body in trail:
+        check.take(subject, body)
+        if check.why is not None:
+            break
+    return check.verdict()
+
+
+class _Check:
+    """One way along a trail."""
+
+    def __init__(self, anchors: Sequence[Anchor], key: bytes, subjects: Subjects, *, trimmed: bool) -> None:
+        self._subjects, self._trimmed = subjects, trimmed
+        self._forged = next((anchor for anchor in anchors if not anchor.genuine(key)), None)
+        self._anchors: dict[int, set[str]] = {}
+        for anchor in anchors:
+            if anchor.genuine(key):
+                self._anchors.setdefault(anchor.n, set()).add(anchor.hash)
+        self._count = self._first = self._last = self._proven = 0
+        self._hash = GENESIS
+        self._at: int | None = None
+        self.why: str | None = None
+
+    def take(self, subject: str, body: bytes) -> None:
+        """Look at the next record."""
+        expected = self._last + 1
+        try:
+            record = AuditRecord.decode(body)
+        except ValidationError:
+            return self._altered(expected, "what is stored is not a record")
+        if self._count == 0 and self._trimmed and record.n > 1:
+            expected, self._first, self._hash = record.n, record.n, record.prev
+        self._first = self._first or expected
+        if record.n != expected:
+            return self._altered(expected, f"record {record.n} stands where {expected} belongs")
+        if record.prev != self._hash:
+            return self._altered(max(1, expected - 1), f"record {expected} names another hash of the one before")
+        if subject != self._subjects.result(record.action, record.outcome):
+            return self._altered(expected, "it is filed under another action or outcome")
+        found = digest(body)
+        anchored = self._anchors.get(record.n, {found})
+        if anchored != {found}:
+            return self._altered(record.n, "its anchor names another hash")
+        self._proven = record.n if record.n in self._anchors else self._proven
+        self._count, self._last, self._hash = self._count + 1, record.n, found
+        return None
+
+    def verdict(self) -> Verdict:
+        """Say what was found."""
+        beyond = max(self._anchors, default=0)
+        if self.why is None and beyond > self._last:
+            self._altered(self._last + 1, f"the trail ends with {self._last}, and an anchor names {beyond}")
+        if self.why is None and self._forged is not None:
+            self._altered(self._forged.n, "an anchor was not made with this site's key")
+        state: Literal["intact", "altered", "unproven"] = "unproven" if self._proven < self._last else "intact"
+        if self.why is not None:
+            state = "altered"
+        return Verdict(state, self._count, self._first, self._last, self._proven, self._at, self.why)
+
+    def _altered(self, at: int, why: str) -> None:
+        self._at, self.why = at, why

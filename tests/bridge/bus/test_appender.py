@@ -1,0 +1,278 @@
+"""The audit trail and the events about ended orders: derived from the ledger, in its order, once each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.bus import appender as appender_module
+from bridge.bus.anchors import KEY, read_anchors, read_key
+from bridge.bus.appender import Appender, host_appender
+from bridge.bus.bus import Bus
+from bridge.bus.host import Host
+from bridge.bus.platekeys import FILE, PlateKeys
+from bridge.bus.pull import scan
+from bridge.bus.results import action_ended
+from bridge.errors import StoreError
+from bridge.schema.audit import GENESIS, AuditRecord, Verdict, digest, verify
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import ActionEnded
+from bridge.schema.orders import About, Result
+from bridge.schema.subjects import Subjects
+from tests.bridge.bus.helpers import NOW, effect, event, result, running_bus
+
+PLATE = "12AB345"
+
+
+def _about(plate: str | None = PLATE) -> About:
+    return About(
+        rule_version="7",
+        origin=Origin.LIVE,
+        occurred=NOW,
+        received=NOW,
+        created=NOW + timedelta(seconds=1),
+        plate=plate,
+    )
+
+
+async def _end(bus: Bus, number: int, plate: str | None = None, **changes: Any) -> Result:
+    """Claim an order and end it."""
+    claimed = await bus.effects.claim(effect(number, about=_about(plate)))
+    assert claimed is not None
+    ended = result(number, **changes)
+    await bus.effects.update(claimed, claimed.effect.model_copy(update={"status": "ended", "result": ended}))
+    return ended
+
+
+async def _bodies(bus: Bus, stream: str) -> list[bytes]:
+    return [message.data async for batch in scan(bus.connection, bus.stream(stream)) for message in batch]
+
+
+async def _trail(bus: Bus) -> list[AuditRecord]:
+    """Return the trail, after checking that it is one."""
+    bodies = await _bodies(bus, "RESULTS")
+    records = [AuditRecord.decode(body) for body in bodies]
+    assert [record.n for record in records] == list(range(1, len(records) + 1))
+    assert [record.prev for record in records] == [GENESIS, *map(digest, bodies)][: len(records)]
+    assert all(earlier.effect < later.effect for earlier, later in pairwise(records))
+    return records
+
+
+async def test_the_end_of_an_order_becomes_a_record_and_an_event(bus: Bus, tmp_path: Path) -> None:
+    """Both say the same; the record also says why the order was made, and when."""
+    ended = await _end(bus, 1, step="clip", reason="late", output={"path": "a.mp4"})
+    await bus.appender(tmp_path).catch_up()
+    (record,) = await _trail(bus)
+    assert {name: getattr(record, name) for name in Result.model_fields} == dict(ended)
+    assert record.about == _about(None)
+    assert record.effect == 2
+    (body,) = await _bodies(bus, "EVENTS")
+    told = VmsEvent.decode(body)
+    assert told == action_ended("home", ended)
+    assert (told.origin, told.source, told.correlation) == (Origin.BRIDGE, "home/bridge", "e1")
+    assert isinstance(told.data, ActionEnded)
+    assert (told.data.order, told.data.outcome, told.data.output) == ("o1", "done", {"path": "a.mp4"})
+
+
+async def test_refusals_are_recorded_and_what_is_under_way_is_not(bus: Bus, tmp_path: Path) -> None:
+    """A no is an end like any other. An order that ends later comes later."""
+    waiting = await bus.effects.claim(effect(1))
+    assert waiting is not None
+    refused = result(2, outcome="refused", reason="kill_switch", attempts=0)
+    await bus.effects.claim(effect(2, status="ended", result=refused))
+    appender = bus.appender(tmp_path)
+    await appender.catch_up()
+    assert [record.outcome for record in await _trail(bus)] == ["refused"]
+    await bus.effects.update(waiting, effect(1, status="ended", result=result(1)))
+    await appender.catch_up()
+    assert [record.order for record in await _trail(bus)] == ["o2", "o1"]
+
+
+async def test_a_long_way_behind_it_catches_up_in_order(bus: Bus, tmp_path: Path, monkeypatch: Any) -> None:
+    """More than goes at once, ended in another order than begun, and read by one that knows nothing."""
+    monkeypatch.setattr(appender_module, "BATCH", 7)
+    for number in range(40):
+        await bus.effects.claim(effect(number))
+    order = sorted(range(40), key=lambda number: number * 17 % 40)
+    for number in order:
+        found = await bus.effects.find(f"o{number}")
+        assert found is not None
+        await bus.effects.update(found, effect(number, status="ended", result=result(number)))
+    await bus.appender(tmp_path).catch_up()
+    await bus.appender(tmp_path).catch_up()
+    assert [record.order for record in await _trail(bus)] == [f"o{number}" for number in order]
+    assert len(await _bodies(bus, "EVENTS")) == 40
+
+
+async def test_two_appenders_never_mix(bus: Bus, tmp_path: Path, monkeypatch: Any) -> None:
+    """Each writes only where the trail still ends where it thinks; nothing is there twice or missing."""
+    monkeypatch.setattr(appender_module, "BATCH", 3)
+    both = [bus.appender(tmp_path) for _ in range(2)]
+
+    async def append(appender: Appender) -> None:
+        for _ in range(500):
+            try:
+                await appender.catch_up()
+            except StoreError:
+                continue
+            if done.is_set():
+                return
+            await asyncio.sleep(0)
+
+    done = asyncio.Event()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        for appender in both:
+            tasks.create_task(append(appender))
+        for number in range(60):
+            await _end(bus, number)
+        done.set()
+    await both[0].catch_up()
+    assert [record.order for record in await _trail(bus)] == [f"o{number}" for number in range(60)]
+
+
+@pytest.mark.parametrize("point", ["audit.read", "audit.told", "audit.appended"])
+async def test_dying_in_the_middle_leaves_no_hole_and_no_double(
+    bus: Bus, tmp_path: Path, monkeypatch: Any, point: str
+) -> None:
+    """Wherever it stops, the next one finds in the trail where to go on."""
+
+    class DiedError(Exception):
+        pass
+
+    def die(name: str) -> None:
+        if name == point:
+            raise DiedError
+
+    await _end(bus, 1)
+    await _end(bus, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(appender_module, "crash_point", die)
+        with pytest.raises(DiedError):
+            await bus.appender(tmp_path).catch_up()
+    await _end(bus, 3)
+    await bus.appender(tmp_path).catch_up()
+    assert [record.order for record in await _trail(bus)] == ["o1", "o2", "o3"]
+    assert len(await _bodies(bus, "EVENTS")) == 3
+
+
+async def test_a_foreign_record_at_the_end_stops_the_trail(bus: Bus, tmp_path: Path) -> None:
+    """Nobody writes behind something he cannot account for."""
+    await bus.connection.client.jetstream().publish("vms.home.result.open.done", b"{}")
+    await _end(bus, 1)
+    with pytest.raises(StoreError, match="somebody else"):
+        await bus.appender(tmp_path).catch_up()
+
+
+async def test_hosted_it_follows_the_ledger_by_itself(tmp_path: Path) -> None:
+    """Over a restart of the server and of the host, deliveries repeated and lost."""
+    async with running_bus(tmp_path / "bus") as bus:
+        for life in range(2):
+            appender = bus.appender(tmp_path)
+            host = Host.beside(bus.connection, bus.dead)
+            host_appender(host, "home", appender.delivered)
+            async with host.opened():
+                for number in range(20):
+                    await _end(bus, life * 100 + number)
+                    if number == 10:
+                        assert bus._server is not None
+                        assert bus._server.pid is not None
+                        os.kill(bus._server.pid, signal.SIGKILL)
+
+                async def complete(wanted: int = (life + 1) * 20) -> None:
+                    while len(await _bodies(bus, "RESULTS")) < wanted:  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+
+                await asyncio.wait_for(complete(), 30)
+        assert len(await _trail(bus)) == 40
+        assert len(await _bodies(bus, "EVENTS")) == 40
+
+
+async def test_a_plate_is_in_the_trail_only_as_a_keyed_hash(bus: Bus, tmp_path: Path) -> None:
+    """Also in what was said about the order. The same plate has the same hash, over restarts."""
+    await _end(bus, 1, PLATE, message=f"no room for {PLATE}", output={"topic": f"cars/{PLATE}", PLATE: [PLATE]})
+    await _end(bus, 2, "99ZZ999")
+    await bus.appender(tmp_path).catch_up()
+    await _end(bus, 3, PLATE)
+    await bus.appender(tmp_path).catch_up()
+    first, other, again = await _trail(bus)
+    assert PLATE.encode() not in b"".join(await _bodies(bus, "RESULTS"))
+    assert first.about is not None
+    assert other.about is not None
+    assert again.about is not None
+    token = first.about.plate
+    assert token == again.about.plate == PlateKeys(tmp_path).find(PLATE)
+    assert token != other.about.plate
+    assert first.message == f"no room for {token}"
+    assert first.output == {"topic": f"cars/{token}", token: [token]}
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    assert PLATE not in (tmp_path / FILE).read_text()
+
+
+async def test_a_forgotten_plate_gets_another_hash(tmp_path: Path) -> None:
+    """What was written of it means nothing any more, also to a bridge that runs meanwhile."""
+    running, beside = PlateKeys(tmp_path), PlateKeys(tmp_path)
+    before = await running.hashes([PLATE, "99ZZ999"])
+    assert beside.forget(PLATE)
+    assert not beside.forget(PLATE)
+    assert running.find(PLATE) is None
+    after = await running.hashes([PLATE, "99ZZ999"])
+    assert after[PLATE] != before[PLATE]
+    assert after["99ZZ999"] == before["99ZZ999"]
+    assert beside.find(PLATE) == after[PLATE]
+
+
+async def _verdict(bus: Bus, folder: Path) -> Verdict:
+    found = [
+        (message.subject, message.data) async for b in scan(bus.connection, bus.stream("RESULTS")) for message in b
+    ]
+    return verify(found, read_anchors(folder), read_key(folder), Subjects("home"), trimmed=False)
+
+
+async def test_the_trail_is_anchored_after_so_many_records_and_when_told(
+    bus: Bus, tmp_path: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the file and in the log; once for the same record; and what is written verifies."""
+    monkeypatch.setattr(appender_module, "ANCHOR_AFTER", 5)
+    appender = bus.appender(tmp_path)
+    with caplog.at_level("INFO"):
+        for number in range(7):
+            await _end(bus, number, PLATE)
+            await appender.catch_up()
+        assert await _verdict(bus, tmp_path) == Verdict("unproven", 7, 1, 7, 5)
+        await appender.anchor()
+        await appender.anchor()
+    assert await _verdict(bus, tmp_path) == Verdict("intact", 7, 1, 7, 7)
+    assert [anchor.n for anchor in read_anchors(tmp_path)] == [5, 7]
+    said = [record for record in caplog.records if record.getMessage() == "audit anchor"]
+    assert [vars(record)["n"] for record in said] == [5, 7]
+    assert (tmp_path / KEY).stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_trail_that_was_cut_off_is_told_and_made_good_from_the_ledger(
+    bus: Bus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the ledger still knows gives the same records again, so that the anchors hold again."""
+    for number in range(6):
+        await _end(bus, number)
+    appender = bus.appender(tmp_path)
+    await appender.catch_up()
+    await appender.anchor()
+    await bus.connection.api(f"STREAM.PURGE.{bus.stream('RESULTS')}", {"seq": 1000, "keep": 0})
+    assert (await _verdict(bus, tmp_path)).state == "altered"
+    await bus.appender(tmp_path).catch_up()
+    assert "ends before its last anchor" in caplog.text
+    assert await _verdict(bus, tmp_path) == Verdict("intact", 6, 1, 6, 6)
+
+
+def test_the_event_of_a_result_depends_on_it_alone() -> None:
+    """So that telling it twice is telling it once."""
+    assert action_ended("home", result(1)) == action_ended("home", result(1))
+    assert action_ended("home", result(1)).id != action_ended("home", result(2)).id
+    assert event(1).id == "e1"
