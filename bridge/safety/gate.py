@@ -17,6 +17,7 @@ from bridge.contracts import ActionParams, ActionSpec
 from bridge.safety.breaker import Breaker
 from bridge.safety.clocks import SourceClocks
 from bridge.safety.killswitch import KillSwitch
+from bridge.safety.ownclock import OwnClock
 from bridge.safety.reasons import WORDS, Reason, refusal
 from bridge.schema.event import Origin
 from bridge.schema.orders import ActionClass, Order
@@ -66,6 +67,7 @@ class Asked:
     tripped: Callable[[], bool]
     dry_run: bool
     starting: bool
+    clock_trusted: bool
     clocks: SourceClocks
 
 
@@ -128,7 +130,7 @@ def _not_live(asked: Asked) -> Reason | None:
 def _clock(asked: Asked) -> Reason | None:
     if asked.action_class is not ActionClass.ACTUATING:
         return None
-    if asked.order.received - asked.now > FUTURE_TOLERANCE:
+    if not asked.clock_trusted or asked.order.received - asked.now > FUTURE_TOLERANCE:
         return Reason.CLOCK_STEPPED
     return Reason.FUTURE_TIME if asked.order.occurred - asked.now > FUTURE_TOLERANCE else None
 
@@ -182,6 +184,7 @@ class Gate:
         kill: KillSwitch,
         breaker: Breaker,
         clocks: SourceClocks,
+        own_clock: OwnClock,
         *,
         hold_off: timedelta,
         dry_run: bool = False,
@@ -191,6 +194,7 @@ class Gate:
         self._kill = kill
         self._breaker = breaker
         self._clocks = clocks
+        self._own_clock = own_clock
         self._ready_at = clock.monotonic() + hold_off.total_seconds()
         self._dry_run = dry_run
 
@@ -206,6 +210,7 @@ class Gate:
             lambda: self._breaker.pulled,
             self._dry_run,
             self._clock.monotonic() < self._ready_at,
+            self._own_clock.trusted(),
             self._clocks,
         )
         for guard in GUARDS:

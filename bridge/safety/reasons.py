@@ -65,7 +65,7 @@ WORDS: dict[Reason, str] = {
     Reason.TOO_OLD: "its cause is too old for this to be done now",
     Reason.EXPIRED: "the time in which it was to be started is over",
     Reason.FUTURE_TIME: "its cause says it happens in the future; the clock of the source cannot be trusted",
-    Reason.CLOCK_STEPPED: "our clock went back since its cause came; its age cannot be told",
+    Reason.CLOCK_STEPPED: "our clock went back; until it has caught up no age can be told",
     Reason.CLOCK_UNKNOWN: "nobody knows how far the clock of its source is off, so its age cannot be told",
     Reason.CLOCK_OFF: "the clock of its source is too far from ours, so its age cannot be told",
     Reason.STARTING: "the bridge has just started; nothing leaves idle yet",

@@ -15,6 +15,7 @@ from bridge.safety.gate import Gate
 from bridge.safety.killswitch import KillSwitch
 from bridge.safety.openings import Openings
 from bridge.safety.outputs import Outputs
+from bridge.safety.ownclock import OwnClock
 from bridge.safety.releases import ReleaseJournal
 
 
@@ -26,7 +27,16 @@ class Safety:
         self.kill = KillSwitch(folder, clock)
         self.breaker = Breaker(folder, clock, safety.breaker)
         self.clocks = SourceClocks(clock, safety.clock_tolerance, safety.trusted_clocks)
-        self.gate = Gate(clock, self.kill, self.breaker, self.clocks, hold_off=safety.hold_off, dry_run=config.dry_run)
+        self.own_clock = OwnClock(folder, clock)
+        self.gate = Gate(
+            clock,
+            self.kill,
+            self.breaker,
+            self.clocks,
+            self.own_clock,
+            hold_off=safety.hold_off,
+            dry_run=config.dry_run,
+        )
         self.facts = Facts(clock)
         self.openings = Openings(folder, clock)
         self.releases = ReleaseJournal(folder, services, clock)

@@ -28,6 +28,7 @@ from bridge.safety.breaker import Breaker
 from bridge.safety.clocks import SourceClocks
 from bridge.safety.gate import Gate, class_of
 from bridge.safety.killswitch import KillSwitch
+from bridge.safety.ownclock import OwnClock
 from bridge.safety.site import Safety
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin, VmsEvent
@@ -382,7 +383,14 @@ def make_gate(folder: Path, clock: Clock, **more: Any) -> Gate:
     clocks = SourceClocks(clock, timedelta(seconds=5))
     clocks.learn("nvr", timedelta(0))
     breaker = Breaker(folder, clock, BreakerConfig())
-    return Gate(clock, KillSwitch(folder, clock), breaker, clocks, **({"hold_off": timedelta(0)} | more))
+    return Gate(
+        clock,
+        KillSwitch(folder, clock),
+        breaker,
+        clocks,
+        OwnClock(folder, clock),
+        **({"hold_off": timedelta(0)} | more),
+    )
 
 
 class Site:
@@ -396,6 +404,7 @@ class Site:
         *,
         actions: Mapping[str, ActionSpec[Any]] = SPECS,
         doors: Mapping[str, DoorConfig] = DOORS,
+        outputs: Mapping[str, OutputConfig] = OUTPUTS,
         device: Device | None = None,
         dry_run: bool = False,
         executor: str = "bridge",
@@ -408,7 +417,7 @@ class Site:
         self.services = Locator()
         self.services.put_source("nvr", self.device)
         limits = SafetyConfig.model_validate({"hold_off": "0s"} | (dict(safety) if safety else {}))
-        config = BridgeConfig(outputs=OUTPUTS, doors=dict(doors), dry_run=dry_run, safety=limits)
+        config = BridgeConfig(outputs=dict(outputs), doors=dict(doors), dry_run=dry_run, safety=limits)
         self.safety = Safety(config, self.services, folder, clock)
         self.kill, self.gate, self.journal = self.safety.kill, self.safety.gate, self.safety.releases
         self.outputs, self.doors = self.safety.outputs, self.safety.doors
