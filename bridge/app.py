@@ -45,15 +45,14 @@ from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.report import SourceReport
 from bridge.runtime.supervisor import Supervisor
-from bridge.safety.doors import DoorKeeper
-from bridge.safety.gate import Gate
-from bridge.safety.killswitch import KillSwitch
-from bridge.safety.outputs import Outputs
 from bridge.safety.releases import ReleaseJournal
+from bridge.safety.site import Safety
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged
 from bridge.services import ServiceTable
+from bridge.source_clocks import watch_clocks
+from bridge.tap import Tap
 from rules.ruleset import RuleSet
 from rules.trace import Trace
 
@@ -128,21 +127,24 @@ class _Start:
         """Start all parts."""
         await self._take_data_dir()
         instance = await asyncio.to_thread(_instance, self.data_dir)
-        gate, releases = await self._safety()
+        safety = await self._safety()
         server, bus = await self._bus()
-        emit = await bus.intake(IntakeCounts(self.metrics))
+        intake = await bus.intake(IntakeCounts(self.metrics))
         await self._subscribers(bus)
+        safety.facts.attach(intake.known.get)
+        emit = Tap(intake, [safety.facts.heard, safety.clocks.heard])
         engine = await self._engine(bus, emit, rules)
         await self._reach(instance, server, emit)
         runner = Runner(
-            bus.orders, bus.effects, bus.dead, self.actions, self.services, gate, self.clock, instance,
+            bus.orders, bus.effects, bus.dead, self.actions, self.services, safety.gate, self.clock, instance,
             observer=OrderCounts(self.metrics, self.clock),
         )  # fmt: skip
         await self._spawn("runner", runner.run())
         http = await self._http(bus, emit)
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
+        await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, emit)
-        self._watch(bus, engine, runner, releases)
+        self._watch(bus, engine, runner, safety.releases)
         return Running(self.config, bus, server, http, engine, runner, self.health, self.metrics, self.tasks)
 
     # --- the parts, in order ------------------------------------------------------------------------
@@ -160,20 +162,15 @@ class _Start:
         await asyncio.to_thread(self.lock.take)
         self.stack.callback(self.lock.release)
 
-    async def _safety(self) -> tuple[Gate, ReleaseJournal]:
+    async def _safety(self) -> Safety:
         """Bring back to idle what was left away from it, before anything else and without the bus."""
-        folder = self.data_dir / "safety"
-        releases = ReleaseJournal(folder, self.services, self.clock)
-        await releases.load()
-        await self._spawn("releases", releases.run())
-        outputs = Outputs(self.config.outputs, releases, self.services)
-        doors = DoorKeeper(self.config.doors, outputs, folder, self.clock)
-        await doors.load()
-        self.stack.push_async_callback(doors.aclose)
-        gate = Gate(self.clock, KillSwitch(folder, self.clock), dry_run=self.config.dry_run)
-        for kind, service in ((ReleaseJournal, releases), (Outputs, outputs), (DoorKeeper, doors), (Gate, gate)):
-            self.services.add(kind, service)
-        return gate, releases
+        safety = Safety(self.config, self.services, self.data_dir / "safety", self.clock)
+        await safety.load()
+        self.stack.push_async_callback(safety.aclose)
+        await self._spawn("releases", safety.releases.run())
+        for service in (safety.releases, safety.outputs, safety.doors, safety.gate):
+            self.services.add(type(service), service)
+        return safety
 
     async def _bus(self) -> tuple[EmbeddedServer | None, Bus]:
         server = None
@@ -316,6 +313,12 @@ async def _appended(appender: Appender) -> None:
         await appender.anchor()
     except StoreError as error:
         log.warning("the audit trail waits", extra={"error": str(error)})
+
+
+async def _for_ever(work: Coroutine[Any, Any, None]) -> None:
+    """Do work that may have nothing to do, and then wait: its end is no failure."""
+    await work
+    await asyncio.Event().wait()
 
 
 async def _retain(store: ClipStore, clock: Clock) -> None:

@@ -51,7 +51,7 @@ async def run(params: RelayParams, context: ActionContext) -> Mapping[str, JsonV
     def permit() -> None:
         gate.demand(context.order, SPEC, params)
 
-    await outputs.activate(params.output, context.order.id, hold, permit)
+    await outputs.switch_on(params.output, context.order, hold, permit)
     return {
         "output": params.output,
         "state": params.state,

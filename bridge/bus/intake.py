@@ -53,6 +53,11 @@ class JetIntake:
         self._counters = counters or _NoCounters()
         self._subjects = Subjects(site)
 
+    @property
+    def known(self) -> StateBook:
+        """What is known of the state of things."""
+        return self._book
+
     async def __call__(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
         """Take the events over in order; returns as soon as there is room.
 

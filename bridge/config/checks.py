@@ -15,13 +15,16 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from bridge.config.models import BridgeConfig, DoorConfig, PushClient, WebhookConfig
+from bridge.config.outputs import Protected
 from bridge.contracts import ConnectorSpec, SwitchesRelays
 from bridge.registry import unknown
+from bridge.schema.kinds import PAYLOADS, payload_model
 from bridge.schema.units import format_duration
 from bridge.yamlfile import YamlPath, dotted
 
 MAX_PULSE = timedelta(seconds=30)
 MAX_DOOR_AGE = timedelta(seconds=60)
+HOLD_OFF = timedelta(seconds=15)
 SECRET_BYTES = range(24, 65)
 """Bytes of a Standard Webhooks signing secret; the specification's own bounds."""
 
@@ -52,6 +55,7 @@ def findings(config: BridgeConfig, names: Names, specs: Mapping[str, ConnectorSp
         yield from _door(config, ("doors", name), door, names)
     for name, webhook in config.webhooks.items():
         yield from _webhook(("webhooks", name), webhook)
+    yield from _safety(config, names)
     yield from _bus(config)
     yield from _push(config)
     yield from _ports(config)
@@ -100,8 +104,29 @@ def _door(config: BridgeConfig, path: YamlPath, door: DoorConfig, names: Names) 
             yield Finding((*path, key), f"must be more than 0s and at most {format_duration(most)}")
     if output is not None and output.max_on < door.pulse <= MAX_PULSE:
         yield Finding((*path, "pulse"), f"is longer than max_on of {door.output!r}, {format_duration(output.max_on)}")
+    if output is not None and output.model_fields_set & Protected.model_fields.keys():
+        yield Finding((*path, "output"), f"{door.output!r} has limits of its own; write them at the door")
     if door.per_hour < door.per_minute:
         yield Finding((*path, "per_hour"), "is less than per_minute")
+
+
+def _safety(config: BridgeConfig, names: Names) -> Iterator[Finding]:
+    safety = config.safety
+    clients = names.sources | frozenset(config.http.push)
+    for index, name in enumerate(safety.trusted_clocks):
+        if name not in clients:
+            yield Finding(("safety", "trusted_clocks", index), unknown("source or push client", name, clients))
+    for index, match in enumerate(safety.kill_on):
+        if match.source not in clients:
+            yield Finding(("safety", "kill_on", index, "source"), unknown("source", match.source, clients))
+        if payload_model(match.kind) is None:
+            yield Finding(("safety", "kill_on", index, "kind"), unknown("kind", match.kind, list(PAYLOADS)))
+    for index, name in enumerate(safety.alerts):
+        if name not in config.webhooks:
+            yield Finding(("safety", "alerts", index), unknown("webhook", name, list(config.webhooks)))
+    if config.doors and safety.hold_off < HOLD_OFF:
+        words = f"is less than {format_duration(HOLD_OFF)}: right after a start less is known than doors rely on"
+        yield Finding(("safety", "hold_off"), words, warning=True)
 
 
 def _webhook(path: YamlPath, webhook: WebhookConfig) -> Iterator[Finding]:

@@ -7,32 +7,34 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr
 
+from bridge.config.base import Model, Name, Port, Zone
+from bridge.config.outputs import DoorConfig, OutputConfig
+from bridge.config.safety import SafetyConfig
 from bridge.schema.units import Duration, Size
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-"""A name that the user gives: letters, digits, `-`, `_` and `.`; at most 64."""
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-def _zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError(f"{name!r} is not an IANA time zone; write one like Europe/Berlin or UTC")
-    return name
-
-
-Zone = Annotated[str, AfterValidator(_zone)]
-
-
-class Model(BaseModel):
-    """A part of the configuration: frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+__all__ = [
+    "BridgeConfig",
+    "BusConfig",
+    "ClipsConfig",
+    "DoorConfig",
+    "HttpConfig",
+    "LogConfig",
+    "Model",
+    "MqttConfig",
+    "MqttListener",
+    "Name",
+    "OutputConfig",
+    "Port",
+    "PushClient",
+    "SafetyConfig",
+    "WebhookConfig",
+    "Zone",
+]
 
 
 class MqttListener(Model):
@@ -90,35 +92,6 @@ class HttpConfig(Model):
     max_connections: int = Field(256, ge=1, description="Connections at once.")
     max_per_address: int = Field(16, ge=1, description="Connections at once from one address.")
     metrics: bool = Field(True, description="Serve /metrics.")
-
-
-class OutputConfig(Model):
-    """A relay that rules may switch. What is not declared here cannot be switched."""
-
-    source: Name = Field(description="The source whose device has it.")
-    channel: str = Field(description="The channel of the device.", coerce_numbers_to_str=True)
-    relay: str = Field(description="Token or name of the relay.", coerce_numbers_to_str=True)
-    idle: Literal["off", "on"] = Field(description="The position that is safe to return to. Not always `off`.")
-    output_class: Literal["actuating", "transient"] = Field(
-        "actuating", alias="class", description="`transient` only for what can hurt nobody: a lamp."
-    )
-    max_on: Duration = Field(timedelta(seconds=30), description="Longest time away from idle in one order.")
-
-
-class DoorConfig(Model):
-    """An output that lets somebody in, and what protects it. Rules cannot get past this."""
-
-    output: Name = Field(description="The declared output that opens it.")
-    mode: Literal["observe", "confirm", "act"] = Field(
-        "observe", description="`observe`: decide and record, do nothing. `confirm`: a person agrees. `act`: open."
-    )
-    pulse: Duration = Field(timedelta(seconds=1), description="How long the output leaves idle; at most 30s.")
-    max_age: Duration = Field(timedelta(seconds=10), description="An older cause never opens; at most 60s.")
-    cooldown: Duration = Field(timedelta(seconds=5), description="Shortest time between two openings.")
-    per_minute: int = Field(6, ge=1, description="Openings a minute at most.")
-    per_hour: int = Field(60, ge=1, description="Openings an hour at most.")
-    min_score: float = Field(90, ge=0, le=100, description="Plates read with less confidence do not open.")
-    hold: bool = Field(False, description="Stopped by hand: never opens.")
 
 
 class WebhookConfig(Model):
@@ -183,6 +156,7 @@ class BridgeConfig(Model):
     )
     outputs: dict[Name, OutputConfig] = Field(default_factory=dict, description="Relays that may be switched.")
     doors: dict[Name, DoorConfig] = Field(default_factory=dict, description="What lets people in.")
+    safety: SafetyConfig = Field(default_factory=SafetyConfig, description="What holds for everything that can move.")
     webhooks: dict[Name, WebhookConfig] = Field(default_factory=dict, description="Whom to tell over HTTP.")
     mqtt: MqttConfig | None = Field(None, description="The MQTT broker to publish to.")
     clips: ClipsConfig = Field(default_factory=ClipsConfig, description="Where clips go and when they leave.")

@@ -36,6 +36,10 @@ sources:
     username: admin
     password: admin
 
+safety:
+  hold_off: 0s                    # after a start nothing moves for 15s; a demo cannot wait, a site should
+  trusted_clocks: [nvr1]          # the simulator's clock is ours
+
 outputs:                          # relays that may be switched, and the position that is safe
   barrier: {{source: nvr1, channel: 1, relay: relay-1, idle: "off", class: actuating}}
   siren: {{source: nvr1, channel: 1, relay: relay-2, idle: "off", class: actuating, max_on: 5s}}

@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 from bridge.clock import Clock
 from bridge.contracts import ActionParams, ActionSpec
+from bridge.safety.breaker import Breaker
+from bridge.safety.clocks import SourceClocks
 from bridge.safety.killswitch import KillSwitch
+from bridge.safety.ownclock import OwnClock
 from bridge.safety.reasons import WORDS, Reason, refusal
 from bridge.schema.event import Origin
 from bridge.schema.orders import ActionClass, Order
@@ -27,6 +30,9 @@ MAX_AGE: dict[ActionClass, timedelta] = {
 
 FUTURE_TOLERANCE = timedelta(seconds=2)
 """A source may be ahead of us by this and still move something."""
+
+MAX_LATENESS = timedelta(seconds=60)
+"""No order of the clock moves anything later than this after its time, whatever its rule says."""
 
 _ACTUATES = frozenset({Origin.LIVE, Origin.COMMAND})
 _MADE_UP = frozenset({Origin.REPLAY, Origin.TEST})
@@ -58,7 +64,11 @@ class Asked:
     max_age: timedelta | None
     now: datetime
     killed: Callable[[], bool]
+    tripped: Callable[[], bool]
     dry_run: bool
+    starting: bool
+    clock_trusted: bool
+    clocks: SourceClocks
 
 
 def class_of(spec: ActionSpec[Any], params: ActionParams) -> ActionClass:
@@ -71,6 +81,14 @@ def max_age_of(spec: ActionSpec[Any], action_class: ActionClass) -> timedelta | 
     if action_class is ActionClass.RELEASING:
         return None
     return spec.max_age if spec.max_age is not None else MAX_AGE.get(action_class)
+
+
+def limit_of(order: Order, spec: ActionSpec[Any], action_class: ActionClass) -> timedelta | None:
+    """Return how old this order's cause may be. An order of the clock is late, not old: its rule says how late."""
+    lateness = order.max_lateness if order.origin is Origin.TIMER else None
+    if lateness is not None and action_class is ActionClass.ACTUATING:
+        return min(lateness, MAX_LATENESS)
+    return max_age_of(spec, action_class)
 
 
 def age_of(order: Order, now: datetime) -> timedelta:
@@ -93,17 +111,39 @@ def _killed(asked: Asked) -> Reason | None:
     return Reason.KILL_SWITCH if asked.action_class is ActionClass.ACTUATING and asked.killed() else None
 
 
+def _tripped(asked: Asked) -> Reason | None:
+    return Reason.BREAKER if asked.action_class is ActionClass.ACTUATING and asked.tripped() else None
+
+
+def _starting(asked: Asked) -> Reason | None:
+    return Reason.STARTING if asked.action_class is ActionClass.ACTUATING and asked.starting else None
+
+
 def _not_live(asked: Asked) -> Reason | None:
-    actuates = asked.action_class is ActionClass.ACTUATING
-    return Reason.NOT_LIVE if actuates and asked.order.origin not in _ACTUATES else None
+    """Only what was seen live or commanded actuates, and an order of the clock whose rule says how late it may be."""
+    if asked.action_class is not ActionClass.ACTUATING or asked.order.origin in _ACTUATES:
+        return None
+    by_clock = asked.order.origin is Origin.TIMER and asked.order.max_lateness is not None
+    return None if by_clock else Reason.NOT_LIVE
 
 
 def _clock(asked: Asked) -> Reason | None:
     if asked.action_class is not ActionClass.ACTUATING:
         return None
-    if asked.order.received - asked.now > FUTURE_TOLERANCE:
+    if not asked.clock_trusted or asked.order.received - asked.now > FUTURE_TOLERANCE:
         return Reason.CLOCK_STEPPED
     return Reason.FUTURE_TIME if asked.order.occurred - asked.now > FUTURE_TOLERANCE else None
+
+
+def _clock_trust(asked: Asked) -> Reason | None:
+    """The source's clock must be known and right, or a buffered message with a wrong time looks fresh."""
+    event = asked.order.trigger
+    if asked.action_class is not ActionClass.ACTUATING or not asked.clocks.needed_for(event):
+        return None
+    offset = asked.clocks.offset(event.source_name)
+    if offset is None:
+        return Reason.CLOCK_UNKNOWN
+    return Reason.CLOCK_OFF if abs(offset) > asked.clocks.tolerance else None
 
 
 def _expired(asked: Asked) -> Reason | None:
@@ -125,9 +165,12 @@ GUARDS: tuple[Callable[[Asked], Reason | None], ...] = (
     _clock,
     _expired,
     _too_old,
+    _clock_trust,
+    _starting,
+    _tripped,
     _killed,
 )
-"""Asked in this order; the first reason counts. The kill switch is last because it asks the file system."""
+"""Asked in this order; the first reason counts. The latches are last because they ask the file system."""
 
 _EXPIRES = frozenset({Reason.EXPIRED, Reason.TOO_OLD})
 
@@ -135,9 +178,24 @@ _EXPIRES = frozenset({Reason.EXPIRED, Reason.TOO_OLD})
 class Gate:
     """The gate of one bridge."""
 
-    def __init__(self, clock: Clock, kill: KillSwitch, *, dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        kill: KillSwitch,
+        breaker: Breaker,
+        clocks: SourceClocks,
+        own_clock: OwnClock,
+        *,
+        hold_off: timedelta,
+        dry_run: bool = False,
+    ) -> None:
+        """The hold-off counts from here: make the gate when the bridge starts."""
         self._clock = clock
         self._kill = kill
+        self._breaker = breaker
+        self._clocks = clocks
+        self._own_clock = own_clock
+        self._ready_at = clock.monotonic() + hold_off.total_seconds()
         self._dry_run = dry_run
 
     def check(self, order: Order, spec: ActionSpec[Any], params: ActionParams) -> Verdict:
@@ -146,10 +204,14 @@ class Gate:
         asked = Asked(
             order,
             action_class,
-            max_age_of(spec, action_class),
+            limit_of(order, spec, action_class),
             self._clock.now(),
             lambda: self._kill.pulled,
+            lambda: self._breaker.pulled,
             self._dry_run,
+            self._clock.monotonic() < self._ready_at,
+            self._own_clock.trusted(),
+            self._clocks,
         )
         for guard in GUARDS:
             reason = guard(asked)
@@ -168,7 +230,7 @@ class Gate:
         action_class = class_of(spec, params)
         if action_class is ActionClass.RELEASING:
             return None
-        max_age = max_age_of(spec, action_class)
+        max_age = limit_of(order, spec, action_class)
         ends = [min(order.received, order.occurred) + max_age] if max_age is not None else []
         if order.expires is not None:
             ends.append(order.expires)

@@ -1,19 +1,28 @@
 """The only way to a relay: what is not declared cannot be switched, and what leaves idle owes its return.
 
-Says nothing about who may: the gate and the doors do. `active` means away from the declared idle
-position, whichever way the relay is wired.
+`active` means away from the declared idle position, whichever way the relay is wired. An output
+that belongs to a door is opened through its door alone; other outputs that can hurt somebody have
+limits of their own. Every opening on the site passes the breaker.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from bridge.config.models import OutputConfig
+from bridge.clock import Clock
+from bridge.config.outputs import DoorConfig, OutputConfig
 from bridge.contracts import Services, SwitchesRelays
+from bridge.errors import ActionRejectedError, ActionUnavailableError
 from bridge.registry import unknown
+from bridge.safety.breaker import Breaker
+from bridge.safety.facts import Facts
+from bridge.safety.guards import OUTPUT_GUARDS, Asked
+from bridge.safety.openings import Opening, Openings
 from bridge.safety.reasons import Reason, refusal
 from bridge.safety.releases import ReleaseJournal, Target
+from bridge.schema.orders import Order
 
 MAX_PULSE = timedelta(seconds=30)
 """No pulse is longer, whatever is configured."""
@@ -22,10 +31,26 @@ MAX_PULSE = timedelta(seconds=30)
 class Outputs:
     """The declared outputs of one site."""
 
-    def __init__(self, outputs: Mapping[str, OutputConfig], journal: ReleaseJournal, services: Services) -> None:
+    def __init__(
+        self,
+        outputs: Mapping[str, OutputConfig],
+        doors: Mapping[str, DoorConfig],
+        journal: ReleaseJournal,
+        openings: Openings,
+        breaker: Breaker,
+        facts: Facts,
+        services: Services,
+        clock: Clock,
+    ) -> None:
         self._outputs = outputs
+        self._doors = {door.output: name for name, door in doors.items()}
         self._journal = journal
+        self._openings = openings
+        self._facts = facts
         self._services = services
+        self._clock = clock
+        self._deciding = asyncio.Lock()
+        self.breaker = breaker
 
     def get(self, name: str) -> OutputConfig:
         """Return the declaration. Raises ActionRejectedError if there is none."""
@@ -44,8 +69,37 @@ class Outputs:
             return None if output.output_class == "transient" else output.max_on
         return min(asked, output.max_on)
 
+    async def switch_on(self, name: str, order: Order, hold: timedelta | None, permit: Callable[[], None]) -> None:
+        """Take an output away from idle for a rule that names it. Raises as `activate`, and for what its limits say."""
+        output = self.get(name)
+        if output.output_class == "transient":
+            await self._send(name, order.id, hold, permit)
+            return
+        if name in self._doors:
+            raise refusal(Reason.DOOR_OUTPUT, f"open {self._doors[name]!r} instead")
+        await self.breaker.asked(order.id)
+        async with self._deciding:
+            opening = await self._decide(name, output, order)
+        try:
+            await self.activate(name, order.id, hold, permit)
+        except (ActionRejectedError, ActionUnavailableError):
+            await self._openings.take_back(opening)
+            raise
+
     async def activate(self, name: str, order: str, hold: timedelta | None, permit: Callable[[], None]) -> None:
-        """Take an output away from idle, for `hold` or for good. Raises as `ReleaseJournal.away`."""
+        """Take an output away from idle, for `hold` or for good. Asks only the breaker: who may is decided before.
+
+        Raises as `ReleaseJournal.away`, and ActionRejectedError with `breaker`.
+        """
+        self.get(name)
+        await self.breaker.opens(order)
+        await self._send(name, order, hold, permit)
+
+    async def idle(self, name: str) -> None:
+        """Bring an output back to idle. Raises ActionError if it did not confirm it."""
+        await self._journal.idle(target_of(self.get(name)))
+
+    async def _send(self, name: str, order: str, hold: timedelta | None, permit: Callable[[], None]) -> None:
         output = self.get(name)
         relays = self._services.source(output.source, SwitchesRelays)
 
@@ -58,9 +112,13 @@ class Outputs:
         else:
             await self._journal.away(target_of(output), order, hold, permit, send)
 
-    async def idle(self, name: str) -> None:
-        """Bring an output back to idle. Raises ActionError if it did not confirm it."""
-        await self._journal.idle(target_of(self.get(name)))
+    async def _decide(self, name: str, output: OutputConfig, order: Order) -> Opening:
+        asked = Asked(output, order, self._clock.now(), self._openings.others(name, order), self._facts)
+        for guard in OUTPUT_GUARDS:
+            refused = guard(asked)
+            if refused is not None:
+                raise refusal(*refused)
+        return await self._openings.add(name, order)
 
 
 def target_of(output: OutputConfig) -> Target:

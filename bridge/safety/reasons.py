@@ -22,19 +22,30 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     FUTURE_TIME = "future_time"
     CLOCK_STEPPED = "clock_stepped"
+    CLOCK_UNKNOWN = "clock_unknown"
+    CLOCK_OFF = "clock_off"
+    STARTING = "starting"
+    BREAKER = "breaker"
     # doors
     UNKNOWN_DOOR = "unknown_door"
     HOLD = "hold"
     NO_SCORE = "no_score"
     LOW_SCORE = "low_score"
     SAME_EVENT = "same_event"
+    SAME_PLATE = "same_plate"
+    CLOSED = "closed"
+    INTERLOCK = "interlock"
+    STATE_UNKNOWN = "state_unknown"
     COOLDOWN = "cooldown"
     PER_MINUTE = "per_minute"
     PER_HOUR = "per_hour"
     OBSERVE = "observe"
     NEEDS_CONFIRMATION = "needs_confirmation"
+    NOT_PENDING = "not_pending"
+    NOT_CONFIRMED = "not_confirmed"
     # outputs
     UNKNOWN_OUTPUT = "unknown_output"
+    DOOR_OUTPUT = "door_output"
     NO_JOURNAL = "no_journal"
     # the runner
     SUPERSEDED = "superseded"
@@ -54,18 +65,29 @@ WORDS: dict[Reason, str] = {
     Reason.TOO_OLD: "its cause is too old for this to be done now",
     Reason.EXPIRED: "the time in which it was to be started is over",
     Reason.FUTURE_TIME: "its cause says it happens in the future; the clock of the source cannot be trusted",
-    Reason.CLOCK_STEPPED: "our clock went back since its cause came; its age cannot be told",
+    Reason.CLOCK_STEPPED: "our clock went back; until it has caught up no age can be told",
+    Reason.CLOCK_UNKNOWN: "nobody knows how far the clock of its source is off, so its age cannot be told",
+    Reason.CLOCK_OFF: "the clock of its source is too far from ours, so its age cannot be told",
+    Reason.STARTING: "the bridge has just started; nothing leaves idle yet",
+    Reason.BREAKER: "the breaker has tripped; nothing is switched until somebody resets it",
     Reason.UNKNOWN_DOOR: "no such door is configured",
     Reason.HOLD: "the door is held by hand",
     Reason.NO_SCORE: "the reader did not say how sure it is of the plate",
     Reason.LOW_SCORE: "the plate was read with less confidence than the door asks for",
     Reason.SAME_EVENT: "the same event has opened this output already",
+    Reason.SAME_PLATE: "the same plate opened it a moment ago",
+    Reason.CLOSED: "it is shut at this time",
+    Reason.INTERLOCK: "another thing must change first",
+    Reason.STATE_UNKNOWN: "it depends on a state that is not known",
     Reason.COOLDOWN: "the door was opened a moment ago",
     Reason.PER_MINUTE: "the door has had its openings for this minute",
     Reason.PER_HOUR: "the door has had its openings for this hour",
     Reason.OBSERVE: "would have opened; the door is in mode observe",
-    Reason.NEEDS_CONFIRMATION: "a person must agree; the door is in mode confirm",
+    Reason.NEEDS_CONFIRMATION: "people must agree to it first",
+    Reason.NOT_PENDING: "no such opening waits for anybody",
+    Reason.NOT_CONFIRMED: "it was sent, and the input that should show it does not",
     Reason.UNKNOWN_OUTPUT: "no such output is declared",
+    Reason.DOOR_OUTPUT: "the output belongs to a door, and only the door opens it",
     Reason.NO_JOURNAL: "its return to idle cannot be written down, so it is not switched",
     Reason.SUPERSEDED: "a later order took the output back to idle",
     Reason.INTERRUPTED: "the bridge was stopped in the middle; it may or may not have been done",

@@ -399,6 +399,16 @@ class BreakerTripped(Payload):
     within: float = Field(description="Seconds.")
 
 
+class CommandGiven(Payload):
+    """A person or a client that is known by name asked for something."""
+
+    command: str = Field(description="open, hold, unhold, confirm, deny, kill, unkill, reset_breaker, lock, unlock.")
+    target: str | None = Field(None, description="The door or camera it is about.")
+    persons: tuple[str, ...] = Field((), description="Everybody who wants it; several where a door needs them.")
+    reason: str | None = Field(None, description="What they said why.")
+    pending: str | None = Field(None, description="The waiting opening that was agreed to.")
+
+
 class BridgeStarted(Payload):
     """The bridge has started."""
 
@@ -456,6 +466,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "clip.failed": ClipFailed,
     "log.hole": LogHole,
     "breaker.tripped": BreakerTripped,
+    "command.given": CommandGiven,
     "bridge.started": BridgeStarted,
     "bridge.heartbeat": BridgeHeartbeat,
     "bridge.tick": BridgeTick,

@@ -6,6 +6,7 @@ dead or unknown. Its class says how it may fail; that is decided here, once, for
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -61,6 +62,10 @@ class Order(Record):
     received: UtcTime = Field(description="When the bridge read the cause.")
     created: UtcTime = Field(description="When the engine decided, by the log's clock.")
     expires: UtcTime | None = Field(None, description="Not to be started after this.")
+    max_lateness: timedelta | None = Field(
+        None,
+        description="For an order of the clock: it may move something, at most so long after its time.",
+    )
     priority: int = 0
     steps: dict[str, StepResult] = Field(default_factory=dict, description="Results of earlier steps by name.")
 

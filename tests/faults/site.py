@@ -85,6 +85,7 @@ class Site:
                     "password": "admin",
                 }
             },
+            "safety": {"hold_off": "0s", "trusted_clocks": ["gate"], "breaker": {"per_minute": 10_000}},
             "outputs": {
                 f"o{n}": {"source": "box", "channel": "1", "relay": f"r{n}", "idle": "off", "class": "actuating"}
                 for n in numbers

@@ -20,14 +20,16 @@ from bridge.actions import open as open_action
 from bridge.actions import ptz, relay
 from bridge.actions.runner import Runner
 from bridge.clock import Clock
-from bridge.config.models import DoorConfig, OutputConfig
+from bridge.config.models import BridgeConfig, DoorConfig, OutputConfig, SafetyConfig
+from bridge.config.safety import BreakerConfig
 from bridge.contracts import ActionContext, ActionParams, ActionSpec, Claimed, PtzPreset, Relay
 from bridge.errors import ActionRejectedError, ActionUnknownError, StaleOwnerError, StoreUnavailableError
-from bridge.safety.doors import DoorKeeper
+from bridge.safety.breaker import Breaker
+from bridge.safety.clocks import SourceClocks
 from bridge.safety.gate import Gate, class_of
 from bridge.safety.killswitch import KillSwitch
-from bridge.safety.outputs import Outputs
-from bridge.safety.releases import ReleaseJournal
+from bridge.safety.ownclock import OwnClock
+from bridge.safety.site import Safety
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import PlateRead
@@ -312,7 +314,7 @@ SPECS: dict[str, ActionSpec[Any]] = {"relay": relay.SPEC, "open": open_action.SP
 
 
 def plate_event(clock: Clock, number: int = 1, **more: Any) -> VmsEvent:
-    """Return a plate read just now."""
+    """Return a plate read just now; each number is another plate."""
     fields: dict[str, Any] = {
         "id": f"event{number}",
         "type": "plate.read",
@@ -323,7 +325,7 @@ def plate_event(clock: Clock, number: int = 1, **more: Any) -> VmsEvent:
         "received": clock.now(),
         "origin": Origin.LIVE,
         "via": "ws",
-        "data": PlateRead(plate="12AB345", plate_raw="12 AB 345", score=97),
+        "data": PlateRead(plate=f"12AB{344 + number}", plate_raw=f"12 AB {344 + number}", score=97),
     }
     return VmsEvent(**(fields | more))
 
@@ -357,11 +359,27 @@ def make_order(
 
 
 OUTPUTS = {
-    "gate": OutputConfig(source="nvr", channel="1", relay="r1", idle="off"),
+    "gate": OutputConfig(source="nvr", channel="1", relay="r1", idle="off", cooldown="0s"),
+    "barrier": OutputConfig(source="nvr", channel="1", relay="r5", idle="off"),
     "failsafe": OutputConfig(source="nvr", channel="1", relay="r2", idle="on"),
     "lamp": OutputConfig(source="nvr", channel="1", relay="r3", idle="off", **{"class": "transient"}),
 }
-DOORS = {"main": DoorConfig(output="gate", mode="act")}
+DOORS = {"main": DoorConfig(output="barrier", mode="act")}
+
+
+def make_gate(folder: Path, clock: Clock, **more: Any) -> Gate:
+    """Return a gate that trusts the clock of the source `nvr` and does not hold off."""
+    clocks = SourceClocks(clock, timedelta(seconds=5))
+    clocks.learn("nvr", timedelta(0))
+    breaker = Breaker(folder, clock, BreakerConfig())
+    return Gate(
+        clock,
+        KillSwitch(folder, clock),
+        breaker,
+        clocks,
+        OwnClock(folder, clock),
+        **({"hold_off": timedelta(0)} | more),
+    )
 
 
 class Site:
@@ -375,9 +393,11 @@ class Site:
         *,
         actions: Mapping[str, ActionSpec[Any]] = SPECS,
         doors: Mapping[str, DoorConfig] = DOORS,
+        outputs: Mapping[str, OutputConfig] = OUTPUTS,
         device: Device | None = None,
         dry_run: bool = False,
         executor: str = "bridge",
+        safety: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> None:
         self.clock, self.disk, self.power = clock, disk or Disk(), Power()
@@ -385,11 +405,14 @@ class Site:
         self.device._power = self.power
         self.services = Locator()
         self.services.put_source("nvr", self.device)
-        self.kill = KillSwitch(folder, clock)
-        self.gate = Gate(clock, self.kill, dry_run=dry_run)
-        self.journal = ReleaseJournal(folder, self.services, clock)
-        self.outputs = Outputs(OUTPUTS, self.journal, self.services)
-        self.doors = DoorKeeper(doors, self.outputs, folder, clock)
+        limits = SafetyConfig.model_validate({"hold_off": "0s"} | (dict(safety) if safety else {}))
+        config = BridgeConfig(outputs=dict(outputs), doors=dict(doors), dry_run=dry_run, safety=limits)
+        self.safety = Safety(config, self.services, folder, clock)
+        self.kill, self.gate, self.journal = self.safety.kill, self.safety.gate, self.safety.releases
+        self.outputs, self.doors = self.safety.outputs, self.safety.doors
+        self.safety.clocks.learn("nvr", timedelta(0))
+        self.known: dict[tuple[str, str], Any] = {}
+        self.safety.facts.attach(lambda entity, attribute, default: self.known.get((entity, attribute), default))
         for service in (self.gate, self.journal, self.outputs, self.doors):
             self.services.put(service)
         self.queue = MemoryQueue(self.disk, self.power, clock)
@@ -407,8 +430,7 @@ class Site:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        await self.journal.load()
-        await self.doors.load()
+        await self.safety.load()
         self._tasks = [asyncio.create_task(self.journal.run()), asyncio.create_task(self.runner.run())]
         await settle()
 

@@ -68,7 +68,7 @@ _WANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "preset": ("ptz", {"preset": "entrance"}),
     "info": ("info", {}),
 }
-_IDLE = {"r1": False, "r2": True}
+_IDLE = {"r1": False, "r2": True, "r5": False}
 
 
 class Witness(Device):
@@ -175,7 +175,7 @@ class Machine(RuleBasedStateMachine):
 
     async def boot(self) -> None:
         self.site = Site(self.folder, self.clock, self.disk, actions=self.actions, device=self.device)
-        for file in (self.site.journal._file, self.site.doors._file):
+        for file in (self.site.journal._file, self.site.safety.openings.file):
             file.append = self._while_alive(file.append)  # type: ignore[method-assign]
         await self.site.start()
         await self.rest()

@@ -14,10 +14,8 @@ from bridge.bus.bus import Bus
 from bridge.clock import SystemClock
 from bridge.contracts import ActionContext, Head, Step
 from bridge.errors import ActionUnavailableError
-from bridge.safety.gate import Gate
-from bridge.safety.killswitch import KillSwitch
 from bridge.schema.orders import Order
-from tests.bridge.actions.support import InfoParams, Locator, info_spec, make_order
+from tests.bridge.actions.support import InfoParams, Locator, info_spec, make_gate, make_order
 from tests.bridge.bus.helpers import running_bus, until
 
 CLOCK = SystemClock()
@@ -33,7 +31,7 @@ async def _give(bus: Bus, orders: list[Order]) -> None:
 @asynccontextmanager
 async def _runner(bus: Bus, folder: Path, act: Any) -> Any:
     spec = info_spec(act)
-    gate = Gate(CLOCK, KillSwitch(folder / "safety", CLOCK))
+    gate = make_gate(folder / "safety", CLOCK)
     runner = Runner(bus.order_queue(), bus.effects, bus.dead, {"info": spec}, Locator(), gate, CLOCK, "bridge")
     task = asyncio.create_task(runner.run())
     try:

@@ -14,7 +14,7 @@ from bridge.safety.killswitch import KillSwitch
 from bridge.safety.reasons import WORDS, Reason
 from bridge.schema.event import Origin
 from bridge.schema.orders import ActionClass, Order
-from tests.bridge.actions.support import InfoParams, info_spec, make_order, plate_event
+from tests.bridge.actions.support import InfoParams, info_spec, make_gate, make_order, plate_event
 from tests.clock import VirtualClock
 
 S = timedelta(seconds=1)
@@ -53,14 +53,14 @@ def test_age_is_the_larger_of_both_clocks(
     """Old by receipt or old by source time: either is too old."""
     clock = VirtualClock()
     order = _order(clock, action_class, **{which: clock.now() - age * S})
-    assert _check(Gate(clock, KillSwitch(tmp_path, clock)), order, action_class) == says
+    assert _check(make_gate(tmp_path, clock), order, action_class) == says
 
 
 @pytest.mark.parametrize("origin", list(Origin))
 def test_provenance(tmp_path: Path, origin: Origin) -> None:
     """Only what is live or commanded actuates; what is replayed or made up touches no device at all."""
     clock = VirtualClock()
-    gate = Gate(clock, KillSwitch(tmp_path, clock))
+    gate = make_gate(tmp_path, clock)
     says = {c: _check(gate, _order(clock, c, origin=origin), c) for c in ActionClass}
     made_up = origin in (Origin.REPLAY, Origin.TEST)
     assert says[ActionClass.INFORMATION] == "go"
@@ -72,7 +72,7 @@ def test_provenance(tmp_path: Path, origin: Origin) -> None:
 def test_a_source_time_in_the_future_never_actuates(tmp_path: Path) -> None:
     """Two seconds ahead are forgiven, more is a clock that cannot be trusted."""
     clock = VirtualClock()
-    gate = Gate(clock, KillSwitch(tmp_path, clock))
+    gate = make_gate(tmp_path, clock)
     for ahead, says in ((2, "go"), (2.001, "future_time"), (86400, "future_time")):
         order = _order(clock, ActionClass.ACTUATING, occurred=clock.now() + ahead * S)
         assert _check(gate, order, ActionClass.ACTUATING) == says
@@ -85,7 +85,7 @@ def test_a_clock_that_went_back_stops_actuations(tmp_path: Path) -> None:
     clock = VirtualClock()
     order = _order(clock, ActionClass.ACTUATING)
     clock.jump(-3600 * S)
-    assert _check(Gate(clock, KillSwitch(tmp_path, clock)), order, ActionClass.ACTUATING) == "clock_stepped"
+    assert _check(make_gate(tmp_path, clock), order, ActionClass.ACTUATING) == "clock_stepped"
 
 
 def test_a_push_without_time_counts_as_now(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_push_without_time_counts_as_now(tmp_path: Path) -> None:
     clock = VirtualClock()
     event = plate_event(clock, timequality="received")
     order = _order(clock, ActionClass.ACTUATING, event=event)
-    assert _check(Gate(clock, KillSwitch(tmp_path, clock)), order, ActionClass.ACTUATING) == "go"
+    assert _check(make_gate(tmp_path, clock), order, ActionClass.ACTUATING) == "go"
 
 
 @pytest.mark.parametrize("action_class", list(ActionClass))
@@ -101,7 +101,7 @@ def test_an_order_that_has_expired_is_not_started(tmp_path: Path, action_class: 
     """`expires` holds for everything but a release."""
     clock = VirtualClock()
     order = _order(clock, action_class, expires=clock.now() - S)
-    says = _check(Gate(clock, KillSwitch(tmp_path, clock)), order, action_class)
+    says = _check(make_gate(tmp_path, clock), order, action_class)
     assert says == ("go" if action_class is ActionClass.RELEASING else "expired")
 
 
@@ -109,9 +109,8 @@ def test_an_order_that_has_expired_is_not_started(tmp_path: Path, action_class: 
 async def test_the_kill_switch_blocks_actuations_only(tmp_path: Path, action_class: ActionClass) -> None:
     """And never a release."""
     clock = VirtualClock()
-    kill = KillSwitch(tmp_path, clock)
-    await kill.pull("anna", "test")
-    says = _check(Gate(clock, kill), _order(clock, action_class), action_class)
+    await KillSwitch(tmp_path, clock).pull("anna", "test")
+    says = _check(make_gate(tmp_path, clock), _order(clock, action_class), action_class)
     assert says == ("kill_switch" if action_class is ActionClass.ACTUATING else "go")
 
 
@@ -119,14 +118,14 @@ async def test_the_kill_switch_blocks_actuations_only(tmp_path: Path, action_cla
 def test_dry_run_does_nothing_at_all(tmp_path: Path, action_class: ActionClass) -> None:
     """Decide and record, nothing else."""
     clock = VirtualClock()
-    gate = Gate(clock, KillSwitch(tmp_path, clock), dry_run=True)
+    gate = make_gate(tmp_path, clock, dry_run=True)
     assert _check(gate, _order(clock, action_class), action_class) == "dry_run"
 
 
 def test_demand_raises_the_reason(tmp_path: Path) -> None:
     """What asks right before sending gets the same answer as an error."""
     clock = VirtualClock()
-    gate = Gate(clock, KillSwitch(tmp_path, clock), dry_run=True)
+    gate = make_gate(tmp_path, clock, dry_run=True)
     spec = info_spec(_nothing)
     with pytest.raises(ActionRejectedError, match="dry_run") as caught:
         gate.demand(_order(clock, ActionClass.INFORMATION), spec, InfoParams())
@@ -136,7 +135,7 @@ def test_demand_raises_the_reason(tmp_path: Path) -> None:
 def test_latest_start_is_when_check_begins_to_say_expire(tmp_path: Path) -> None:
     """The two agree to the microsecond."""
     clock = VirtualClock()
-    gate, spec = Gate(clock, KillSwitch(tmp_path, clock)), info_spec(_nothing, action_class=ActionClass.ACTUATING)
+    gate, spec = make_gate(tmp_path, clock), info_spec(_nothing, action_class=ActionClass.ACTUATING)
     order = _order(clock, ActionClass.ACTUATING, occurred=clock.now() - 3 * S)
     latest = gate.latest_start(order, spec, InfoParams())
     assert latest is not None

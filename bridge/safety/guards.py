@@ -1,0 +1,167 @@
+"""What stands between an order and an output, one function a rule. Pure: all they look at is in `Asked`.
+
+Each returns why not, or None. They are asked in the order of the tables at the end, and the first
+refusal counts. A new protection is one more function in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bridge.config.outputs import DoorConfig, Protected, StateIs
+from bridge.safety.facts import UNKNOWN, Facts
+from bridge.safety.gate import age_of
+from bridge.safety.hours import open_at
+from bridge.safety.openings import Opening, plate_of
+from bridge.safety.reasons import Reason
+from bridge.schema.kinds import PlateRead
+from bridge.schema.orders import Order
+from bridge.schema.units import format_duration
+
+MAX_AGE = timedelta(seconds=60)
+"""No door opens on an older cause, whatever is configured."""
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a guard looks at. `openings` are those of this output by other orders, with how long ago each was."""
+
+    limits: Protected
+    order: Order
+    now: datetime
+    openings: Sequence[tuple[timedelta, Opening]]
+    facts: Facts
+    held: bool = False
+    """Somebody stopped it by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedDoor(Asked):
+    """The same for a door."""
+
+    limits: DoorConfig
+
+
+Refusal = tuple[Reason, str]
+
+
+def hold(asked: AskedDoor) -> Refusal | None:
+    """Somebody stopped it by hand."""
+    return (Reason.HOLD, "") if asked.limits.hold or asked.held else None
+
+
+def age(asked: AskedDoor) -> Refusal | None:
+    """The cause is too old for this door."""
+    old, limit = age_of(asked.order, asked.now), min(asked.limits.max_age, MAX_AGE)
+    return (Reason.TOO_OLD, f"{format_duration(old)}, at most {format_duration(limit)}") if old > limit else None
+
+
+def score(asked: AskedDoor) -> Refusal | None:
+    """The reader was not sure enough of the plate."""
+    read = asked.order.trigger.data
+    if not isinstance(read, PlateRead) or asked.limits.min_score <= 0:
+        return None
+    if read.score is None:
+        return Reason.NO_SCORE, f"at least {asked.limits.min_score:g} is asked for"
+    if read.score >= asked.limits.min_score:
+        return None
+    return Reason.LOW_SCORE, f"{read.score:g} of {asked.limits.min_score:g}"
+
+
+def same_event(asked: Asked) -> Refusal | None:
+    """One event opens one output once."""
+    event = asked.order.trigger.id
+    return (Reason.SAME_EVENT, "") if any(opening.event == event for _, opening in asked.openings) else None
+
+
+def same_plate(asked: AskedDoor) -> Refusal | None:
+    """A car that stands there is read again and again. After a restart any plate may have been this one."""
+    plate = plate_of(asked.order)
+    recent = (o.plate for ago, o in asked.openings if ago < asked.limits.same_plate)
+    return (Reason.SAME_PLATE, "") if plate and any(known in (plate, None) for known in recent) else None
+
+
+def cooldown(asked: Asked) -> Refusal | None:
+    """It opened a moment ago."""
+    ago = min((ago for ago, _ in asked.openings), default=None)
+    if ago is None or ago >= asked.limits.cooldown:
+        return None
+    return Reason.COOLDOWN, f"again in {format_duration(asked.limits.cooldown - ago)}"
+
+
+def per_minute(asked: Asked) -> Refusal | None:
+    """It has had its openings for this minute."""
+    full = _count(asked, _MINUTE) >= asked.limits.per_minute
+    return (Reason.PER_MINUTE, f"at most {asked.limits.per_minute}") if full else None
+
+
+def per_hour(asked: Asked) -> Refusal | None:
+    """It has had its openings for this hour."""
+    full = _count(asked, _HOUR) >= asked.limits.per_hour
+    return (Reason.PER_HOUR, f"at most {asked.limits.per_hour}") if full else None
+
+
+def _count(asked: Asked, window: timedelta) -> int:
+    return sum(ago < window for ago, _ in asked.openings)
+
+
+def hours(asked: Asked) -> Refusal | None:
+    """It is shut at this time of day, or by one of the two times that the clock may show."""
+    wanted = asked.limits.hours
+    return None if wanted is None or open_at(wanted, asked.now) else (Reason.CLOSED, f"in the zone {wanted.zone}")
+
+
+def requires(asked: Asked) -> Refusal | None:
+    """Something that must be so is not, or nobody knows."""
+    return _interlock(asked, asked.limits.requires, wanted=True)
+
+
+def blocks(asked: Asked) -> Refusal | None:
+    """Something that must not be so is, or nobody knows."""
+    return _interlock(asked, asked.limits.blocks, wanted=False)
+
+
+def _interlock(asked: Asked, states: Sequence[StateIs], *, wanted: bool) -> Refusal | None:
+    for state in states:
+        holds = asked.facts.holds(state)
+        if holds is None:
+            return Reason.STATE_UNKNOWN, f"{state.attribute} of {state.entity}"
+        if holds is not wanted:
+            return Reason.INTERLOCK, f"{state.attribute} of {state.entity} is {_said(asked, state)}"
+    return None
+
+
+def _said(asked: Asked, state: StateIs) -> str:
+    value = asked.facts.get(state.entity, state.attribute)
+    return "not known" if value is UNKNOWN else str(value)
+
+
+DOOR_GUARDS: tuple[Callable[[AskedDoor], Refusal | None], ...] = (
+    hold,
+    age,
+    score,
+    same_event,
+    same_plate,
+    hours,
+    requires,
+    blocks,
+    cooldown,
+    per_minute,
+    per_hour,
+)
+"""For an opening through a door. Who must agree to it comes after all of them."""
+
+OUTPUT_GUARDS: tuple[Callable[[Asked], Refusal | None], ...] = (
+    same_event,
+    hours,
+    requires,
+    blocks,
+    cooldown,
+    per_minute,
+    per_hour,
+)
+"""For an output of class actuating that a rule switches by itself."""

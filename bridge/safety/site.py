@@ -1,0 +1,55 @@
+"""Everything that protects the outputs of one site, put together in one place. Comes up first, and needs no bus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bridge.clock import Clock
+from bridge.config.models import BridgeConfig
+from bridge.contracts import Services
+from bridge.safety.breaker import Breaker
+from bridge.safety.clocks import SourceClocks
+from bridge.safety.doors import DoorKeeper
+from bridge.safety.facts import Facts
+from bridge.safety.gate import Gate
+from bridge.safety.killswitch import KillSwitch
+from bridge.safety.openings import Openings
+from bridge.safety.outputs import Outputs
+from bridge.safety.ownclock import OwnClock
+from bridge.safety.releases import ReleaseJournal
+
+
+class Safety:
+    """The protections of one site. The start hold-off counts from when this is made."""
+
+    def __init__(self, config: BridgeConfig, services: Services, folder: Path, clock: Clock) -> None:
+        safety = config.safety
+        self.kill = KillSwitch(folder, clock)
+        self.breaker = Breaker(folder, clock, safety.breaker)
+        self.clocks = SourceClocks(clock, safety.clock_tolerance, safety.trusted_clocks)
+        self.own_clock = OwnClock(folder, clock)
+        self.gate = Gate(
+            clock,
+            self.kill,
+            self.breaker,
+            self.clocks,
+            self.own_clock,
+            hold_off=safety.hold_off,
+            dry_run=config.dry_run,
+        )
+        self.facts = Facts(clock)
+        self.openings = Openings(folder, clock)
+        self.releases = ReleaseJournal(folder, services, clock)
+        self.outputs = Outputs(
+            config.outputs, config.doors, self.releases, self.openings, self.breaker, self.facts, services, clock
+        )
+        self.doors = DoorKeeper(config.doors, self.outputs, self.openings, self.facts, folder, clock)
+
+    async def load(self) -> None:
+        """Read what must not be forgotten over a restart. Raises StartError."""
+        await self.releases.load()
+        await self.openings.load()
+
+    async def aclose(self) -> None:
+        """Let go of files."""
+        await self.openings.aclose()

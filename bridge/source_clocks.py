@@ -1,0 +1,56 @@
+"""Ask every source for its clock, at the start and again and again, and tell whoever must trust it.
+
+A source that does not answer is asked again soon: until it is known how far its clock is off, its
+events open no door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from bridge.clock import Clock
+from bridge.contracts import Connector, Describes
+from bridge.errors import BridgeError
+from bridge.safety.clocks import SourceClocks
+
+_LOG = logging.getLogger(__name__)
+AGAIN = 5.0
+"""Seconds until a source is asked again that did not tell."""
+LATER = 1800.0
+"""Seconds until a source is asked again that did."""
+PATIENCE = 60.0
+
+
+async def watch_clocks(sources: Mapping[str, Connector], clocks: SourceClocks, clock: Clock) -> None:
+    """Keep the offsets of all sources known, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for name, source in sources.items():
+            if isinstance(source, Describes):
+                group.create_task(_watch(name, source, clocks, clock), name=f"clock[{name}]")
+
+
+async def _watch(name: str, source: Describes, clocks: SourceClocks, clock: Clock) -> None:
+    while True:
+        told = await _ask(name, source, clocks)
+        await clock.sleep(LATER if told else AGAIN)
+
+
+async def _ask(name: str, source: Describes, clocks: SourceClocks) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            offset = (await source.describe()).clock_offset
+    except (BridgeError, TimeoutError) as exc:
+        _LOG.debug("a source does not tell its clock", extra={"source": name, "error": str(exc)})
+        return False
+    except Exception:  # noqa: BLE001 - the edge of a task: a connector's bug must not end the bridge
+        _LOG.exception("a connector failed to describe its system", extra={"source": name})
+        return False
+    if offset is None:
+        return False
+    clocks.learn(name, offset)
+    if abs(offset) > clocks.tolerance:
+        extra = {"source": name, "seconds": round(offset.total_seconds(), 1)}
+        _LOG.warning("the clock of a source is too far from ours; its events open no door", extra=extra)
+    return True
