@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from bridge.contracts import Emit, Missed, TwinKeys, TwinReader
 from bridge.schema.event import VmsEvent
@@ -37,13 +37,6 @@ class TwinCounter(Protocol):
     def twin(self, source: str, via: str) -> None:
         """An event was dropped, because the same happening had come already."""
         ...
-
-
-class Filled(NamedTuple):
-    """What became of one page of missed events."""
-
-    new: Sequence[VmsEvent]
-    known: int
 
 
 class _Hand:
@@ -123,12 +116,12 @@ class TwinMatcher:
         keyed = [reader and reader(event) for event, reader in zip(events, readers, strict=True)]
         return (await self._sift(events, keyed))[1]
 
-    async def fill(self, missed: Missed) -> Filled:
-        """Store what is new of a page of missed events; returns when it is. Raises StoreUnavailableError."""
+    async def fill(self, missed: Missed) -> Sequence[VmsEvent]:
+        """Store what is new of a page of missed events and return it. Raises StoreUnavailableError."""
         keyed = [missed.twins.get(event.id, _NO_KEYS) for event in missed.events]
         new, stored = await self._sift(missed.events, keyed)
         await stored
-        return Filled(new, len(missed.events) - len(new))
+        return new
 
     def remember(self, event: VmsEvent) -> None:
         """Note an event that stands in the log."""
@@ -162,7 +155,8 @@ class TwinMatcher:
                 new.append(event)
                 hand.noted.append(self._note(event, scope, keys, hand))
                 continue
-            self._counter.twin(event.source_name, event.via)
+            if event.via != LOG or twin.via != LOG:  # a row that is read again is no news to anybody
+                self._counter.twin(event.source_name, event.via)
             if twin.hand is not None and twin.hand is not hand:
                 others.add(twin.hand)
         promises = {other.promise() for other in others}

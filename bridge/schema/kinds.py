@@ -298,7 +298,6 @@ class SourceGap(Payload):
     fetched: dict[str, int] = Field(
         default_factory=dict, description="Events fetched afterwards and not known before, by kind."
     )
-    known: int = Field(0, description="Events found in the source's logs that had come by another way.")
     lost: tuple[str, ...] = Field((), description="Topics whose events in the span cannot be fetched.")
     log_begins: dict[str, UtcTime] = Field(
         default_factory=dict,

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from bridge.sdk import Missed, Origin, PayloadError, TwinKeys, VmsEvent, kinds
+from bridge.sdk import Origin, PayloadError, TwinKeys, VmsEvent, kinds
 
 from .decode import build, compact
 from .draft import MISSING, WRONG, DecodeContext, Draft, Message, need, refusal
@@ -51,6 +51,8 @@ class Row:
 
     event: VmsEvent
     keys: TwinKeys
+    place: str
+    """What names the row in its log, whatever becomes of it."""
     ongoing: bool = False
     """The row will change; ask for it again later."""
     ended: datetime | None = None
@@ -102,13 +104,6 @@ def read_page(log: Log, answer: Any, *, context: DecodeContext, span: Span | Non
         rows=[row for row in found if isinstance(row, Row)],
         refused=[row for row in found if isinstance(row, PayloadError)],
     )
-
-
-def as_missed(rows: Iterable[Row], unfetchable: Sequence[str] = ()) -> Missed:
-    """Return rows in the form a connector hands back-filled events over."""
-    listed = sorted(rows, key=lambda row: row.event.time)
-    twins = {row.event.id: row.keys for row in listed}
-    return Missed([row.event for row in listed], twins, unfetchable=unfetchable)
 
 
 def _row(log: Log, row: Any, context: DecodeContext, span: Span | None) -> Row | PayloadError:
@@ -197,7 +192,8 @@ def _plate(row: Message, context: DecodeContext) -> Row:
         identity=("plates", code(row.get("id")), data.device, data.plate, first.time.isoformat()),
     )
     keys = plate_row(data, images(row), _times(seen[0]), _times(seen[-1]))
-    return Row(build("LPR", draft, context), keys, ended=seen[-1][0].time)
+    event = build("LPR", draft, context)
+    return Row(event, keys, code(row.get("id")) or event.id, ended=seen[-1][0].time)
 
 
 def _channels(row: Message, device: str | None) -> tuple[str | None, list[str]]:
@@ -229,7 +225,8 @@ def _object(row: Message, context: DecodeContext) -> Row:
         correlation=object_correlation(channel, data, context),
         identity=("objects", *_object_identity(channel, data, moments[0].time)),
     )
-    return Row(build("object", draft, context), object_row(channel, data, _times(moments)))
+    event = build("object", draft, context)
+    return Row(event, object_row(channel, data, _times(moments)), event.id)
 
 
 def _object_identity(channel: str, data: kinds.ObjectDetected, time: datetime) -> tuple[object, ...]:
@@ -239,8 +236,9 @@ def _object_identity(channel: str, data: kinds.ObjectDetected, time: datetime) -
 def _event(row: Message, context: DecodeContext) -> Row:
     seen = _span(row, context)  # a row without a begin has no place in time
     event = build("systemEvent", log_row(row, context, place="log"), context)
-    ongoing = getattr(event.data, "ongoing", None) is True
-    return Row(event, READERS["system.log"](event), ongoing, seen[-1][0].time)
+    data = event.data
+    assert isinstance(data, kinds.SystemLog)  # noqa: S101 - a log row is nothing else
+    return Row(event, READERS["system.log"](event), data.log_id, data.ongoing is True, seen[-1][0].time)
 
 
 _READERS: Mapping[Log, Callable[[Message, DecodeContext], Row]] = {
