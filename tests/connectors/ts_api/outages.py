@@ -6,12 +6,13 @@ The list of what happened is kept by whoever makes it happen, here, and shares n
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -21,6 +22,7 @@ from bridge.runtime.twins import TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import SourceGap
 from connectors.ts_api import SPEC, TsApi
+from connectors.ts_api.push import PUSH
 from connectors.ts_api.simulator import Simulator, SimulatorConfig
 from connectors.ts_api.simulator.config import ApiKeyConfig, UserConfig
 from tests.clock import VirtualClock
@@ -46,7 +48,7 @@ class DurableLog:
     def __init__(self) -> None:
         self.events: list[VmsEvent] = []
         self.records: dict[str, bytes] = {}
-        self.saves = 0
+        self.history: list[bytes] = []
         self.twins: Counter[str] = Counter()
 
     def of(self, kind: str) -> list[VmsEvent]:
@@ -105,7 +107,7 @@ class Process:
 
     async def save(self, source: str, record: bytes) -> None:
         if not self.dead:
-            self.log.saves += 1
+            self.log.history.append(record)
             self.log.records[source] = record
 
     async def is_told(self, source: str, event: str) -> bool:
@@ -152,9 +154,9 @@ class Site:
         self._marks = 0
         self._moving = False
         self.listening = False
-        self.process = self._start()
+        self.process = self.start()
 
-    def _start(self) -> Process:
+    def start(self) -> Process:
         return Process(self.log, self.clock, self.sim.url, **self._values)
 
     def mark(self) -> int:
@@ -168,6 +170,14 @@ class Site:
         self.truth.reads[plate].append(self.listening)
         await self.sim.event("LPR", plateNo=plate, channel=1, **values)
         return plate
+
+    async def push(self, plate: str, reader: str) -> None:
+        """Have a reader push a plate to the bridge as well, as it was recognised this moment."""
+        body = json.dumps({"topic": "LPR", "src": reader, "plateNo": plate, "when": self.clock.now().isoformat()})
+        items = PUSH.decode(
+            body.encode(), site="home", source="lane", principal="lane", received=self.clock.now(), zone=UTC
+        )
+        await (await self.process.matcher([item.event for item in items if item.event is not None]))
 
     async def see(self, **values: Any) -> None:
         mark = str(100_000 + self.mark())
@@ -273,7 +283,7 @@ class Site:
         self.listening = False
         await self.process.kill()
         await self.life(seconds, happenings)
-        self.process = self._start()
+        self.process = self.start()
         await self.connected()
         self.truth.outages.append((began, self.clock.now()))
 
@@ -289,18 +299,17 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    clock: VirtualClock, seed: int = 1, zone: str = "America/New_York", **values: Any
+    clock: VirtualClock, seed: int = 1, settings: dict[str, Any] | None = None, **values: Any
 ) -> AsyncIterator[Site]:
-    """A site whose source is heard."""
-    settings = SimulatorConfig(
-        users=(UserConfig(name=USER, password=SecretStr(PASSWORD), admin=True),),
-        api_keys=(ApiKeyConfig(id="k", key=SecretStr(API_KEY), permissions=("*",)),),
-        motion_tick=timedelta(0),
-        unlicensed=frozenset(),
-        zone="America/New_York",
-        recorded_days=0.01,
-    )
-    async with Simulator(settings, now=clock.now) as sim:
+    """A site whose source is heard; `settings` are the simulator's, `values` the source's."""
+    given: dict[str, Any] = {
+        "users": (UserConfig(name=USER, password=SecretStr(PASSWORD), admin=True),),
+        "api_keys": (ApiKeyConfig(id="k", key=SecretStr(API_KEY), permissions=("*",)),),
+        "motion_tick": timedelta(0),
+        "unlicensed": frozenset(),
+        **(settings or {}),
+    }
+    async with Simulator(SimulatorConfig(**given), now=clock.now) as sim:
         here = Site(sim, clock, seed, **values)
         try:
             await here.connected()
