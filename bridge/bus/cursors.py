@@ -5,6 +5,7 @@ A `bridge.runtime.outages.CursorStore` in form; the record itself is bytes here,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,8 @@ from bridge.bus.wire import NO_MESSAGE, RefusedError
 from bridge.schema.event import VmsEvent
 from bridge.schema.subjects import Subjects
 
+_AT_ONCE = 100
+"""Events decoded before others get their turn."""
 _CLOCKS = timedelta(minutes=1)
 """By which the server's clock may differ from ours."""
 
@@ -64,7 +67,10 @@ class Cursors:
         if first is None or not subjects:
             return
         async for messages in scan(self._connection, self._events, subjects, after=first - 1):
-            yield [event for message in messages if (event := _decoded(message.data)) is not None]
+            for start in range(0, len(messages), _AT_ONCE):
+                part = (_decoded(message.data) for message in messages[start : start + _AT_ONCE])
+                yield [event for event in part if event is not None]
+                await asyncio.sleep(0)  # others have live events to see to
             if place(messages[-1].reply).stamp > until + _CLOCKS:
                 return
 

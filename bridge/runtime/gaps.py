@@ -36,9 +36,13 @@ SLICE = timedelta(hours=1)
 """Read at once; what must be remembered of a long gap is bounded by it."""
 LAZY = timedelta(seconds=10)
 """How far the written cursor may be behind."""
+CALM = timedelta(minutes=1)
+"""From the last event that could not be stored until all are taken to be: they are tried every second or two."""
 TRIES = 60
 """While the source is heard but its log is not to be had; then the gap is told as it is. About an hour."""
 _WAITS = (1.0, 60.0)
+_LAST_WORD = 2.0
+"""Seconds for the record when we are told to stop; without it the next start reads a little more."""
 
 T = TypeVar("T")
 
@@ -78,7 +82,8 @@ class SourceGaps:
         self._matcher, self._store, self._tell, self._counter = matcher, store, tell, counter
         self._outages: dict[datetime, Outage] = {}
         self._resumed: set[datetime] = set()
-        self._heard = self._written = clock.now()
+        self._heard = self._written = self._sure = clock.now()
+        self._doubted: datetime | None = None
         self._saving = asyncio.Lock()
         self._up, self._news, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -95,6 +100,13 @@ class SourceGaps:
         self._heard = now
         if now - self._written >= LAZY and self.since is None:
             self._news.set()
+
+    def doubt(self, now: datetime) -> None:
+        """Something that was heard could not be stored; its connector keeps it and tries again.
+
+        Until that has been over for a while the record does not follow: whoever dies meanwhile has not heard it.
+        """
+        self._doubted = now
 
     def lost(self, since: datetime, cause: str) -> None:
         """The source is not heard any more, since then. Said again in the same outage it changes nothing."""
@@ -141,7 +153,9 @@ class SourceGaps:
             await self._stored(lambda: self._store.save(self._name, record))
 
     def _record(self) -> bytes:
-        cursor = Cursor(heard=self._heard, outages=tuple(self._outages.values()))
+        if self._doubted is None or self._heard - self._doubted > CALM:
+            self._sure = self._heard
+        cursor = Cursor(heard=self._sure, outages=tuple(self._outages.values()))
         return cursor.model_dump_json(exclude_defaults=True).encode()
 
     async def _stored(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -161,8 +175,9 @@ class SourceGaps:
                 group.create_task(self._fill_all(), name=f"gaps[{self._name}]")
         finally:
             if self._up.is_set():
-                with suppress(StoreUnavailableError):
-                    await self._store.save(self._name, self._record())
+                with suppress(StoreUnavailableError, TimeoutError):
+                    async with asyncio.timeout(_LAST_WORD):
+                        await self._store.save(self._name, self._record())
 
     async def _keep_record(self) -> None:
         while True:

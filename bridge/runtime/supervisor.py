@@ -206,7 +206,17 @@ class SourceKeeper:
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
         """Pass events on, noting that the source was heard."""
         self.on_heard()
-        return await self._emit(events)
+        try:
+            stored = await self._emit(events)
+        except StoreUnavailableError:
+            self._gaps.doubt(self.clock.now())
+            raise
+        stored.add_done_callback(self._on_stored)
+        return stored
+
+    def _on_stored(self, stored: asyncio.Future[None]) -> None:
+        if stored.cancelled() or stored.exception() is not None:
+            self._gaps.doubt(self.clock.now())
 
     async def park(self, message: str | bytes, reason: str, error: str) -> None:
         """Pass a message that could not be understood on."""
