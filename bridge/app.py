@@ -31,7 +31,7 @@ from bridge.bus.server import EmbeddedServer
 from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
 from bridge.config.models import BridgeConfig, MqttConfig
-from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext
+from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext, TwinReader
 from bridge.counting import EngineCounts, IntakeCounts, OrderCounts, SubscriberCounts
 from bridge.engine_host import EngineHost
 from bridge.errors import ActionError, StartError, StoreError
@@ -44,7 +44,8 @@ from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.report import SourceReport
-from bridge.runtime.supervisor import Supervisor
+from bridge.runtime.supervisor import Ledger, Supervisor
+from bridge.runtime.twins import TwinMatcher
 from bridge.safety.releases import ReleaseJournal
 from bridge.safety.site import Safety
 from bridge.schema.base import stable_id
@@ -140,10 +141,11 @@ class _Start:
             observer=OrderCounts(self.metrics, self.clock),
         )  # fmt: skip
         await self._spawn("runner", runner.run())
-        http = await self._http(bus, emit)
+        matcher = self._matcher(emit)
+        http = await self._http(bus, matcher)
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
-        await self._sources(bus, emit)
+        await self._sources(bus, matcher)
         self._watch(bus, engine, runner, safety.releases)
         return Running(self.config, bus, server, http, engine, runner, self.health, self.metrics, self.tasks)
 
@@ -239,10 +241,18 @@ class _Start:
         )
         return await self.stack.enter_async_context(server)
 
-    async def _sources(self, bus: Bus, emit: Emit) -> None:
+    def _matcher(self, emit: Emit) -> TwinMatcher:
+        """Return the way into the log for what comes from outside, which may come by several ways."""
+        sources = {f"{self.config.site}/{name}": spec.twins for name, spec in self.loaded.specs.items()}
+        return TwinMatcher(emit, sources, pushed_twins(self.registries.connectors), self.metrics)
+
+    async def _sources(self, bus: Bus, matcher: TwinMatcher) -> None:
         listening = {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
         report = SourceReport(self.health, self.metrics)
-        supervisor = Supervisor(self.config.site, emit, parking(bus), report, self.clock)
+        kinds = {kind for spec in self.loaded.specs.values() for kind in spec.twins}
+        pushing = {client.source or name for name, client in self.config.http.push.items()}
+        ledger = Ledger(matcher, bus.cursors(kinds, pushing), self.metrics)
+        supervisor = Supervisor(self.config.site, matcher, parking(bus), report, self.clock, ledger)
         if listening:  # none is fine: a bridge may live on pushes alone
             await self._spawn("sources", supervisor.run(listening))
 
@@ -335,6 +345,12 @@ def push_formats(connectors: Registry) -> list[PushFormat]:
     """Return every way of pushing that a connector knows."""
     specs = [connectors.get(name) for name in connectors.names]
     return [spec.push for spec in specs if spec.push is not None]
+
+
+def pushed_twins(connectors: Registry) -> dict[str, TwinReader]:
+    """Return, by kind, how pushed events are recognised when they come by another way as well."""
+    specs = [connectors.get(name) for name in connectors.names]
+    return {kind: reader for spec in specs if spec.push is not None for kind, reader in spec.twins.items()}
 
 
 def parking(bus: Bus) -> Callable[[str, str | bytes, str, str], Coroutine[Any, Any, None]]:

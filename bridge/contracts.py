@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import httpx
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -81,16 +81,40 @@ class Listens(Protocol):
         ...
 
 
+class TwinKeys(NamedTuple):
+    """How one happening is recognised when it comes by two ways. Keys are texts that only their connector understands.
+
+    Two events of different ways (`via`) are one happening if one seeks a key by which the other is
+    known. Tolerances are spelled out as neighbouring keys, so whoever compares knows no vendor.
+    """
+
+    known_by: Sequence[str] = ()
+    """What later events may find this one by."""
+    seeks: Sequence[str] = ()
+    """By what this one may find an earlier one."""
+
+
+TwinReader = Callable[[VmsEvent], TwinKeys]
+"""Returns the keys of an event as it stands; pure and quick, for it sees every event of its kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """What a system's own log says about a span of time.
+    """What a system's own log says about a span of time: one page of it.
 
-    `twins` gives, per event id, the keys by which the same happening may have come live.
+    `twins` gives the keys of events, by id; an event without any is known by its id alone.
     """
 
     events: Sequence[VmsEvent]
-    twins: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    twins: Mapping[str, TwinKeys] = field(default_factory=dict)
+    log: str = ""
+    """Which of the system's logs says so, as a short word: `plates`."""
     unfetchable: Sequence[str] = ()
+    """Topics that no log keeps, or whose log cannot be read."""
+    begins: datetime | None = None
+    """The log's oldest row, where it is younger than the span: what was before it is gone."""
+    refused: int = 0
+    """Rows that could not be understood."""
 
 
 @runtime_checkable
@@ -98,7 +122,11 @@ class Backfills(Protocol):
     """Can tell afterwards what happened while nobody listened."""
 
     def missed(self, since: datetime, until: datetime) -> AsyncIterator[Missed]:
-        """Yield the events of the span, oldest first, page by page."""
+        """Yield what happened in the span, page by page, each log oldest first.
+
+        More than that may be yielded: rows that touch the span, and the same row again. What ends
+        after `until` is left out, because it was heard live. Raises ConnectorError, then ask again.
+        """
         ...
 
 
@@ -341,6 +369,8 @@ class ConnectorSpec(Generic[C]):
     push: PushFormat | None = None
     simulator: str | None = None
     """`module:attribute` of the Typer app behind `vms-bridge simulate <name>`."""
+    twins: Mapping[str, TwinReader] = field(default_factory=dict)
+    """By kind, how events that may come by more than one way are recognised."""
 
 
 class Connector(Protocol):

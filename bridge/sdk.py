@@ -35,6 +35,8 @@ from bridge.contracts import (
     SwitchesAux,
     SwitchesRelays,
     SystemInfo,
+    TwinKeys,
+    TwinReader,
 )
 from bridge.errors import (
     ActionError,
@@ -146,6 +148,8 @@ __all__ = [
     "SystemInfo",
     "Text",
     "TopicText",
+    "TwinKeys",
+    "TwinReader",
     "UrlText",
     "UtcTime",
     "VmsEvent",

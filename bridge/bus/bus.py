@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from bridge.bus.acks import Acks
 from bridge.bus.appender import Appender
 from bridge.bus.connect import Connection
 from bridge.bus.consume import JetEventLog, OnHole
+from bridge.bus.cursors import Cursors
 from bridge.bus.effects import JetEffectLedger
 from bridge.bus.engine_store import JetEngineStore
 from bridge.bus.guard import Backlog, Guard
@@ -128,6 +129,10 @@ class Bus:
         self._stack.push_async_callback(_quietly, book.flush)
         await self._stack.enter_async_context(_every(_FLUSH_EVERY, book.flush, "state book"))
         return JetIntake(self._events, book, self.guard, self.site, counters)
+
+    def cursors(self, kinds: Iterable[str], pushing: Iterable[str]) -> Cursors:
+        """Return what is remembered of sources; `kinds` may come by more ways than one, also from who is `pushing`."""
+        return Cursors(self.connection, self.kv("cursors"), self.stream("EVENTS"), self._subjects, kinds, pushing)
 
     def event_log(self, name: str = "engine-0", on_hole: OnHole | None = None) -> JetEventLog:
         """Return the log for one reader. Without `on_hole`, a hole becomes a `log.hole` event."""

@@ -97,6 +97,15 @@ class Metrics:
         self._pending = gauge("orders_pending", "Orders made and not ended.")
         self._source_up = gauge("source_up", "1 while events arrive from the source.", "source")
         self._gaps = counter("source_gaps", "Times a source was away and may have said something.", "source")
+        self._fetched = counter(
+            "events_fetched", "Events that were missed and fetched from the source's own log.", "source", "kind"
+        )
+        self._twins = counter(
+            "events_twin",
+            "Events not stored because the same happening had come before, by their way.",
+            "source",
+            "via",
+        )
         self._releases = gauge("releases_pending", "Outputs away from idle whose way back is not confirmed.")
         self._store_up = gauge("store_up", "1 while events can be written down.")
         self._handled = counter("subscriber_messages", "Messages subscribers dealt with.", "subscriber", "outcome")
@@ -165,6 +174,14 @@ class Metrics:
     def gap(self, source: str) -> None:
         """A source was away."""
         self._gaps.labels(self._source(source)).inc()
+
+    def fetched(self, source: str, kind: str, count: int) -> None:
+        """So many events were fetched after a gap."""
+        self._fetched.labels(self._source(source), _kind(kind)).inc(count)
+
+    def twin(self, source: str, via: str) -> None:
+        """An event was dropped, because the same happening had come before."""
+        self._twins.labels(self._source(source), self._reason(via)).inc()
 
     def releases_pending(self, count: int) -> None:
         """So many outputs are away from idle."""

@@ -1,8 +1,8 @@
 """Keep every source listened to: one task each, reconnecting for ever; say once that it went and once that it is back.
 
 A connector's `run` is one session. Everything around it is decided here: back-off with jitter, how
-slowly to knock where credentials are refused, what health shows, and the events `source.connected`,
-`source.lost` and `source.gap`. This module opens no socket and knows no vendor.
+slowly to knock where credentials are refused, what health shows, and the events `source.connected` and
+`source.lost`; `gaps.py` fills what was missed and tells it. This module opens no socket and knows no vendor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from bridge.clock import Clock
 from bridge.contracts import Emit, Listens
@@ -24,9 +24,12 @@ from bridge.errors import (
     ConnectorUnsupportedError,
     StoreUnavailableError,
 )
+from bridge.runtime.gaps import GapCounter, SourceGaps
+from bridge.runtime.outages import CursorStore, Forgetful, Outage
+from bridge.runtime.twins import TwinCounter, TwinMatcher
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.kinds import Payload, SourceConnected, SourceGap, SourceLost
+from bridge.schema.kinds import Payload, SourceConnected, SourceLost
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,35 @@ class SourceState:
 
 
 Report = Callable[[SourceState], None]
+
+
+class Counter(GapCounter, TwinCounter, Protocol):
+    """Where outages and what was found of them are counted."""
+
+
+class _Uncounted:
+    def gap(self, source: str) -> None:
+        """Count nothing."""
+
+    def fetched(self, source: str, kind: str, count: int) -> None:
+        """Count nothing."""
+
+    def twin(self, source: str, via: str) -> None:
+        """Count nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What outages need beside the listening: who knows events again, where records are kept, who counts."""
+
+    matcher: TwinMatcher
+    cursors: CursorStore
+    counter: GapCounter
+
+    @classmethod
+    def forgetful(cls, emit: Emit) -> Ledger:
+        """Return one that survives nothing and knows events by their ids only."""
+        return cls(TwinMatcher(emit, {}, {}, _Uncounted()), Forgetful(), _Uncounted())
 
 
 def wait_before_retry(attempt: int, bounds: tuple[float, float], fraction: float) -> float:
@@ -107,16 +139,28 @@ class SourceKeeper:
     """One source: its sessions, its outages, its state."""
 
     def __init__(
-        self, site: str, name: str, connector: Listens, emit: Emit, park: Park, report: Report, clock: Clock
+        self,
+        site: str,
+        name: str,
+        connector: Listens,
+        emit: Emit,
+        park: Park,
+        report: Report,
+        clock: Clock,
+        ledger: Ledger | None = None,
     ) -> None:
         self._site, self._name, self._connector = site, name, connector
         self._emit, self._park, self._report = emit, park, report
         self.clock = clock
+        ledger = ledger or Ledger.forgetful(emit)
+        self._gaps = SourceGaps(
+            f"{site}/{name}", connector, ledger.matcher, ledger.cursors, self._tell, clock, ledger.counter
+        )
         now = clock.now()
         self._state = SourceState(name, up=False, since=now, code="starting", message="not connected yet")
         self._heard = now
         self._attempt = 0
-        self._outage: SourceLost | None = None
+        self._told_lost = False
         self._own: set[asyncio.Future[Any]] = set()
 
     @property
@@ -127,6 +171,15 @@ class SourceKeeper:
     async def keep(self) -> None:
         """Listen for ever. Ends only when cancelled."""
         self._report(self._state)
+        await self._gaps.load()
+        gaps = asyncio.create_task(self._gaps.run(), name=f"gaps[{self._name}]")
+        try:
+            await self._listen()
+        finally:
+            gaps.cancel()
+            await asyncio.wait({gaps})
+
+    async def _listen(self) -> None:
         while True:
             reason, bounds, message = await self._one_session()
             await self._on_lost(reason, message)
@@ -153,7 +206,17 @@ class SourceKeeper:
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
         """Pass events on, noting that the source was heard."""
         self.on_heard()
-        return await self._emit(events)
+        try:
+            stored = await self._emit(events)
+        except StoreUnavailableError:
+            self._gaps.doubt(self.clock.now())
+            raise
+        stored.add_done_callback(self._on_stored)
+        return stored
+
+    def _on_stored(self, stored: asyncio.Future[None]) -> None:
+        if stored.cancelled() or stored.exception() is not None:
+            self._gaps.doubt(self.clock.now())
 
     async def park(self, message: str | bytes, reason: str, error: str) -> None:
         """Pass a message that could not be understood on."""
@@ -163,7 +226,9 @@ class SourceKeeper:
 
     def on_heard(self) -> None:
         """Note that the link is alive."""
-        self._heard = self.clock.now()
+        self._heard = now = self.clock.now()
+        if self._state.up:
+            self._gaps.heard(now)
 
     def on_ready(self, topics: tuple[str, ...], dialect: str | None, version: str | None) -> None:
         """End the outage, if there was one, and say so once."""
@@ -183,16 +248,12 @@ class SourceKeeper:
                 version=version,
             )
         )
+        self._gaps.back(now, topics)
         if was_up:
             return
+        self._told_lost = False
         log.info("source connected", extra={"source": self._name, "topics": list(topics), "dialect": dialect})
         self._say("source.connected", SourceConnected(topics=topics, dialect=dialect, version=version), now)
-        if self._outage is not None:
-            gap = SourceGap(
-                gap_from=self._outage.since, gap_to=now, cause=self._outage.reason, topics=topics, lost=topics
-            )
-            self._outage = None
-            self._say("source.gap", gap, now)
 
     def on_flaw(self, code: str, message: str) -> None:
         """Remember a flaw; the same code again replaces the words."""
@@ -212,9 +273,10 @@ class SourceKeeper:
         self._set(SourceState(self._name, up=False, since=since, code=reason, message=message))
         if was_up or was_code != reason:
             log.warning("source lost", extra={"source": self._name, "reason": reason, "detail": message})
-        if self._outage is None or was_up:
-            self._outage = SourceLost(reason=reason, message=message, since=self._heard)
-            self._say("source.lost", self._outage, now)
+        if not self._told_lost:
+            self._told_lost = True
+            self._gaps.lost(self._heard, reason)
+            self._say("source.lost", SourceLost(reason=reason, message=message, since=self._gaps.since or now), now)
         if self._own:
             await asyncio.wait(self._own)
 
@@ -222,9 +284,21 @@ class SourceKeeper:
         self._state = state
         self._report(state)
 
+    async def _tell(self, outage: Outage) -> None:
+        if self._own:
+            await asyncio.wait(self._own)  # that it is connected comes first
+        source = f"{self._site}/{self._name}"
+        await self._store(self._event(outage.id_for(source), "source.gap", outage.told(), self.clock.now()))
+
     def _say(self, kind: str, data: Payload, now: datetime) -> None:
-        event = VmsEvent(
-            id=stable_id(kind, self._site, self._name, now.isoformat()),
+        event = self._event(stable_id(kind, self._site, self._name, now.isoformat()), kind, data, now)
+        task = asyncio.get_running_loop().create_task(self._store(event), name=f"say[{self._name} {kind}]")
+        self._own.add(task)
+        task.add_done_callback(self._own.discard)
+
+    def _event(self, name: str, kind: str, data: Payload, now: datetime) -> VmsEvent:
+        return VmsEvent(
+            id=name,
             type=kind,
             source=f"{self._site}/{self._name}",
             time=now,
@@ -234,9 +308,6 @@ class SourceKeeper:
             via="bridge",
             data=data,
         )
-        task = asyncio.get_running_loop().create_task(self._store(event), name=f"say[{self._name} {kind}]")
-        self._own.add(task)
-        task.add_done_callback(self._own.discard)
 
     async def _store(self, event: VmsEvent) -> None:
         while True:
@@ -251,14 +322,19 @@ class SourceKeeper:
 class Supervisor:
     """All sources of this process."""
 
-    def __init__(self, site: str, emit: Emit, park: Park, report: Report, clock: Clock) -> None:
+    def __init__(
+        self, site: str, emit: Emit, park: Park, report: Report, clock: Clock, ledger: Ledger | None = None
+    ) -> None:
         self._site, self._emit, self._park, self._report, self._clock = site, emit, park, report, clock
+        self._ledger = ledger
         self.keepers: dict[str, SourceKeeper] = {}
 
     async def run(self, sources: Mapping[str, Listens]) -> None:
         """Keep every source until cancelled."""
         async with asyncio.TaskGroup() as group:
             for name, connector in sources.items():
-                keeper = SourceKeeper(self._site, name, connector, self._emit, self._park, self._report, self._clock)
+                keeper = SourceKeeper(
+                    self._site, name, connector, self._emit, self._park, self._report, self._clock, self._ledger
+                )
                 self.keepers[name] = keeper
                 group.create_task(keeper.keep(), name=f"connector[{name}]")

@@ -295,8 +295,15 @@ class SourceGap(Payload):
     gap_to: UtcTime
     cause: str
     topics: tuple[str, ...] = ()
-    fetched: dict[str, int] = Field(default_factory=dict, description="Events fetched afterwards, by topic.")
+    fetched: dict[str, int] = Field(
+        default_factory=dict, description="Events fetched afterwards and not known before, by kind."
+    )
     lost: tuple[str, ...] = Field((), description="Topics whose events in the span cannot be fetched.")
+    log_begins: dict[str, UtcTime] = Field(
+        default_factory=dict,
+        description="Logs that do not reach back to `gap_from`, and their oldest row: what was before is gone.",
+    )
+    refused: int = Field(0, description="Rows of the source's logs that could not be understood.")
 
 
 class StateChanged(Payload):

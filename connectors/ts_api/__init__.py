@@ -7,6 +7,7 @@ from bridge.sdk import ConnectorSpec
 from .config import TsApiConfig
 from .connector import TsApi
 from .push import PUSH
+from .twins import READERS
 
 SPEC = ConnectorSpec(
     name="ts-api",
@@ -14,6 +15,7 @@ SPEC = ConnectorSpec(
     config=TsApiConfig,
     build=TsApi,
     push=PUSH,
+    twins=READERS,
     simulator="connectors.ts_api.simulator.command:app",
 )
 

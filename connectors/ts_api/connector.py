@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import httpx
 
-from bridge.sdk import SourceContext, SystemInfo
+from bridge.sdk import SourceContext, SystemInfo, VmsEvent
 
+from .backfill import Backfill
 from .backup import Backup
 from .client import Listening
 from .config import TsApiConfig
@@ -15,10 +18,10 @@ from .recordings import Recordings
 from .system import System
 
 
-class TsApi(Listening, Control, Recordings, Backup):
+class TsApi(Listening, Backfill, Control, Recordings, Backup):
     """One server.
 
-    Implements Listens, ControlsPtz, SwitchesRelays, SwitchesAux, Reboots, HasRecordings, HasLiveStreams,
+    Implements Listens, Backfills, ControlsPtz, SwitchesRelays, SwitchesAux, Reboots, HasRecordings, HasLiveStreams,
     BacksUpEvents and Describes of the contracts.
     """
 
@@ -30,6 +33,10 @@ class TsApi(Listening, Control, Recordings, Backup):
     async def describe(self) -> SystemInfo:
         """Ask the server what it is and has. Raises ConnectorError."""
         return await describe(self._system, self)
+
+    def _on_events(self, events: Sequence[VmsEvent]) -> None:
+        super()._on_events(events)
+        self.note_incidents(events)
 
     def channels_changed(self) -> None:
         """Forget presets and outputs by channel: a number may mean another camera now."""

@@ -7,31 +7,42 @@ guide 0.9.20, "Search"; v1 guide 1.1.0 and its changelog.
 Rows are not final. A plate row's span grows while the car stands there: it stays one event, whose time
 is the first sight. A system log row that is `ongoing` comes again with the same id, a wider span and
 new details: each version is an event of its own, tied by `correlation`.
+
+v1 writes rows in the server's wall clock without offset, so in the hour that daylight saving repeats a
+row may mean two moments. Which one is told by the stamp in the name of its still, or else by the span
+that was asked for; where neither tells, it is the earlier, and its twins are looked for at both.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from bridge.sdk import Missed, Origin, PayloadError, VmsEvent, kinds
+from bridge.sdk import Origin, PayloadError, TwinKeys, VmsEvent, kinds
 
 from .decode import build, compact
 from .draft import MISSING, WRONG, DecodeContext, Draft, Message, need, refusal
 from .read_places import log_row
 from .read_sightings import OBJECTS, images, object_correlation, object_detected, plate_correlation, plate_read
-from .times import Moment, read
-from .twins import live_keys, plate_twins
-from .values import channel_of, channels, code, decoded, integer, items, members, word
+from .times import Moment, readings
+from .twins import READERS, object_row, plate_row
+from .values import basename, channel_of, channels, code, decoded, integer, items, members, word
 
 Log = Literal["plates", "objects", "events"]
 
+Span = tuple[datetime, datetime]
+
 _EXTERNAL = re.compile(r"F\d+", re.ASCII)
+_STAMP = re.compile(r"\.(\d{16})\.", re.ASCII)
+"""Microseconds since 1970 in the name of a still, UTC."""
+_NEAR = timedelta(minutes=15)
+"""A still and the time of its row are not further apart; the readings of one wall clock are, by at least 30 minutes."""
+_SHIFTED = ("timestamp", "timeRange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +50,23 @@ class Row:
     """One row as an event, and the keys by which the same may have come live."""
 
     event: VmsEvent
-    twins: tuple[str, ...] = ()
+    keys: TwinKeys
+    place: str
+    """What names the row in its log, whatever becomes of it."""
     ongoing: bool = False
     """The row will change; ask for it again later."""
+    ended: datetime | None = None
+    """Its last moment so far, where that is not its time."""
+
+    @property
+    def twins(self) -> Sequence[str]:
+        """What its live form may be known by."""
+        return self.keys.seeks
+
+    @property
+    def last(self) -> datetime:
+        """The last moment it tells of."""
+        return self.ended or self.event.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +85,8 @@ class Page:
         return self.count == 0 or self.at + self.count >= self.total
 
 
-def read_page(log: Log, answer: Any, *, context: DecodeContext) -> Page:
-    """Return the rows of one answer. `context.received` is when it was read.
+def read_page(log: Log, answer: Any, *, context: DecodeContext, span: Span | None = None) -> Page:
+    """Return the rows of one answer. `context.received` is when it was read, `span` what was asked for.
 
     Raises PayloadError if it is no page of a log at all.
     """
@@ -71,7 +96,7 @@ def read_page(log: Log, answer: Any, *, context: DecodeContext) -> Page:
         raise PayloadError(MISSING if listed is None else WRONG, "the answer holds no rows")
     at = integer(page.get("at")) or 0
     total = integer(page.get("totalCount"))
-    found = [_row(log, row, context) for row in listed]
+    found = [_row(log, row, context, span) for row in listed]
     return Page(
         total=at + len(listed) if total is None else total,
         at=at,
@@ -81,19 +106,13 @@ def read_page(log: Log, answer: Any, *, context: DecodeContext) -> Page:
     )
 
 
-def as_missed(rows: Iterable[Row], unfetchable: Sequence[str] = ()) -> Missed:
-    """Return rows in the form a connector hands back-filled events over."""
-    listed = sorted(rows, key=lambda row: row.event.time)
-    twins = {row.event.id: row.twins for row in listed if row.twins}
-    return Missed([row.event for row in listed], twins, unfetchable)
-
-
-def _row(log: Log, row: Any, context: DecodeContext) -> Row | PayloadError:
+def _row(log: Log, row: Any, context: DecodeContext, span: Span | None) -> Row | PayloadError:
     if not isinstance(row, dict):
         return PayloadError(WRONG, "a row is no object")
     try:
         compact(row)
-        return _READERS[log](row, replace(context, origin=Origin.BACKFILL, via="log", snapshot=False))
+        past = replace(context, origin=Origin.BACKFILL, via="log", snapshot=False)
+        return _READERS[log](_placed(row, past.zone, span), past)
     except ValidationError as exc:
         return refusal(exc)
     except RecursionError:
@@ -102,25 +121,79 @@ def _row(log: Log, row: Any, context: DecodeContext) -> Row | PayloadError:
         return error
 
 
+# --- times -----------------------------------------------------------------------------------------------
+
+
+def _placed(row: Message, zone: tzinfo, span: Span | None) -> Message:
+    """Return the row with an offset on each time that could mean two moments, if something tells which."""
+    changed: dict[str, Any] = {}
+    for name in _SHIFTED:
+        value = row.get(name)
+        ends = value if isinstance(value, list) else [value]
+        sure = [_sure(end, row, zone, span) for end in ends]
+        if any(sure):
+            told = [moment.isoformat() if moment else end for moment, end in zip(sure, ends, strict=True)]
+            changed[name] = told if isinstance(value, list) else told[0]
+    return {**row, **changed} if changed else row
+
+
+def _sure(value: Any, row: Message, zone: tzinfo, span: Span | None) -> datetime | None:
+    """Return which moment an ambiguous time means; None if it is not ambiguous, or nobody can tell."""
+    could = [moment.time for moment in readings(value, zone)]
+    if len(could) < 2:
+        return None
+    for stamp in _stamps(row):
+        nearest = min(could, key=lambda moment: abs(moment - stamp))
+        if abs(nearest - stamp) <= _NEAR:
+            return nearest
+    inside = [moment for moment in could if span and span[0] <= moment <= span[1]]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _stamps(row: Message) -> Iterator[datetime]:
+    for path in images(row):
+        if found := _STAMP.search(basename(path) or ""):
+            yield datetime.fromtimestamp(int(found[1]) / 1e6, UTC)
+
+
+def _span(row: Message, context: DecodeContext) -> list[list[Moment]]:
+    """Return the readings of each end of a row's span, the second only if there is one.
+
+    Raises PayloadError without a begin.
+    """
+    value = row.get("timeRange")
+    ends: list[Any] = [value] if isinstance(value, str) else items(value)
+    read_ends = [readings(end, context.zone) for end in ends[:2]]
+    need(read_ends[0] or None if read_ends else None, "timeRange", row)
+    return [end for end in read_ends if end]
+
+
+def _times(moments: Iterable[Moment]) -> list[datetime]:
+    return [moment.time for moment in moments]
+
+
 # --- plates ----------------------------------------------------------------------------------------------
 
 
 def _plate(row: Message, context: DecodeContext) -> Row:
     seen = _span(row, context)
+    first = seen[0][0]
     shown = {**row, "srcName": decoded("plates", "srcName", row.get("srcName"), context.dialect)}
     device = code(row.get("srcCode"))
     own, linked = _channels(row, device)
-    data = plate_read({**shown, "linkedChannel": linked}, seen[0].time, device)
+    data = plate_read({**shown, "linkedChannel": linked}, first.time, device)
     draft = Draft(
         "plate.read",
         own or device,
         data,
         row,
-        seen[0],
+        first,
         correlation=plate_correlation(data, context),
-        identity=("plates", code(row.get("id")), data.device, data.plate, seen[0].time.isoformat()),
+        identity=("plates", code(row.get("id")), data.device, data.plate, first.time.isoformat()),
     )
-    return Row(build("LPR", draft, context), plate_twins(data, images(row), [moment.time for moment in seen]))
+    keys = plate_row(data, images(row), _times(seen[0]), _times(seen[-1]))
+    event = build("LPR", draft, context)
+    return Row(event, keys, code(row.get("id")) or event.id, ended=seen[-1][0].time)
 
 
 def _channels(row: Message, device: str | None) -> tuple[str | None, list[str]]:
@@ -136,38 +209,24 @@ def _channels(row: Message, device: str | None) -> tuple[str | None, list[str]]:
     return own, [channel for channel in listed if channel != own]
 
 
-def _span(row: Message, context: DecodeContext) -> list[Moment]:
-    """Return the ends of a row's span, the second only if there is one. Raises PayloadError without a begin."""
-    value = row.get("timeRange")
-    ends: list[Any] = [value] if isinstance(value, str) else items(value)
-    began = need(_time(ends[0], context) if ends else None, "timeRange", row)
-    ended = _time(ends[1], context) if len(ends) > 1 else None
-    return [began] if ended is None else [began, ended]
-
-
-def _time(value: Any, context: DecodeContext) -> Moment | None:
-    """Return a row's time; in the hour that daylight saving repeats, the earlier reading."""
-    return read(value, context.zone, ambiguous="earlier")
-
-
 # --- objects and the event log ---------------------------------------------------------------------------
 
 
 def _object(row: Message, context: DecodeContext) -> Row:
     data = object_detected(row, need(OBJECTS.get(word(row.get("type")) or ""), "type", row))
     channel = need(channel_of(row), "chid", row)
-    moment = need(_time(row.get("timestamp"), context), "timestamp", row)
+    moments = need(readings(row.get("timestamp"), context.zone) or None, "timestamp", row)
     draft = Draft(
         "object.detected",
         channel,
         data,
         row,
-        moment,
+        moments[0],
         correlation=object_correlation(channel, data, context),
-        identity=("objects", *_object_identity(channel, data, moment.time)),
+        identity=("objects", *_object_identity(channel, data, moments[0].time)),
     )
     event = build("object", draft, context)
-    return Row(event, live_keys(event))
+    return Row(event, object_row(channel, data, _times(moments)), event.id)
 
 
 def _object_identity(channel: str, data: kinds.ObjectDetected, time: datetime) -> tuple[object, ...]:
@@ -175,9 +234,11 @@ def _object_identity(channel: str, data: kinds.ObjectDetected, time: datetime) -
 
 
 def _event(row: Message, context: DecodeContext) -> Row:
-    _span(row, context)  # a row without a begin has no place in time
+    seen = _span(row, context)  # a row without a begin has no place in time
     event = build("systemEvent", log_row(row, context, place="log"), context)
-    return Row(event, ongoing=getattr(event.data, "ongoing", None) is True)
+    data = event.data
+    assert isinstance(data, kinds.SystemLog)  # noqa: S101 - a log row is nothing else
+    return Row(event, READERS["system.log"](event), data.log_id, data.ongoing is True, seen[-1][0].time)
 
 
 _READERS: Mapping[Log, Callable[[Message, DecodeContext], Row]] = {

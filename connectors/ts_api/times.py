@@ -38,11 +38,14 @@ class Moment(NamedTuple):
     quality: Quality
 
 
-def read(value: Any, zone: tzinfo, *, ambiguous: Literal["refuse", "earlier"] = "refuse") -> Moment | None:
+Ambiguous = Literal["refuse", "earlier", "later"]
+
+
+def read(value: Any, zone: tzinfo, *, ambiguous: Ambiguous = "refuse") -> Moment | None:
     """Return the moment a value names, or None when it names none.
 
     `zone` is the server's, for times without offset. Such a time that daylight saving repeats or skips
-    gives None, or with `ambiguous="earlier"` the first of its readings.
+    gives None, or with `ambiguous="earlier"` or `"later"` one of its readings.
     """
     if not isinstance(value, str) or len(value) > _LONGEST:
         return None
@@ -50,7 +53,7 @@ def read(value: Any, zone: tzinfo, *, ambiguous: Literal["refuse", "earlier"] = 
         said = _said(value)
         if said is None:
             return None
-        local = said if said.tzinfo else said.replace(tzinfo=zone)
+        local = said if said.tzinfo else said.replace(tzinfo=zone, fold=int(ambiguous == "later"))
         moment = local.astimezone(UTC)
         if moment < EARLIEST:
             return None
@@ -59,6 +62,14 @@ def read(value: Any, zone: tzinfo, *, ambiguous: Literal["refuse", "earlier"] = 
     except (ValueError, OverflowError):
         return None
     return Moment(moment, "device" if said.tzinfo else "server")
+
+
+def readings(value: Any, zone: tzinfo) -> list[Moment]:
+    """Return every moment a value may name: none, one, or two where daylight saving repeats the hour."""
+    earlier, later = read(value, zone, ambiguous="earlier"), read(value, zone, ambiguous="later")
+    if earlier is None or later is None:
+        return []
+    return sorted({earlier, later}, key=lambda moment: moment.time)
 
 
 def _said(value: str) -> datetime | None:

@@ -1,42 +1,93 @@
-"""Keys by which one happening is recognised when it comes by two ways: live, and from the server's log.
+"""Keys by which one happening is recognised when it comes by two ways: live, pushed, and from the server's log.
 
-`live_keys` is what an event heard live (or pushed) answers to; a log row's `twins` list every key its
-live form may have had. One in common means the same happening. Keys are texts, so whoever matches needs
-no TS-API knowledge; tolerances are spelled out as neighbouring keys.
+A key is a text; two events are one happening if one seeks what the other is known by, so whoever
+compares them needs no TS-API knowledge. Tolerances are spelled out as neighbouring keys.
 
-The server's log has its own ids and keeps no reference to what was sent live. A still's file name is
-unique and the best key; without one, reader, plate and first sight within a second are (TS-API guide
-0.9.20, "Search: carNo" and "object"). System log rows need no keys: heard or fetched, they have one id.
+The server's log has its own ids and keeps no reference to what was sent live (TS-API guide 0.9.20,
+"Search: carNo" and "object"). What there is:
+
+| key | says |
+|---|---|
+| `picture:<name>` | the file name of a still is unique |
+| `plate:<reader>:<plate>:<second>` | the vehicle was first seen then: a row of the plate log is one stay |
+| `read:<reader>:<plate>:<second>` | it was read then: one stay may be read many times |
+| `object:<channel>:<id>:<ms>` | this object was seen then |
+| `row:<id>:<version>` | a line of the event log, as it was after its last change |
+
+A log row is found among live events by picture or first sight: then its stay is known. A live event is
+found among rows by picture or by the moment of the last reading only, because a car that still stands
+there is a new reading, for which a door may have to open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from bridge.sdk import VmsEvent, kinds
+from bridge.sdk import TwinKeys, TwinReader, VmsEvent, kinds, stable_id
 
 from .values import basename
 
 _TOLERANCE = 1
-"""Seconds by which the log's first sight of a plate may differ from the live one."""
+"""Seconds by which two ways may differ about one moment."""
+_NOT_LIVE = frozenset({"push", "log"})
+"""Ways of arrival whose times are another clock's than the event socket's."""
+_SMALLEST_SHIFT = 1800
+"""Seconds that daylight saving shifts by, or a multiple of it."""
+
+
+def _of_plate(event: VmsEvent) -> TwinKeys:
+    data = event.data
+    assert isinstance(data, kinds.PlateRead)  # noqa: S101 - the kind says so
+    pictures = _picture_keys([data.image])
+    spread = _TOLERANCE if event.via in _NOT_LIVE else 0
+    read = _plate_keys("read", data, [event.time], spread)
+    stay = _plate_keys("plate", data, [data.first_seen or event.time], 0)
+    return TwinKeys((*pictures, *stay, *read), (*pictures, *read))
+
+
+def _of_object(event: VmsEvent) -> TwinKeys:
+    data = event.data
+    assert isinstance(data, kinds.ObjectDetected)  # noqa: S101 - the kind says so
+    times = [] if event.timequality == "received" else [event.time]
+    keys = (*_picture_keys([data.image]), *_object_keys(event.subject, data, times))
+    return TwinKeys(keys, keys)
+
+
+def _of_row(event: VmsEvent) -> TwinKeys:
+    key = (_row_key(event),)
+    return TwinKeys(key, key)
+
+
+READERS: Mapping[str, TwinReader] = {
+    "plate.read": _of_plate,
+    "object.detected": _of_object,
+    "system.log": _of_row,
+}
+"""By kind. What is in no log, and pushed by nobody, has no keys."""
 
 
 def live_keys(event: VmsEvent) -> tuple[str, ...]:
-    """Return the keys of an event that was heard live; none if its kind is not in any log."""
-    data = event.data
-    if isinstance(data, kinds.PlateRead):
-        seen = data.first_seen or event.time
-        return (*_picture_keys([data.image]), _plate_key(data, _second(seen)))
-    if isinstance(data, kinds.ObjectDetected):
-        return (*_picture_keys([data.image]), *_object_keys(event, data))
-    return ()
+    """Return what an event heard live (or pushed) is known by; nothing if its kind is not in any log."""
+    reader = READERS.get(event.type)
+    return tuple(reader(event).known_by) if reader else ()
 
 
-def plate_twins(data: kinds.PlateRead, images: Iterable[str], seen: Iterable[datetime]) -> tuple[str, ...]:
-    """Return the keys that live reads behind one log row may have; `seen` are the ends of the row's span."""
-    seconds = {_second(time) + shift for time in seen for shift in range(-_TOLERANCE, _TOLERANCE + 1)}
-    return (*_picture_keys(images), *(_plate_key(data, second) for second in sorted(seconds)))
+def plate_row(data: kinds.PlateRead, images: Iterable[str], begun: list[datetime], ended: list[datetime]) -> TwinKeys:
+    """Return the keys of a row of the plate log, which is one stay.
+
+    `begun` and `ended` are the readings of its first and last sight: two where daylight saving repeats the hour.
+    """
+    pictures = _picture_keys(images)
+    read = _plate_keys("read", data, ended, _TOLERANCE)
+    stay = _plate_keys("plate", data, [*begun, *ended], _TOLERANCE)
+    return TwinKeys((*pictures, *read), (*pictures, *stay, *read))
+
+
+def object_row(channel: str, data: kinds.ObjectDetected, times: Iterable[datetime]) -> TwinKeys:
+    """Return the keys of a row of the object log; `times` as those of a plate."""
+    keys = (*_picture_keys([data.image]), *_object_keys(channel, data, times))
+    return TwinKeys(keys, keys)
 
 
 def _picture_keys(paths: Iterable[str | None]) -> list[str]:
@@ -44,14 +95,25 @@ def _picture_keys(paths: Iterable[str | None]) -> list[str]:
     return [f"picture:{name}" for name in dict.fromkeys(names) if name]
 
 
-def _plate_key(data: kinds.PlateRead, second: int) -> str:
-    return f"plate:{data.device or ''}:{data.plate}:{second}"
+def _plate_keys(what: str, data: kinds.PlateRead, times: Iterable[datetime], spread: int) -> list[str]:
+    seconds = {_second(time) + shift for time in times for shift in range(-spread, spread + 1)}
+    return [f"{what}:{data.device or ''}:{data.plate}:{second}" for second in sorted(seconds)]
 
 
-def _object_keys(event: VmsEvent, data: kinds.ObjectDetected) -> list[str]:
-    if data.object_id is None or event.timequality == "received":
+def _object_keys(channel: str | None, data: kinds.ObjectDetected, times: Iterable[datetime]) -> list[str]:
+    if data.object_id is None:
         return []
-    return [f"object:{event.subject}:{data.object_id}:{round(event.time.timestamp() * 1000)}"]
+    return [f"object:{channel}:{data.object_id}:{round(time.timestamp() * 1000)}" for time in times]
+
+
+def _row_key(event: VmsEvent) -> str:
+    """Name a version of a line by what does not change when one way has read its hour otherwise than another."""
+    data = event.data
+    assert isinstance(data, kinds.SystemLog)  # noqa: S101 - the kind says so
+    lasted = data.ended - data.began if data.ended else None
+    within = round(data.began.timestamp() * 1000) % (_SMALLEST_SHIFT * 1000)
+    param = sorted((name, repr(value)) for name, value in data.param.items())
+    return f"row:{data.log_id}:{stable_id(data.log_type, data.code, within, lasted, param)}"
 
 
 def _second(time: datetime) -> int:

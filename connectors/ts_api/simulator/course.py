@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import eventtypes
@@ -116,20 +118,19 @@ class Course:
         known = self._world.site.plate_sources.get(source)
         shown = (what.channel,) if what.channel is not None else ()
         for plate in (what.plate_no, *what.also):
-            self._world.log.add_plate(
-                PlateRow(
-                    0,
-                    plate,
-                    source,
-                    tuple(dict.fromkeys((*shown, *(known.linked if known else ())))),
-                    at - what.seen_for,
-                    at,
-                    what.score,
-                    what.roi,
-                    what.direction,
-                    [image] if image else [],
-                )
+            row = PlateRow(
+                0,
+                plate,
+                source,
+                tuple(dict.fromkeys((*shown, *(known.linked if known else ())))),
+                at - what.seen_for,
+                at,
+                what.score,
+                what.roi,
+                what.direction,
+                [image] if image else [],
             )
+            self._write(partial(self._world.log.add_plate, row))
         self._world.hub.publish(Occurrence(what.topic, at, what, shown, image, source))
 
     def _zone_of(self, chid: int | None) -> str:
@@ -184,21 +185,28 @@ class Course:
         shape = f"_s{what.size[0]}x{what.size[1]}"
         name = f"object._c{what.channel}_t{_TYPE_IN_IMAGE_NAME[what.type]}{shape}.jpg"
         image = self._image(what.channel, at, name, "object")
-        self._world.log.add_object(
-            ObjectRow(
-                0,
-                at,
-                what.channel,
-                number,
-                what.type,
-                what.likelihood,
-                what.attributes,
-                image,
-                what.parent_id,
-            )
+        row = ObjectRow(
+            0,
+            at,
+            what.channel,
+            number,
+            what.type,
+            what.likelihood,
+            what.attributes,
+            image,
+            what.parent_id,
         )
+        self._write(partial(self._world.log.add_object, row))
         if not what.quiet:
             self._world.hub.publish(Occurrence(what.topic, at, what, (what.channel,), image, number=number))
+
+    def _write(self, write: Callable[[], object]) -> None:
+        """Write a row into its log, now or as late as the fault says."""
+        late = self._world.faults.use("late_rows")
+        if late is None:
+            write()
+        else:
+            self._world.log.write_late(self._world.now() + late.wait, write)
 
     def _number(self, given: int | None) -> int:
         self._numbers += 1

@@ -29,6 +29,8 @@ FaultName = Literal[
     "vod_empty",
     "file_missing",
     "growing_log",
+    "late_rows",
+    "shrinking_log",
     "control",
     "stuck_relay",
 ]
@@ -47,7 +49,9 @@ MEANINGS: dict[FaultName, str] = {
     "big_snapshot": "The channel snapshot has 144 channels and exactly `size` bytes.",
     "vod_empty": "No recorded files are found.",
     "file_missing": "Recorded files are listed but answer 404.",
-    "growing_log": "Each log query is preceded by a new row, so pages shift.",
+    "growing_log": "Each query of the event or object log is preceded by a new row, so pages shift.",
+    "late_rows": "Plates and objects are written into their log `wait` after they were told.",
+    "shrinking_log": "Each log query is preceded by the end of the `copies` oldest rows of that log: retention.",
     "control": "Device commands answer `code` (`channel` and `command` narrow it).",
     "stuck_relay": "Relays accept commands and do not switch (`channel` narrows it).",
 }
@@ -67,8 +71,8 @@ class Fault(BaseModel):
         None, description="Device faults: only this command."
     )
     code: int = Field(-9, ge=-9, le=-1, description="Device faults: the answer.")
-    copies: int = Field(2, ge=2, le=100, description="For duplicate.")
-    wait: Duration = Field(timedelta(seconds=1), description="For delay.")
+    copies: int = Field(2, ge=2, le=100, description="For duplicate and shrinking_log.")
+    wait: Duration = Field(timedelta(seconds=1), description="For delay and late_rows.")
     mode: Literal["drop", "401", "403", "404", "503", "close"] = Field("drop", description="For refuse.")
     size: int = Field(8 * 1024 * 1024, ge=1024, description="For big_snapshot, in bytes.")
 

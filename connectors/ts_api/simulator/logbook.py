@@ -100,6 +100,19 @@ class Logbook:
         self.events: list[EventRow] = []
         self.plates: list[PlateRow] = []
         self.objects: list[ObjectRow] = []
+        self._late: list[tuple[datetime, Callable[[], object]]] = []
+        self._numbers = {"events": 0, "plates": 0, "objects": 0}
+
+    def write_late(self, due: datetime, write: Callable[[], object]) -> None:
+        """Have something written that can be found from a later time on only."""
+        self._late.append((due, write))
+
+    def catch_up(self, now: datetime) -> None:
+        """Write what is due."""
+        due = [write for moment, write in self._late if moment <= now]
+        self._late = [(moment, write) for moment, write in self._late if moment > now]
+        for write in due:
+            write()
 
     def add_event(self, row: EventRow) -> EventRow:
         """Store an event; one equal to the row before it extends that row instead."""
@@ -107,7 +120,7 @@ class Logbook:
         if last and _same(last, row) and row.begin >= last.begin:
             last.end = row.begin
             return last
-        row.id = len(self.events) + 1
+        row.id = self._next("events")
         self.events.append(row)
         return row
 
@@ -128,15 +141,20 @@ class Logbook:
                 old.begin, old.end = min(old.begin, row.begin), max(old.end, row.end)
                 old.images += row.images
                 return old
-        row.id = len(self.plates) + 1
+        row.id = self._next("plates")
         self.plates.append(row)
         return row
 
     def add_object(self, row: ObjectRow) -> ObjectRow:
         """Store a detected object."""
-        row.id = len(self.objects) + 1
+        row.id = self._next("objects")
         self.objects.append(row)
         return row
+
+    def _next(self, log: str) -> int:
+        """Return the next row's number; rows that went away keep theirs."""
+        self._numbers[log] += 1
+        return self._numbers[log]
 
 
 def _same(old: EventRow, new: EventRow) -> bool:

@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from . import eventtypes
 from .call import Call
-from .happenings import LogRow
+from .happenings import DetectedObject, LogRow
 from .levels import PRODUCT_LACKS
 from .logbook import EventRow, ObjectRow, PlateRow, search
 from .parts import Message
@@ -188,6 +188,9 @@ async def similar_plates(call: Call) -> Any:
 
 async def object_log(call: Call) -> Any:
     """Search the object log."""
+    if call.world.faults.use("growing_log"):
+        age = timedelta(seconds=len(call.world.log.objects) * 7 % 90)
+        call.world.happen(DetectedObject(topic="object", type="human", quiet=True, age=age))
     wanted, kinds = call.channels(), call.words("objectType")
 
     def matches(row: ObjectRow) -> bool:
@@ -225,6 +228,9 @@ def _page(
     entry: Callable[[Row, Any], Message],
 ) -> Message:
     begin, end = call.time("timeBegin"), call.time("timeEnd")
+    call.world.log.catch_up(call.world.now())
+    if expiry := call.world.faults.use("shrinking_log"):
+        del rows[: expiry.copies]
     page = search(
         rows,
         begin=begin,

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC
+from email.utils import format_datetime
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import rest_auth, rest_control, rest_enum, rest_find, rest_info, rest_input, rest_system, rest_vod
 from .call import Call, Handler, principal_v0, principal_v1, refusal, v0, v1
@@ -163,13 +165,18 @@ async def _refused(request: Request, exc: Exception) -> Response:
 
 
 class _RestFaults:
-    """Strikes REST answers before they are made; sockets and the control paths stay out of it."""
+    """Strikes REST answers before they are made; sockets and the control paths stay out of it.
+
+    Every answer carries the server's own idea of the time.
+    """
 
     def __init__(self, app: ASGIApp, world: World) -> None:
         self._app, self._world = app, world
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
+        if scope["type"] == "http":
+            send = self._dated(send)
         if scope["type"] == "http" and not path.startswith(_CONTROL_PATH):
             delay = self._world.faults.use("delay", path=path)
             if delay:
@@ -179,3 +186,12 @@ class _RestFaults:
                 await HTMLResponse(_BAD_GATEWAY, 502)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _dated(self, send: Send) -> Send:
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = format_datetime(self._world.now().astimezone(UTC), usegmt=True)
+                message["headers"] = [*message.get("headers", ()), (b"date", date.encode())]
+            await send(message)
+
+        return dated

@@ -128,6 +128,7 @@ class Simulator:
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,  # the simulator's own clock says it
             ws_ping_interval=self.config.ping_interval.total_seconds(),
             ws_ping_timeout=None,  # the vendor only pings
             ws_per_message_deflate=False,

@@ -45,6 +45,12 @@ class Kept:
         await self.clock.until_asleep()
         await self.clock.advance(60)
 
+    async def gap_over(self) -> None:
+        """Let the time be over after which the server's log is read again."""
+        await eventually(lambda: any(wait > 60 for wait in self.clock.waits))
+        await self.clock.advance(200)
+        await eventually(lambda: self.store.of("source.gap"))
+
     async def end(self) -> None:
         self.task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -55,7 +61,8 @@ class Kept:
 async def test_health_says_what_is_and_what_to_do() -> None:
     """Up, lost, refused, up again: each with one sentence; one event for each change."""
     async with simulated() as sim:
-        kept = Kept(sim, topics=["LPR", "crowd"])
+        patient = {"ping_interval": "10m", "ping_patience": "1h", "link_dead_after": "1h"}
+        kept = Kept(sim, topics=["LPR", "crowd"], **patient)
         up = await kept.shows("ok")
         assert up.topics == ("LPR",)
         await eventually(lambda: kept.states[-1].flaws)
@@ -70,6 +77,7 @@ async def test_health_says_what_is_and_what_to_do() -> None:
         sim.faults.clear()
         await kept.wait_over()
         await kept.shows("ok")
+        await kept.gap_over()
         kinds = [event.type for event in kept.store.emitted if event.type.startswith("source.")]
         assert kinds == ["source.connected", "source.lost", "source.connected", "source.gap"]
         await kept.end()

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.sdk import Origin, PayloadError, VmsEvent, kinds
 from connectors.ts_api.decode import decode
-from connectors.ts_api.rows import Log, Row, as_missed, read_page
+from connectors.ts_api.rows import Log, Row, read_page
 from connectors.ts_api.twins import live_keys
 from tests.connectors.ts_api.recorded import context, load, utc
 
@@ -216,12 +216,3 @@ def test_an_answer_that_is_no_page_is_refused(answer: Any) -> None:
     """An error body, a list of addresses."""
     with pytest.raises(PayloadError):
         read_page("events", answer, context=context())
-
-
-def test_rows_become_missed_events_oldest_first() -> None:
-    """The object log stores rows out of order."""
-    page = read_page("objects", load("http.find.object.json"), context=context())
-    missed = as_missed(page.rows, unfetchable=["motionChanges"])
-    assert [e.time for e in missed.events] == sorted(row.event.time for row in page.rows)
-    assert set(missed.twins) == {event.id for event in missed.events}
-    assert missed.unfetchable == ["motionChanges"]

@@ -1,0 +1,275 @@
+"""Let one happening into the log once, by however many ways it comes: live, pushed, or from a source's own log.
+
+Stands in front of intake. Events of different ways have different ids; the keys that their connector
+gives them tell whether they are the same. The first one goes on, the others are counted and dropped,
+and what was promised for the first counts for them: a push is acknowledged when its twin is stored.
+
+Two events of the same way are never twins of each other, because a system does not say one thing
+twice in different words: there only the id counts. A pushed and a live event are paired one to one; a
+row of a log may stand for many live ones, since a car that waits is read again and again.
+
+Keys say nothing to this module. What it remembers is bounded, and can be read again from the event log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from bridge.contracts import Emit, Missed, TwinKeys, TwinReader
+from bridge.schema.event import VmsEvent
+
+ROOM = 20_000
+"""Events remembered for each source. At 50 plates and objects a second this is more than six minutes."""
+ROOM_WHILE_FILLING = 200_000
+"""The same while a gap of the source is filled: nothing that its log may still tell must be forgotten."""
+LOG = "log"
+"""The way of rows that are fetched afterwards."""
+_NO_KEYS = TwinKeys()
+
+
+class TwinCounter(Protocol):
+    """Where twins are counted."""
+
+    def twin(self, source: str, via: str) -> None:
+        """An event was dropped, because the same happening had come already."""
+        ...
+
+
+class _Hand:
+    """Events that were handed on together, and whether they are stored."""
+
+    __slots__ = ("early", "noted", "stored")
+
+    def __init__(self) -> None:
+        self.noted: list[_Seen] = []
+        self.stored: asyncio.Future[None] | None = None
+        self.early: asyncio.Future[None] | None = None
+        """For whoever asks before the log has taken them over; it may be long about it."""
+
+    def promise(self) -> asyncio.Future[None]:
+        """Return what is done when they are stored."""
+        if self.stored is not None:
+            return self.stored
+        if self.early is None:
+            self.early = asyncio.get_running_loop().create_future()
+        return self.early
+
+
+class _Seen:
+    """An event that went on."""
+
+    __slots__ = ("gone", "hand", "ids", "keys", "paired", "scope", "via")
+
+    def __init__(self, event: VmsEvent, scope: str, keys: Sequence[str], hand: _Hand | None) -> None:
+        self.ids = [(event.source, event.id)]
+        """Its own, and those of the events that were the same."""
+        self.via, self.scope, self.keys = event.via, scope, keys
+        self.hand = hand
+        """With whom it is on its way; None once it is stored."""
+        self.paired: tuple[str, ...] = ()
+        """The ways by which it came once more."""
+        self.gone = False
+
+    def is_twin_of(self, via: str, scope: str) -> bool:
+        """Tell whether an event that seeks one of our keys is the same happening."""
+        if self.via == via or (self.scope and scope and self.scope != scope):
+            return False
+        return LOG in (via, self.via) or via not in self.paired
+
+
+class TwinMatcher:
+    """An `Emit` that passes each happening on once. One task at a time is in it: the event loop's."""
+
+    def __init__(
+        self,
+        emit: Emit,
+        sources: Mapping[str, Mapping[str, TwinReader]],
+        pushed: Mapping[str, TwinReader],
+        counter: TwinCounter,
+        *,
+        room: int = ROOM,
+    ) -> None:
+        """`sources` has the readers by `<site>/<source>` and kind; `pushed` those of every other source.
+
+        An event of another source is one that somebody pushes to us. The same may come to any of the
+        sources, so its keys count for all of them; those of a source count for it and for pushes.
+        """
+        self._emit, self._sources, self._pushed, self._counter = emit, sources, pushed, counter
+        self._room = room
+        self._ids: dict[tuple[str, str], _Seen] = {}
+        self._keys: dict[str, tuple[_Seen, ...]] = {}
+        self._order: dict[str, deque[_Seen]] = {}
+        self._filling: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    async def __call__(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        """Take events over, as `Emit` does. A twin is stored when the event is that it is a twin of."""
+        readers = [self._sources.get(event.source, self._pushed).get(event.type) for event in events]
+        if not any(readers):
+            return await self._emit(events)
+        keyed = [reader and reader(event) for event, reader in zip(events, readers, strict=True)]
+        return (await self._sift(events, keyed))[1]
+
+    async def fill(self, missed: Missed) -> Sequence[VmsEvent]:
+        """Store what is new of a page of missed events and return it. Raises StoreUnavailableError."""
+        keyed = [missed.twins.get(event.id, _NO_KEYS) for event in missed.events]
+        new, stored = await self._sift(missed.events, keyed)
+        await stored
+        return new
+
+    def remember(self, event: VmsEvent) -> None:
+        """Note an event that stands in the log."""
+        reader = self._sources.get(event.source, self._pushed).get(event.type)
+        if reader is not None and (event.source, event.id) not in self._ids:
+            self._note(event, self._scope(event), reader(event), None)
+
+    def filling(self, source: str, active: bool) -> None:
+        """Say that a gap of `<site>/<source>` is being filled, or no more."""
+        if active:
+            self._filling.add(source)
+        else:
+            self._filling.discard(source)
+            self._trim(source)
+
+    # --- telling them apart -----------------------------------------------------------------------
+
+    async def _sift(
+        self, events: Sequence[VmsEvent], keyed: Sequence[TwinKeys | None]
+    ) -> tuple[list[VmsEvent], asyncio.Future[None]]:
+        hand = _Hand()
+        new: list[VmsEvent] = []
+        others: set[_Hand] = set()
+        for event, keys in zip(events, keyed, strict=True):
+            if keys is None:
+                new.append(event)
+                continue
+            scope = self._scope(event)
+            twin = self._find(event, scope, keys)
+            if twin is None:
+                new.append(event)
+                hand.noted.append(self._note(event, scope, keys, hand))
+                continue
+            if event.via != LOG or twin.via != LOG:  # a row that is read again is no news to anybody
+                self._counter.twin(event.source_name, event.via)
+            if twin.hand is not None and twin.hand is not hand:
+                others.add(twin.hand)
+        promises = {other.promise() for other in others}
+        if new:
+            promises.add(await self._pass_on(new, hand))
+        return new, promises.pop() if len(promises) == 1 else _all_of(promises)
+
+    async def _pass_on(self, new: Sequence[VmsEvent], hand: _Hand) -> asyncio.Future[None]:
+        try:
+            stored = await self._emit(new)
+        except BaseException as exc:
+            self._forget(hand.noted)
+            if hand.early is not None:
+                _end(hand.early, exc)
+            raise
+        hand.stored = stored
+        stored.add_done_callback(partial(self._settle, hand))
+        return stored
+
+    def _scope(self, event: VmsEvent) -> str:
+        return event.source if event.source in self._sources else ""
+
+    def _find(self, event: VmsEvent, scope: str, keys: TwinKeys) -> _Seen | None:
+        same = self._ids.get((event.source, event.id))
+        if same is not None:
+            return same
+        via = event.via
+        for key in keys.seeks:
+            for seen in self._keys.get(key, ()):
+                if seen.is_twin_of(via, scope):
+                    if via != LOG:
+                        seen.paired += (via,)
+                    seen.ids.append((event.source, event.id))
+                    self._ids[event.source, event.id] = seen
+                    return seen
+        return None
+
+    # --- remembering ------------------------------------------------------------------------------
+
+    def _note(self, event: VmsEvent, scope: str, keys: TwinKeys, hand: _Hand | None) -> _Seen:
+        seen = self._ids[event.source, event.id] = _Seen(event, scope, keys.known_by, hand)
+        for key in seen.keys:
+            self._keys[key] = (*self._keys.get(key, ()), seen)
+        order = self._order.get(event.source)
+        if order is None:
+            order = self._order[event.source] = deque()
+        order.append(seen)
+        self._trim(event.source)
+        return seen
+
+    def _trim(self, source: str) -> None:
+        order = self._order.get(source, ())
+        room = max(self._room, ROOM_WHILE_FILLING) if source in self._filling else self._room
+        while len(order) > room:
+            self._forget([order.popleft()])  # type: ignore[union-attr]
+
+    def _settle(self, hand: _Hand, stored: asyncio.Future[None]) -> None:
+        error = _error_of(stored)
+        if error is None:
+            for seen in hand.noted:
+                seen.hand = None
+        else:
+            self._forget(hand.noted)
+        if hand.early is not None:
+            _end(hand.early, error)
+
+    def _forget(self, noted: Iterable[_Seen]) -> None:
+        """Forget events: too many are known, or they were not stored and will come again."""
+        for seen in noted:
+            if seen.gone:
+                continue
+            seen.gone = True
+            for name in seen.ids:
+                del self._ids[name]
+            for key in seen.keys:
+                rest = tuple(other for other in self._keys.get(key, ()) if other is not seen)
+                if rest:
+                    self._keys[key] = rest
+                else:
+                    self._keys.pop(key, None)
+
+
+def _error_of(done: asyncio.Future[None]) -> BaseException | None:
+    return asyncio.CancelledError() if done.cancelled() else done.exception()
+
+
+def _end(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    elif isinstance(error, asyncio.CancelledError):
+        future.cancel()
+    else:
+        future.set_exception(error)
+        future.exception()  # looked at here: whoever waits may have gone
+
+
+def _all_of(promises: set[asyncio.Future[None]]) -> asyncio.Future[None]:
+    """Return a future that ends when all of some have: with a failure if there is one, well if there is none."""
+    outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    left = set(promises)
+    errors: list[BaseException] = []
+
+    def ended(done: asyncio.Future[None]) -> None:
+        left.discard(done)
+        if (error := _error_of(done)) is not None:
+            errors.append(error)
+        if not left:
+            _end(outcome, errors[0] if errors else None)
+
+    for promise in promises:
+        promise.add_done_callback(ended)
+    if not promises:
+        outcome.set_result(None)
+    return outcome
