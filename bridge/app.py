@@ -23,6 +23,7 @@ from bridge.actions.endpoints import Webhooks
 from bridge.actions.http_client import HttpClient
 from bridge.actions.mqtt_client import MqttPublisher
 from bridge.actions.runner import Runner
+from bridge.bus import store_format
 from bridge.bus.bus import Bus
 from bridge.bus.datadir import Lock
 from bridge.bus.server import EmbeddedServer
@@ -156,6 +157,7 @@ class _Start:
         self.lock = Lock(self.data_dir)
         await asyncio.to_thread(self.lock.take)
         self.stack.callback(self.lock.release)
+        await asyncio.to_thread(store_format.claim, self.data_dir, self.config.site)
 
     async def _safety(self) -> tuple[Gate, ReleaseJournal]:
         """Bring back to idle what was left away from it, before anything else and without the bus."""

@@ -69,8 +69,16 @@ class _Client(Client):
 class Connection:
     """One connection, shared by all parts of the bus."""
 
-    def __init__(self, servers: Sequence[str], username: str | None, password: SecretStr | None, name: str) -> None:
-        self._servers = list(servers)
+    def __init__(
+        self,
+        servers: Sequence[str],
+        username: str | None,
+        password: SecretStr | None,
+        name: str,
+        inbox: str = "_INBOX",
+    ) -> None:
+        """`inbox`: where answers come to, if this user may not listen where others do."""
+        self._servers, self._inbox_root = list(servers), inbox
         self._username, self._password, self._name = username, password, name
         self.client: Client = _Client()
         self._inbox = ""
@@ -227,6 +235,7 @@ class Connection:
         await self.client.connect(
             self._servers,
             name=self._name,
+            inbox_prefix=self._inbox_root,
             user=self._username,
             password=self._password.get_secret_value() if self._password else None,
             max_reconnect_attempts=-1,
