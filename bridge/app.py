@@ -29,7 +29,7 @@ from bridge.bus.datadir import Lock
 from bridge.bus.server import EmbeddedServer
 from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
-from bridge.config.models import BridgeConfig, MqttConfig
+from bridge.config.models import BridgeConfig, HttpConfig, MqttConfig
 from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext
 from bridge.counting import EngineCounts, IntakeCounts, OrderCounts
 from bridge.engine_host import EngineHost
@@ -218,7 +218,7 @@ class _Start:
 
     async def _http(self, bus: Bus, emit: Emit) -> HttpServer:
         server = HttpServer(
-            self.config.http,
+            _http_config(self.loaded, self.config.http),
             site=self.config.site,
             zone=self.config.tzinfo,
             formats=push_formats(self.registries.connectors),
@@ -350,6 +350,14 @@ def _broker(config: MqttConfig, server: EmbeddedServer | None) -> MqttConfig:
             "version": "3.1.1",  # all that nats-server speaks; trying 5 first leaves an error in its log
         }
     )
+
+
+def _http_config(loaded: Loaded, config: HttpConfig) -> HttpConfig:
+    """Return the HTTP port's configuration with its files found beside the configuration file."""
+    if config.tls is None:
+        return config
+    files = {name: _absolute(loaded, path) for name, path in config.tls if path is not None}
+    return config.model_copy(update={"tls": config.tls.model_copy(update=files)})
 
 
 def _absolute(loaded: Loaded, path: Path) -> Path:
