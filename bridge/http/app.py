@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -44,6 +45,8 @@ GRACE = 3.0
 
 BACKLOG = 2048
 """Connections that wait to be taken: a flood must be turned away by us, not by the kernel, which lets others wait."""
+AT_ONCE = 32
+"""Connections that are taken in one turn of the loop (asyncio's meaning of the backlog), so that others have theirs."""
 
 Ready = Callable[[], tuple[bool, Mapping[str, JsonValue]]]
 """Whether the bridge is ready, and all that is known about it."""
@@ -118,13 +121,16 @@ class HttpServer:
                 protocol,
                 self._config.host,
                 self._config.port,
-                backlog=BACKLOG,
+                backlog=AT_ONCE,
                 ssl=tls,
                 # Connecting and not going on is the first thing that slow clients do.
                 ssl_handshake_timeout=self._limits.first_byte if tls is not None else None,
             )
         except OSError as exc:
             raise _cannot_listen(exc, self._config.host, self._config.port) from exc
+        for listening in self._listener.sockets:
+            with socket.socket(fileno=os.dup(listening.fileno())) as same:
+                same.listen(BACKLOG)
         log.info("listening", extra={"url": self.url})
         return self
 

@@ -86,12 +86,13 @@ class Gate:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: Counter[str] = Counter()
+        self._total = 0
         self._dawdling: dict[Guest, str] = {}
 
     @property
     def open(self) -> int:
         """Connections there are."""
-        return self._open.total()
+        return self._total
 
     def enter(self, address: str) -> HTTPStatus | None:
         """Take one more connection, or return how to refuse it."""
@@ -105,6 +106,7 @@ class Gate:
             del self._dawdling[last]
             last.make_room()
         self._open[address] += 1
+        self._total += 1
         return None
 
     def dawdles(self, guest: Guest, address: str) -> None:
@@ -119,6 +121,7 @@ class Gate:
         """One connection less."""
         self._dawdling.pop(guest, None)
         self._open[address] -= 1
+        self._total -= 1
         if self._open[address] <= 0:
             del self._open[address]
 
