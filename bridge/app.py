@@ -26,6 +26,7 @@ from bridge.actions.runner import Runner
 from bridge.bus import store_format
 from bridge.bus.bus import Bus
 from bridge.bus.datadir import Lock
+from bridge.bus.marks import WAY_OUT
 from bridge.bus.server import EmbeddedServer
 from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
@@ -274,7 +275,10 @@ class _Start:
 
     def _look(self, bus: Bus) -> None:
         state = bus.health()
-        if state.ok:
+        if state.ok and bus.damage:
+            lost = "; ".join(map(str, bus.damage))
+            self.health.set("bus", Level.DEGRADED, "store_damaged", lost, WAY_OUT)
+        elif state.ok:
             self.health.set("bus", Level.UP)
         else:
             cure = "look at the disk and at nats-server; events wait at their senders meanwhile"
