@@ -74,6 +74,11 @@ GRANTS: dict[Role, Grant] = {
 """`connectors` and `api` take events in from outside, so they write any of them, and what could not be understood."""
 
 
+def user(role: Role) -> str:
+    """Return the name a role logs in with; no user's own choice of a name is likely to be the same."""
+    return f"vms-bridge/{role}"
+
+
 def inbox(role: Role) -> str:
     """Return where a role gets its answers: nobody else may listen there."""
     return f"_INBOX_{role}"

@@ -95,7 +95,9 @@ def role_users(known: Mapping[str, Any], nats: Access, site: str | None) -> dict
     before = known.get("roles")
     passwords = before if isinstance(before, dict) else {}
     return {
-        role: Access(nats.host, nats.port, role, SecretStr(str(passwords.get(role) or secrets.token_urlsafe(32))))
+        role: Access(
+            nats.host, nats.port, roles.user(role), SecretStr(str(passwords.get(role) or secrets.token_urlsafe(32)))
+        )
         for role in roles.ROLES
     }
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from bridge.bus import store_format
 from bridge.bus.connect import Connection
 from bridge.bus.datadir import Lock, read_json
-from bridge.bus.roles import Role, inbox
+from bridge.bus.roles import Role, inbox, user
 from bridge.bus.server import EmbeddedServer
 from bridge.config.load import Loaded
 from bridge.config.models import BusConfig
@@ -94,4 +94,4 @@ def _running(bus: BusConfig, folder: Path, role: Role | None) -> Connection:
     url = f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}"
     if role is None:
         return Connection([url], "bridge", password, _NAME)
-    return Connection([url], role, password, _NAME, inbox(role))
+    return Connection([url], user(role), password, _NAME, inbox(role))

@@ -22,6 +22,7 @@ from bridge.bus.server import EmbeddedServer
 from bridge.bus.server_config import identity
 from bridge.bus.streams import stream_name
 from bridge.bus.wire import Outgoing
+from bridge.config.models import MqttListener
 from bridge.contracts import Head, Step
 from bridge.errors import StoreUnavailableError
 from tests.bridge.bus.helpers import CONFIG, event, order
@@ -205,6 +206,14 @@ async def test_roles_keep_their_passwords(tmp_path: Path) -> None:
             assert server.trouble is None
     assert seen[0] == seen[1]
     assert len(set(seen[0].values())) == len(ROLES)
+
+
+async def test_names_of_users_do_not_collide_with_what_people_choose(tmp_path: Path) -> None:
+    """The MQTT listener's user is called `mqtt` unless somebody says otherwise; so is a role."""
+    store_format.claim(tmp_path, "home")
+    async with EmbeddedServer(CONFIG.model_copy(update={"mqtt": MqttListener(port=0)}), tmp_path) as server:
+        assert server.mqtt is not None
+        assert server.trouble is None
 
 
 async def _stored(bus: Bus) -> int:
