@@ -23,14 +23,16 @@ from bridge.actions.endpoints import Webhooks
 from bridge.actions.http_client import HttpClient
 from bridge.actions.mqtt_client import MqttPublisher
 from bridge.actions.runner import Runner
+from bridge.bus import store_format
 from bridge.bus.appender import Appender, host_appender
 from bridge.bus.bus import Bus
 from bridge.bus.datadir import Lock
 from bridge.bus.host import Host
+from bridge.bus.marks import WAY_OUT
 from bridge.bus.server import EmbeddedServer
 from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
-from bridge.config.models import BridgeConfig, MqttConfig
+from bridge.config.models import BridgeConfig, HttpConfig, MqttConfig
 from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext, TwinReader
 from bridge.counting import EngineCounts, IntakeCounts, OrderCounts, SubscriberCounts
 from bridge.engine_host import EngineHost
@@ -163,6 +165,7 @@ class _Start:
         self.lock = Lock(self.data_dir)
         await asyncio.to_thread(self.lock.take)
         self.stack.callback(self.lock.release)
+        await asyncio.to_thread(store_format.claim, self.data_dir, self.config.site)
 
     async def _safety(self) -> Safety:
         """Bring back to idle what was left away from it, before anything else and without the bus."""
@@ -228,7 +231,7 @@ class _Start:
 
     async def _http(self, bus: Bus, emit: Emit) -> HttpServer:
         server = HttpServer(
-            self.config.http,
+            _http_config(self.loaded, self.config.http),
             site=self.config.site,
             zone=self.config.tzinfo,
             formats=push_formats(self.registries.connectors),
@@ -292,7 +295,10 @@ class _Start:
 
     def _look(self, bus: Bus) -> None:
         state = bus.health()
-        if state.ok:
+        if state.ok and bus.damage:
+            lost = "; ".join(map(str, bus.damage))
+            self.health.set("bus", Level.DEGRADED, "store_damaged", lost, WAY_OUT)
+        elif state.ok:
             self.health.set("bus", Level.UP)
         else:
             cure = "look at the disk and at nats-server; events wait at their senders meanwhile"
@@ -389,6 +395,14 @@ def _broker(config: MqttConfig, server: EmbeddedServer | None) -> MqttConfig:
             "version": "3.1.1",  # all that nats-server speaks; trying 5 first leaves an error in its log
         }
     )
+
+
+def _http_config(loaded: Loaded, config: HttpConfig) -> HttpConfig:
+    """Return the HTTP port's configuration with its files found beside the configuration file."""
+    if config.tls is None:
+        return config
+    files = {name: _absolute(loaded, path) for name, path in config.tls if path is not None}
+    return config.model_copy(update={"tls": config.tls.model_copy(update=files)})
 
 
 def _absolute(loaded: Loaded, path: Path) -> Path:

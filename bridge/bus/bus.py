@@ -26,6 +26,7 @@ from bridge.bus.engine_store import JetEngineStore
 from bridge.bus.guard import Backlog, Guard
 from bridge.bus.intake import IntakeCounters, JetIntake
 from bridge.bus.kv import Bucket, Contents
+from bridge.bus.marks import EVERY, Damage, Marks
 from bridge.bus.orders import JetOrderQueue
 from bridge.bus.publish import Publisher
 from bridge.bus.results import JetDeadLetters, JetTraces, event_message
@@ -93,6 +94,8 @@ class Bus:
         self.traces = JetTraces(self._trace_writer, site)
         self.contents = Contents(connection, self._acks, site)
         disk = server.directory if server else None
+        self.damage: tuple[Damage, ...] = ()
+        """What the embedded store had lost when we started."""
         self.guard = Guard(connection, self.stream("EVENTS"), self._events, self._head_seq, clock, disk)
 
     @classmethod
@@ -112,8 +115,11 @@ class Bus:
             connection = await stack.enter_async_context(_connection(site, config, server).opened())
             await _prepare(connection, site, config, server)
             bus = cls(site, connection, stack, server=server, clock=clock or SystemClock(), limits=limits)
+            if server is not None:
+                await bus._mark(server.directory.parent)
             await stack.enter_async_context(bus._events)
             await stack.enter_async_context(bus._trace_writer)
+            await bus._report_damage()
             await bus.guard.look()
             await stack.enter_async_context(_every(guard_interval, bus.guard.look, "bus guard"))
             yield bus
@@ -170,6 +176,19 @@ class Bus:
             pending=self._events.pending,
             totals=self._events.totals,
         )
+
+    async def _mark(self, folder: Path) -> None:
+        """Look for what the store has lost since it was noted last, and note from now on how far it is."""
+        table = [self.stream(name) for name in ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES")]
+        marks = Marks(folder, self.connection, table, [self.stream("EVENTS")], self._clock)
+        self.damage = tuple(await marks.check())
+        self._stack.push_async_callback(_quietly, marks.note)  # once everything that writes has ended
+        await self._stack.enter_async_context(_every(EVERY, marks.note, "store marks"))
+
+    async def _report_damage(self) -> None:
+        for damage in self.damage:
+            if damage.stream == self.stream("EVENTS"):
+                await self._report_hole(damage.first, damage.last)
 
     async def _head_seq(self) -> int | None:
         head = await self.engine_store.head()

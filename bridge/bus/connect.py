@@ -48,8 +48,16 @@ def store_errors(doing: str) -> Iterator[None]:
 class Connection:
     """One connection, shared by all parts of the bus."""
 
-    def __init__(self, servers: Sequence[str], username: str | None, password: SecretStr | None, name: str) -> None:
-        self._servers = list(servers)
+    def __init__(
+        self,
+        servers: Sequence[str],
+        username: str | None,
+        password: SecretStr | None,
+        name: str,
+        inbox: str = "_INBOX",
+    ) -> None:
+        """`inbox`: where answers come to, if this user may not listen where others do."""
+        self._servers, self._inbox_root = list(servers), inbox
         self._username, self._password, self._name = username, password, name
         self.client = Client()
         self._inbox = ""
@@ -235,6 +243,7 @@ class Connection:
     async def _dial(self) -> None:
         await self.client.connect(
             self._servers,
+            inbox_prefix=self._inbox_root,
             user=self._username,
             password=self._password.get_secret_value() if self._password else None,
             **self.manners,

@@ -10,11 +10,11 @@ import contextlib
 from typing import NamedTuple
 
 import nats.errors
-from nats.aio.msg import Msg
 from pydantic_core import to_json
 
 from bridge.bus.connect import API_TIMEOUT, Connection
 from bridge.bus.stored import Stored
+from bridge.bus.wire import Received
 from bridge.errors import StoreUnavailableError
 
 _OWN = frozenset({"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending"})
@@ -54,17 +54,15 @@ class _Answer:
         self._messages: list[Stored] = []
         self._last = 0
 
-    async def arrived(self, message: Msg) -> None:
+    def arrived(self, message: Received) -> None:
         """Take one message of the answer."""
         if self.whole.done():
             return
-        headers = message.headers or {}
-        status = headers.get("Status")
+        status, headers = message.status, message.headers
         if status == _NONE:
             self.whole.set_result(Part([], 0))
-        elif status not in (None, _END):
-            words = headers.get("Description", status)
-            self.whole.set_exception(StoreUnavailableError(f"the log cannot be read: {words}"))
+        elif status not in ("", _END):
+            self.whole.set_exception(StoreUnavailableError(f"the log cannot be read: {message.words or status}"))
         elif int(headers.get("Nats-Last-Sequence", 0)) != self._last:
             self.whole.set_exception(StoreUnavailableError("messages were lost on the way"))
         elif status == _END:

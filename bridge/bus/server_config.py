@@ -4,7 +4,7 @@ NATS reads JSON as its own configuration language, so quoting is JSON's.
 
 Two accounts. BRIDGE is ours. MQTT clients live in MQTT, with JetStream of its own within narrow
 limits: an MQTT topic `vms/home/order/…` becomes the subject `vms.home.order.…`, and in our account
-it would be an order.
+it would be an order. Within BRIDGE every role has a user of its own; see `roles`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
+from bridge.bus import roles, store_format
 from bridge.bus.datadir import Room, read_json, write_private
 from bridge.config.models import BusConfig
 from bridge.errors import StartError
@@ -48,11 +50,15 @@ class Identity:
     nats: Access
     mqtt: Access | None
     reserved: int
+    site: str | None = None
+    """Whose data it is; without it there are no roles, because their subjects name it."""
+    roles: Mapping[roles.Role, Access] = field(default_factory=dict)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every password, to keep them out of logs."""
-        return tuple(access.password.get_secret_value() for access in (self.nats, self.mqtt) if access is not None)
+        accesses = (self.nats, self.mqtt, *self.roles.values())
+        return tuple(access.password.get_secret_value() for access in accesses if access is not None)
 
 
 def identity(file: Path, config: BusConfig) -> Identity:
@@ -77,7 +83,23 @@ def identity(file: Path, config: BusConfig) -> Identity:
             SecretStr(own or known.get("mqtt_password") or secrets.token_urlsafe(16)),
         )
     name = known.get("name") or f"vms-bridge-{secrets.token_hex(4)}"
-    return Identity(name, nats, mqtt, int(known.get("reserved", 0)))
+    site = store_format.site_of(file.parent.parent)
+    users = role_users(known, nats, site)
+    return Identity(name, nats, mqtt, int(known.get("reserved", 0)), site, users)
+
+
+def role_users(known: Mapping[str, Any], nats: Access, site: str | None) -> dict[roles.Role, Access]:
+    """Return how each role logs in: with the passwords of last time, or new ones."""
+    if site is None:
+        return {}
+    before = known.get("roles")
+    passwords = before if isinstance(before, dict) else {}
+    return {
+        role: Access(
+            nats.host, nats.port, roles.user(role), SecretStr(str(passwords.get(role) or secrets.token_urlsafe(32)))
+        )
+        for role in roles.ROLES
+    }
 
 
 def remember(file: Path, who: Identity, reserved: int) -> None:
@@ -89,6 +111,8 @@ def remember(file: Path, who: Identity, reserved: int) -> None:
         "password": who.nats.password.get_secret_value(),
         "reserved": reserved,
     }
+    if who.roles:
+        content["roles"] = {role: access.password.get_secret_value() for role, access in who.roles.items()}
     if who.mqtt is not None:
         content |= {"mqtt_port": who.mqtt.port, "mqtt_password": who.mqtt.password.get_secret_value()}
     write_private(file, json.dumps(content, indent=1))
@@ -96,7 +120,13 @@ def remember(file: Path, who: Identity, reserved: int) -> None:
 
 def render(config: BusConfig, who: Identity, room: Room, directory: Path) -> str:
     """Return the server's configuration file."""
-    accounts: dict[str, Any] = {"BRIDGE": {"jetstream": "enabled", "users": [_user(who.nats, "STANDARD")]}}
+    users = [_user(who.nats, "STANDARD")]
+    if who.site is not None:
+        users += [
+            _user(access, "STANDARD") | {"permissions": roles.permissions(who.site, role)}
+            for role, access in who.roles.items()
+        ]
+    accounts: dict[str, Any] = {"BRIDGE": {"jetstream": "enabled", "users": users}}
     content: dict[str, Any] = {
         "server_name": who.name,
         "host": config.host,

@@ -123,7 +123,7 @@ async def _show(loaded: Loaded, wanted: Wanted, limit: int, *, follow: bool, as_
 
     stream = stream_name(loaded.config.site, "EVENTS")
     zone = loaded.config.tzinfo
-    async with reaching(loaded, may_start=not follow) as connection:
+    async with reaching(loaded, may_start=not follow, role="reader") as connection:
         state = (await connection.api(f"STREAM.INFO.{stream}"))["state"]
         for message in await newest(connection, stream, wanted, limit, state["first_seq"], state["last_seq"]):
             _print(message, zone, as_json=as_json)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from bridge.bus import store_format
 from bridge.bus.connect import Connection
 from bridge.bus.datadir import Lock, read_json
+from bridge.bus.roles import Role, inbox, user
 from bridge.bus.server import EmbeddedServer
 from bridge.config.load import Loaded
 from bridge.config.models import BusConfig
@@ -26,11 +28,13 @@ def data_dir(loaded: Loaded) -> Path:
 
 
 @asynccontextmanager
-async def reaching(loaded: Loaded, *, may_start: bool = True) -> AsyncIterator[Connection]:
+async def reaching(loaded: Loaded, *, may_start: bool = True, role: Role | None = None) -> AsyncIterator[Connection]:
     """Yield a connection to the site's bus. Raises StartError when there is nothing stored or nobody answers.
 
     A server that we start holds the data directory, and no bridge can start meanwhile: whoever
-    stays for long says `may_start=False` and is refused when no bridge runs.
+    stays for long says `may_start=False` and is refused when no bridge runs. `role` logs in with no
+    more rights than that role has; a command that only looks is a `reader`. On servers of the user's
+    own the rights are those of the user it was given.
     """
     bus, folder = loaded.config.bus, data_dir(loaded)
     if bus.servers:
@@ -41,16 +45,15 @@ async def reaching(loaded: Loaded, *, may_start: bool = True) -> AsyncIterator[C
         raise StartError(f"there is nothing in {folder} yet", "start the bridge first: vms-bridge run")
     lock = _take(folder)
     if lock is None:
-        async with _running(bus, folder).opened() as connection:
+        async with _running(bus, folder, role).opened() as connection:
             yield connection
         return
     try:
         if not may_start:
             raise StartError(f"no bridge is running on {folder}", "start it first: vms-bridge run")
-        async with EmbeddedServer(bus, folder, lock) as server:
-            access = server.access
-            async with Connection([server.url], access.username, access.password, _NAME).opened() as connection:
-                yield connection
+        store_format.claim(folder, loaded.config.site)
+        async with EmbeddedServer(bus, folder, lock), _running(bus, folder, role).opened() as connection:
+            yield connection
     finally:
         lock.release()
 
@@ -78,14 +81,17 @@ def _take(folder: Path) -> Lock | None:
     return lock
 
 
-def _running(bus: BusConfig, folder: Path) -> Connection:
-    """Return the way to the server of the bridge that runs."""
+def _running(bus: BusConfig, folder: Path, role: Role | None) -> Connection:
+    """Return the way to the server that runs on a data directory."""
     file = folder / "bus" / "server.json"
     known = read_json(file)
     try:
-        port, password = int(known["port"]), SecretStr(known["password"])
-    except (KeyError, ValueError) as error:
+        port = int(known["port"])
+        password = SecretStr(known["roles"][role] if role else known["password"])
+    except (KeyError, TypeError, ValueError) as error:
         raise StartError(f"{file} does not say where the bridge's NATS is", "restart the bridge") from error
     host = _ANY.get(bus.host, bus.host)
     url = f"nats://[{host}]:{port}" if ":" in host else f"nats://{host}:{port}"
-    return Connection([url], "bridge", password, _NAME)
+    if role is None:
+        return Connection([url], "bridge", password, _NAME)
+    return Connection([url], user(role), password, _NAME, inbox(role))

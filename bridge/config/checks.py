@@ -173,6 +173,7 @@ def _bus(config: BridgeConfig) -> Iterator[Finding]:
 def _push(config: BridgeConfig) -> Iterator[Finding]:
     usernames: dict[str, str] = {}
     tokens: dict[str, str] = {}
+    signers: dict[str, str] = {}
     for name, client in config.http.push.items():
         path: YamlPath = ("http", "push", name)
         yield from _push_client(path, client)
@@ -182,6 +183,10 @@ def _push(config: BridgeConfig) -> Iterator[Finding]:
         token = client.token.get_secret_value() if client.token is not None else None
         if token is not None and tokens.setdefault(token, name) != name:
             yield Finding((*path, "token"), f"is the token of {tokens[token]!r} already; each needs its own")
+        for secret in (*((client.secret,) if client.secret else ()), *client.secrets):
+            key = secret.get_secret_value()
+            if signers.setdefault(key, name) != name:
+                yield Finding((*path, "secret"), f"is a secret of {signers[key]!r} already; each needs its own")
     if not config.http.push and not is_loopback(config.http.host):
         yield Finding(
             ("http", "host"),
@@ -191,8 +196,8 @@ def _push(config: BridgeConfig) -> Iterator[Finding]:
 
 
 def _push_client(path: YamlPath, client: PushClient) -> Iterator[Finding]:
-    if client.password is None and client.token is None:
-        yield Finding(path, "needs a password or a token")
+    if client.password is None and client.token is None and client.secret is None and not client.secrets:
+        yield Finding(path, "needs a password, a token, or a secret it signs with")
     for key, secret in (("password", client.password), ("token", client.token)):
         if secret is not None and not secret.get_secret_value():
             yield Finding((*path, key), "is empty")

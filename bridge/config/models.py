@@ -5,12 +5,13 @@ The sources' own fields belong to their connectors and are checked against the c
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from bridge.config.base import Model, Name, Port, Zone
 from bridge.config.outputs import DoorConfig, OutputConfig
@@ -72,9 +73,42 @@ class PushClient(Model):
     username: str | None = Field(None, description="For HTTP Basic and TS-API `auth=`; default: the client's name.")
     password: SecretStr | None = Field(None, description="For HTTP Basic and TS-API `auth=`.")
     token: SecretStr | None = Field(None, description="For `Authorization: Bearer` and `X-API-Key`.")
+    secret: SecretStr | None = Field(
+        None, description="`whsec_…`: it signs its requests as Standard Webhooks says; each then counts once."
+    )
+    secrets: tuple[SecretStr, ...] = Field((), description="Several secrets while they are being changed.")
     source: Name | None = Field(None, description="The source its events are filed under; default: the client's name.")
     topics: tuple[str, ...] | None = Field(None, description="Topics it may push; default: all of the format.")
+    channels: tuple[str, ...] | None = Field(
+        None, description="Channels, devices or lots that it may speak for; default: all."
+    )
     zone: Zone | None = Field(None, description="Zone of times without offset; default: the site's.")
+
+    @field_validator("secret", "secrets")
+    @classmethod
+    def _can_sign(cls, value: SecretStr | tuple[SecretStr, ...] | None) -> SecretStr | tuple[SecretStr, ...] | None:
+        for secret in (value,) if isinstance(value, SecretStr) else value or ():
+            try:
+                key = base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
+            except ValueError:
+                raise ValueError("is not `whsec_` and base64") from None
+            if len(key) < _SHORTEST_KEY:
+                raise ValueError(f"is shorter than {_SHORTEST_KEY} bytes: make one with `openssl rand -base64 24`")
+        return value
+
+
+_SHORTEST_KEY = 16
+"""Bytes of a signing secret; Standard Webhooks says 24 to 64, some senders make shorter ones."""
+
+
+class HttpTls(Model):
+    """The certificate that the HTTP port shows. Read at start: a new one counts after a restart."""
+
+    cert_file: Path = Field(description="Certificate and what signed it, PEM.")
+    key_file: Path | None = Field(None, description="Its key, PEM; without it, it stands in `cert_file`.")
+    ca_file: Path | None = Field(
+        None, description="Take connections only from who shows a certificate of this authority."
+    )
 
 
 class HttpConfig(Model):
@@ -82,6 +116,7 @@ class HttpConfig(Model):
 
     host: str = Field("127.0.0.1", description="Address to listen on; loopback unless you say otherwise.")
     port: Port = Field(8480, description="Port; 0 takes a free one.")
+    tls: HttpTls | None = Field(None, description="Serve HTTPS instead of HTTP.")
     push: dict[Name, PushClient] = Field(default_factory=dict, description="Who may push, by name.")
     allow_query_auth: bool = Field(
         False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,13 +33,20 @@ from bridge.config.models import HttpConfig
 from bridge.contracts import Emit, PushFormat
 from bridge.errors import ConfigError, StartError
 from bridge.http.limits import Gate, GuardedProtocol, Limits
-from bridge.http.push import Intake, Observer, Park, PushEndpoint, Recent
+from bridge.http.push import Doorkeepers, Intake, Observer, Park, PushEndpoint, Recent
+from bridge.http.signature import Replays, Signers
+from bridge.http.tls import context
 from bridge.http.verify import Throttle, Verifier
 
 log = logging.getLogger(__name__)
 
 GRACE = 3.0
 """Seconds that requests in hand have to end when the bridge stops; more than a push ever takes."""
+
+BACKLOG = 2048
+"""Connections that wait to be taken: a flood must be turned away by us, not by the kernel, which lets others wait."""
+AT_ONCE = 32
+"""Connections that are taken in one turn of the loop (asyncio's meaning of the backlog), so that others have theirs."""
 
 Ready = Callable[[], tuple[bool, Mapping[str, JsonValue]]]
 """Whether the bridge is ready, and all that is known about it."""
@@ -85,7 +93,8 @@ class HttpServer:
         host = self._config.host
         if host in ("0.0.0.0", "::", ""):
             host = "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        scheme = "http" if self._config.tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -106,10 +115,22 @@ class HttpServer:
         def protocol() -> GuardedProtocol:
             return GuardedProtocol(uvicorn, self._state, self._limits, gate, self._observer.connection_dropped, loop)
 
+        tls = await asyncio.to_thread(context, self._config.tls) if self._config.tls is not None else None
         try:
-            self._listener = await loop.create_server(protocol, self._config.host, self._config.port, backlog=128)
+            self._listener = await loop.create_server(
+                protocol,
+                self._config.host,
+                self._config.port,
+                backlog=AT_ONCE,
+                ssl=tls,
+                # Connecting and not going on is the first thing that slow clients do.
+                ssl_handshake_timeout=self._limits.first_byte if tls is not None else None,
+            )
         except OSError as exc:
             raise _cannot_listen(exc, self._config.host, self._config.port) from exc
+        for listening in self._listener.sockets:
+            with socket.socket(fileno=os.dup(listening.fileno())) as same:
+                same.listen(BACKLOG)
         log.info("listening", extra={"url": self.url})
         return self
 
@@ -137,8 +158,11 @@ class HttpServer:
     # --- routes -------------------------------------------------------------------------------------
 
     def _routes(self, formats: Sequence[PushFormat]) -> Starlette:
-        verifier, throttle = Verifier(self._config), Throttle(self._intake.clock)
-        recent = Recent(self._intake.clock)
+        clock = self._intake.clock
+        keepers = Doorkeepers(
+            Verifier(self._config), Signers(self._config.push), Replays(clock.now()), Throttle(clock)
+        )  # fmt: skip
+        recent = Recent(clock)
         routes = [
             Route("/", self._root, methods=["GET"]),
             Route("/healthz", self._alive, methods=["GET"]),
@@ -148,7 +172,7 @@ class HttpServer:
             routes.append(Route("/metrics", self._scrape, methods=["GET"]))
         taken: set[str] = set()
         for push in formats:
-            endpoint = PushEndpoint(push, self._config, self._intake, verifier, throttle, recent)
+            endpoint = PushEndpoint(push, self._config, self._intake, keepers, recent)
             for path in push.paths:
                 if path in taken:
                     raise ConfigError(f"two connectors want pushes at {path}: remove one of the two")

@@ -28,10 +28,13 @@ _BAD_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 class RefusedError(Exception):
-    """A request that is answered with this status, without its items being looked at."""
+    """A request that is answered with this status, without its items being looked at.
 
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        self.status, self.message, self.headers = status, message, headers or {}
+    `reason` is a short code from a fixed list, for the sender and for metrics.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
+        self.status, self.reason, self.message, self.headers = status, reason, message, headers or {}
         super().__init__(message)
 
 
@@ -74,17 +77,17 @@ def check_type(request: Request) -> None:
     """Refuse what cannot be plain JSON. Raises RefusedError."""
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.strip().lower() != "identity":
-        raise RefusedError(415, "send the body as it is, without Content-Encoding")
+        raise RefusedError(415, "encoded", "send the body as it is, without Content-Encoding")
     kind, _, rest = request.headers.get("content-type", "").partition(";")
     if kind.strip() and not _TYPES.fullmatch(kind.strip()):
-        raise RefusedError(415, "send JSON, with Content-Type: application/json")
+        raise RefusedError(415, "content_type", "send JSON, with Content-Type: application/json")
     charset = re.search(r"charset\s*=\s*\"?([\w-]+)", rest, re.IGNORECASE)
     if charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
-        raise RefusedError(415, "send JSON as UTF-8")
+        raise RefusedError(415, "charset", "send JSON as UTF-8")
 
 
 def _too_large(limit: int) -> RefusedError:
-    return RefusedError(413, f"the body is larger than {limit} bytes")
+    return RefusedError(413, "too_large", f"the body is larger than {limit} bytes")
 
 
 def sound_items(body: bytes) -> tuple[bytes | None, list[Flaw]]:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -23,10 +24,10 @@ from uvicorn.server import ServerState
 class Limits:
     """What one connection may do; seconds and bytes."""
 
-    first_byte: float = 5.0
+    first_byte: float = 3.0
     """From connecting to the first byte."""
-    header: float = 5.0
-    """From a request's first byte to the end of its header."""
+    header: float = 4.0
+    """From a request's first byte to the end of its header. With `grace`, no slow client stays for ten seconds."""
     body: float = 10.0
     """From there to the end of its body."""
     min_rate: int = 1024
@@ -66,30 +67,61 @@ def address_key(host: str) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False).network_address)
 
 
+class Guest(Protocol):
+    """A connection, as the gate sees it."""
+
+    def make_room(self) -> None:
+        """End it: others need the place."""
+        ...
+
+
 class Gate:
-    """Counts connections."""
+    """Counts connections. When all places are taken, whoever only waits makes room for whoever comes.
+
+    Otherwise a few hundred sockets that say nothing would keep everybody out for as long as they are suffered. A
+    client that has something to say has said it within milliseconds; so it is the one that has been dawdling the
+    longest that goes, of the address with the most connections.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: Counter[str] = Counter()
+        self._total = 0
+        self._dawdling: dict[Guest, str] = {}
 
     @property
     def open(self) -> int:
         """Connections there are."""
-        return self._open.total()
+        return self._total
 
     def enter(self, address: str) -> HTTPStatus | None:
         """Take one more connection, or return how to refuse it."""
-        if self.open >= self._limits.connections:
-            return HTTPStatus.SERVICE_UNAVAILABLE
         if self._open[address] >= self._limits.per_address:
             return HTTPStatus.TOO_MANY_REQUESTS
+        if self.open >= self._limits.connections:
+            if not self._dawdling:
+                return HTTPStatus.SERVICE_UNAVAILABLE
+            # The first of those that are equal is the one that has waited longest.
+            last = max(self._dawdling, key=lambda guest: self._open[self._dawdling[guest]])
+            del self._dawdling[last]
+            last.make_room()
         self._open[address] += 1
+        self._total += 1
         return None
 
-    def leave(self, address: str) -> None:
+    def dawdles(self, guest: Guest, address: str) -> None:
+        """It is this connection's turn to send something; since when it is, does not change by sending a little."""
+        self._dawdling.setdefault(guest, address)
+
+    def serves(self, guest: Guest) -> None:
+        """A whole request is there: it is our turn."""
+        self._dawdling.pop(guest, None)
+
+    def leave(self, guest: Guest, address: str) -> None:
         """One connection less."""
+        self._dawdling.pop(guest, None)
         self._open[address] -= 1
+        self._total -= 1
         if self._open[address] <= 0:
             del self._open[address]
 
@@ -114,6 +146,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._over = False
         self._in_header, self._in_body = True, False
+        self._begun = False  # a header has begun and not ended
         self._chunk = self._wire_bytes = 0
         self._body_began = 0.0
         self._body_bytes = 0
@@ -130,6 +163,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._end("too_many_connections" if crowd else "too_many_from_address", refusal)
             return
         self._address = address
+        self._gate.dawdles(self, address)
         self._within(self._limits.first_byte, "slow_first_byte", None)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -137,7 +171,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._over = True
         self._cancel_timers()
         if self._address is not None:
-            self._gate.leave(self._address)
+            self._gate.leave(self, self._address)
             self._address = None
         super().connection_lost(exc)
 
@@ -162,6 +196,13 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
+    def make_room(self) -> None:
+        """Give the place to somebody else."""
+        if self._address is not None:
+            self._gate.leave(self, self._address)
+            self._address = None
+        self._end("made_room", None)
+
     # --- a request's phases -------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
@@ -169,7 +210,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._over:
             return
         super().on_message_begin()
-        self._in_header = True
+        self._in_header = self._begun = True
         self._within(self._limits.header, "slow_header", HTTPStatus.REQUEST_TIMEOUT)
 
     def on_headers_complete(self) -> None:
@@ -183,7 +224,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self._limits.pipeline:
             self._end("pipeline", None)
             return
-        self._in_header, self._in_body = False, True
+        self._in_header, self._in_body, self._begun = False, True, False
         # What came with the header may be body already, or anything that looks like one.
         self._wire_bytes, self._body_bytes = self._chunk, 0
         self._body_began = self.loop.time()
@@ -202,6 +243,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._over:
             return
         self._in_body = False
+        self._gate.serves(self)
         self._wire_bytes = 0
         self._cancel(self._timer)
         super().on_message_complete()
@@ -215,6 +257,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._idle()
 
     def _idle(self) -> None:
+        if self._address is not None:
+            self._gate.dawdles(self, self._address)
+        if self._begun:
+            return  # the next header is on its way already, and has its deadline
         self._in_header, self._wire_bytes = True, 0
         self._within(self._limits.keep_alive, "idle", None)
 

@@ -27,6 +27,7 @@ from bridge.contracts import Emit, PushFormat, PushItem
 from bridge.errors import PayloadError, StoreUnavailableError
 from bridge.http.body import RefusedError, drain, read_body, sound_items
 from bridge.http.limits import address_key
+from bridge.http.signature import Replays, Signed, Signers, Verdict, is_signed, read
 from bridge.http.verify import Throttle, Verifier
 from bridge.schema.base import stable_id
 from bridge.schema.event import VmsEvent
@@ -101,57 +102,107 @@ class Recent:
         return self._seen[key][1]
 
 
+@dataclass(frozen=True, slots=True)
+class Doorkeepers:
+    """What all formats' routes share about who may push."""
+
+    verifier: Verifier
+    signers: Signers
+    replays: Replays
+    throttle: Throttle
+
+
 class PushEndpoint:
     """One format's routes."""
 
     def __init__(
-        self,
-        push: PushFormat,
-        config: HttpConfig,
-        intake: Intake,
-        verifier: Verifier,
-        throttle: Throttle,
-        recent: Recent,
+        self, push: PushFormat, config: HttpConfig, intake: Intake, keepers: Doorkeepers, recent: Recent
     ) -> None:
         self._format, self._config, self._intake = push, config, intake
-        self._verifier, self._throttle, self._recent = verifier, throttle, recent
+        self._keepers, self._recent = keepers, recent
 
     async def __call__(self, request: Request) -> Response:
         """Answer one push."""
-        name = ""
+        name, body = "", None
         try:
-            name = self._who(request)
+            address = self._admit(request)
+            if is_signed(request.headers) and self._keepers.signers:
+                body = await read_body(request, self._config.max_body)
+                name, signed = self._signer(request, address, body)
+                return await self._once(name, signed, body)
+            name = self._who(request, address)
             body = await read_body(request, self._config.max_body)
-            return await self._take(name, self._verifier.client(name), body)
+            return await self._take(name, self._client(name), body)
         except RefusedError as refusal:
-            self._intake.observer.refused(name or "?", str(refusal.status))
-            if refusal.status != 413:
+            self._intake.observer.refused(name or "?", refusal.reason)
+            if body is None and refusal.status != 413:
                 await drain(request, self._config.max_body)
-            return _answer(refusal.status, refusal.message, headers=refusal.headers)
+            return _answer(refusal.status, refusal.message, headers=refusal.headers, reason=refusal.reason)
         except ClientDisconnect:
             return Response(status_code=400)  # to nobody
 
-    def _who(self, request: Request) -> str:
+    # --- who it is ------------------------------------------------------------------------------------
+
+    def _admit(self, request: Request) -> str:
+        """Return the address it comes from, if anything is taken from there at the moment."""
         if "origin" in request.headers:
             # Cameras have none. A page in somebody's browser must not push with credentials the browser remembers.
-            raise RefusedError(403, "browsers may not push")
+            raise RefusedError(403, "browser", "browsers may not push")
         address = address_key(request.client.host) if request.client else "local"
-        wait = self._throttle.wait(address)
+        wait = self._keepers.throttle.wait(address)
         if wait > 0:
             message = "too many wrong credentials from this address"
-            raise RefusedError(429, message, {"Retry-After": str(math.ceil(wait))})
-        name, offered = self._verifier.identify(request.headers, request.url.query)
+            raise RefusedError(429, "throttled", message, {"Retry-After": str(math.ceil(wait))})
+        return address
+
+    def _who(self, request: Request, address: str) -> str:
+        name, offered = self._keepers.verifier.identify(request.headers, request.url.query)
         if name is not None:
             return name
-        if offered:
-            self._throttle.failed(address)
-            log.warning("a push with wrong credentials", extra={"address": address, "path": request.url.path})
-        message = "wrong credentials" if offered else "credentials are needed"
-        raise RefusedError(401, message, {"WWW-Authenticate": 'Basic realm="vms-bridge", charset="UTF-8"'})
+        challenge = {"WWW-Authenticate": 'Basic realm="vms-bridge", charset="UTF-8"'}
+        if not offered:
+            raise RefusedError(401, "no_credentials", "credentials are needed", challenge)
+        self._guessed(request, address)
+        raise RefusedError(401, "wrong_credentials", "wrong credentials", challenge)
+
+    def _signer(self, request: Request, address: str, body: bytes) -> tuple[str, Signed]:
+        signed = read(request.headers)
+        name = self._keepers.signers.who(signed, body) if signed is not None else None
+        if name is None or signed is None:
+            self._guessed(request, address)
+            raise RefusedError(401, "wrong_signature", "no client of ours has signed this")
+        return name, signed
+
+    def _guessed(self, request: Request, address: str) -> None:
+        self._keepers.throttle.failed(address)
+        log.warning("a push with wrong credentials", extra={"address": address, "path": request.url.path})
+
+    def _client(self, name: str) -> PushClient:
+        return self._keepers.verifier.client(name)
+
+    # --- what it says ---------------------------------------------------------------------------------
+
+    async def _once(self, name: str, signed: Signed, body: bytes) -> Response:
+        """Take a signed request, if it is not one that was taken before."""
+        verdict = self._keepers.replays.claim(name, signed, self._intake.clock.now())
+        if verdict is Verdict.STALE:
+            raise RefusedError(401, "stale", "the time stamp is too old or too new; sign it again")
+        if verdict is Verdict.IN_HAND:
+            raise RefusedError(409, "in_hand", "the same request is being stored", {"Retry-After": "1"})
+        if verdict is Verdict.DONE:
+            self._intake.observer.refused(name, "repeated")
+            return Response(status_code=200)
+        taken = False
+        try:
+            answer = await self._take(name, self._client(name), body)
+            taken = answer.status_code < _OURS
+            return answer
+        finally:
+            self._keepers.replays.settle(name, signed, taken=taken)
 
     async def _take(self, name: str, client: PushClient, body: bytes) -> Response:
         source = client.source or name
-        items = [_within_scope(item, client.topics) for item in self._items(name, source, client, body)]
+        items = [_within_scope(item, client) for item in self._items(name, source, client, body)]
         try:
             async with asyncio.timeout(self._intake.patience):
                 await self._store(source, items)
@@ -197,7 +248,7 @@ class PushEndpoint:
         self._intake.observer.refused(source, reason)
         log.warning("a push could not be stored", extra={"source": source, "reason": reason, "detail": detail})
         headers = {"Retry-After": str(max(1, math.ceil(wait)))}
-        return _answer(503, "cannot be stored now; send it again", headers=headers)
+        return _answer(503, "cannot be stored now; send it again", headers=headers, reason=reason)
 
 
 def _receipt(items: Sequence[PushItem]) -> Response:
@@ -205,26 +256,34 @@ def _receipt(items: Sequence[PushItem]) -> Response:
     bad = [(item.reason or "unknown", item.error or "") for item in items if item.event is None]
     if len(bad) < len(items):
         return Response(status_code=200)
-    if items and all(reason == _FORBIDDEN for reason, _ in bad):
-        return _answer(403, "this client may not push these topics", bad)
-    return _answer(400, "no item is valid", bad)
+    if items and all(reason in _FORBIDDEN for reason, _ in bad):
+        return _answer(403, "this client may not push this", bad, reason="out_of_scope")
+    return _answer(400, "no item is valid", bad, reason="no_valid_item")
 
 
 def _bad(body: bytes, reason: str, message: str) -> PushItem:
     return PushItem(None, body.decode(errors="replace"), reason, message)
 
 
-_FORBIDDEN = "forbidden_topic"
+_OURS = 500
+"""Statuses from here on are our fault: the sender comes again."""
+_FORBIDDEN = frozenset({"forbidden_topic", "forbidden_channel"})
 
 
-def _within_scope(item: PushItem, topics: tuple[str, ...] | None) -> PushItem:
+def _within_scope(item: PushItem, client: PushClient) -> PushItem:
     """Return the item, or why this client may not send it. A topic is the vendor's word or our kind."""
-    if item.event is None or topics is None or item.event.type in topics:
+    event = item.event
+    if event is None:
         return item
-    topic = _topic(item.raw)
-    if topic in topics:
-        return item
-    return PushItem(None, item.raw, _FORBIDDEN, f"this client may not push {topic or item.event.type}")
+    if client.topics is not None and event.type not in client.topics:
+        topic = _topic(item.raw)
+        if topic not in client.topics:
+            message = f"this client may not push {topic or event.type}"
+            return PushItem(None, item.raw, "forbidden_topic", message)
+    if client.channels is not None and event.subject not in client.channels:
+        message = f"this client may not speak for {event.subject or 'the whole system'}"
+        return PushItem(None, item.raw, "forbidden_channel", message)
+    return item
 
 
 def _topic(raw: str) -> str | None:
@@ -254,10 +313,15 @@ def _heard(stored: asyncio.Future[None]) -> None:
 
 
 def _answer(
-    status: int, message: str, items: Sequence[tuple[str, str]] = (), headers: dict[str, str] | None = None
+    status: int,
+    message: str,
+    items: Sequence[tuple[str, str]] = (),
+    headers: dict[str, str] | None = None,
+    *,
+    reason: str,
 ) -> Response:
-    """Return an error as TS-API v1 writes them, with the reason of each item."""
-    said: dict[str, Any] = {"code": -1, "message": message}
+    """Return an error as TS-API v1 writes them, with a reason for programs, and the reason of each item."""
+    said: dict[str, Any] = {"code": -1, "reason": reason, "message": message}
     if items:
         said["items"] = [{"reason": reason, "message": text} for reason, text in items]
     return JSONResponse(said, status_code=status, headers=headers)

@@ -40,16 +40,26 @@ def _unchecked() -> ssl.SSLContext:
 def _pinned(fingerprint: str) -> ssl.SSLContext:
     """Trust exactly one certificate, whoever signed it and whatever name it bears.
 
-    The check sits in the handshake itself, so nothing is ever sent to another server.
+    The check sits in the handshake itself, so nothing is ever sent to another server; in that of asyncio's
+    connections (which requests and event sockets use) as in that of plain sockets.
     """
+
+    def check(certificate: bytes | None) -> None:
+        seen = hashlib.sha256(certificate or b"").hexdigest()
+        if not hmac.compare_digest(seen, fingerprint):
+            raise ssl.SSLCertVerificationError(f"the certificate has another fingerprint: {seen}")
 
     class _Pinned(ssl.SSLObject):
         def do_handshake(self, *args: Any, **kwargs: Any) -> None:
             super().do_handshake(*args, **kwargs)
-            seen = hashlib.sha256(self.getpeercert(binary_form=True) or b"").hexdigest()
-            if not hmac.compare_digest(seen, fingerprint):
-                raise ssl.SSLCertVerificationError(f"the certificate has another fingerprint: {seen}")
+            check(self.getpeercert(binary_form=True))
+
+    class _PinnedSocket(ssl.SSLSocket):
+        def do_handshake(self, *args: Any, **kwargs: Any) -> None:
+            super().do_handshake(*args, **kwargs)
+            check(self.getpeercert(binary_form=True))
 
     context = _unchecked()
     context.sslobject_class = _Pinned
+    context.sslsocket_class = _PinnedSocket
     return context

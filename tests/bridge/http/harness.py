@@ -51,6 +51,7 @@ def _item(item: dict[str, Any], source: str, principal: str | None, received: da
         id=stable_id(source, plate, at or received),
         type="plate.read",
         source=source,
+        subject=item.get("at_"),
         time=at or received,
         timequality="server" if at else "received",
         received=received,
@@ -79,6 +80,7 @@ class Log:
         self.futures: list[asyncio.Future[None]] = []
         self.hold_futures = False
         self.arrived = asyncio.Event()
+        self.asked = asyncio.Event()
         self.dropped = asyncio.Event()
 
     @property
@@ -86,6 +88,7 @@ class Log:
         return [event for batch in self.batches for event in batch]
 
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        self.asked.set()
         if self.refuses:
             raise StoreUnavailableError("the bus is away")
         if self.held is not None:

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from bridge.contracts import PushFormat
 from bridge.http.app import HttpServer
-from bridge.http.limits import Gate, Limits, address_key
+from bridge.http.limits import Gate, GuardedProtocol, Limits, address_key
 from tests.bridge.http.harness import FORMAT, Log, serving
 
 SHORT = Limits(first_byte=0.1, header=0.2, body=0.4, grace=0.1, keep_alive=0.2, write=0.2)
@@ -24,8 +25,10 @@ PUSH = HEAD + b"Content-Length: 14\r\n\r\n" + BODY
 
 
 @asynccontextmanager
-async def _socket(server: HttpServer) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+async def _socket(
+    server: HttpServer, address: str = "127.0.0.1"
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(address, 0))
     try:
         yield reader, writer
     finally:
@@ -91,6 +94,15 @@ async def test_a_trickle_is_not_enough() -> None:
         answer = await _all(reader)
         dripping.cancel()
     assert answer.startswith(b"HTTP/1.1 408")
+    assert log.seen == [("connection", "slow_header")]
+
+
+async def test_an_answer_does_not_give_the_next_header_more_time() -> None:
+    """A request and the beginning of another: the second is as late as if it had come alone."""
+    log = Log()
+    async with serving(log, limits=replace(LONG, header=0.2)) as server, _socket(server) as (reader, writer):
+        writer.write(HELLO.replace(b"close", b"keep-alive") + b"POST /pu")
+        assert (await _all(reader)).count(b"HTTP/1.1 200") == 1
     assert log.seen == [("connection", "slow_header")]
 
 
@@ -209,12 +221,55 @@ async def test_one_address_has_its_share_and_the_whole_has_an_end() -> None:
     assert log.seen == [("connection", "too_many_from_address")]
 
 
-async def test_when_all_places_are_taken_it_is_503() -> None:
-    """Whoever asks."""
+async def test_when_all_places_are_taken_by_requests_it_is_503() -> None:
+    """Whoever is being served is not cut off for somebody who comes later."""
     log = Log()
-    async with serving(log, limits=replace(LONG, connections=1)) as server, _socket(server):
+    log.held = asyncio.Event()
+    async with serving(log, limits=replace(LONG, connections=1)) as server, _socket(server) as (reader, writer):
+        writer.write(PUSH)
+        await until_served(log)
         assert (await _hello(server)).startswith(b"HTTP/1.1 503")
+        log.held.set()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     assert log.seen == [("connection", "too_many_connections")]
+
+
+async def until_served(log: Log) -> None:
+    """Wait until a push waits for the log."""
+    async with asyncio.timeout(5):
+        await log.asked.wait()
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /pu", HEAD + b"Content-Length: 14\r\n\r\n{"])
+async def test_whoever_dawdles_makes_room(sent: bytes) -> None:
+    """In whatever phase; the one that does so the longest goes, and the place is used again."""
+    log = Log()
+    async with (
+        serving(log, limits=replace(LONG, connections=2)) as server,
+        _socket(server) as (first, writer),
+        _socket(server) as (_, second),
+    ):
+        writer.write(sent)
+        await writer.drain()
+        second.write(HELLO.replace(b"close", b"keep-alive"))
+        assert (await _hello(server)).startswith(b"HTTP/1.1 200")
+        assert await _all(first) == b""
+    assert log.seen == [("connection", "made_room")]
+
+
+async def test_the_greediest_address_makes_room_first() -> None:
+    """An address with one connection keeps it while another has many."""
+    log = Log()
+    async with (
+        serving(log, limits=replace(LONG, connections=3)) as server,
+        _socket(server, "127.0.0.2") as (lone, lone_writer),
+        _socket(server, "127.0.0.3") as (greedy, _),
+        _socket(server, "127.0.0.3"),
+    ):
+        assert (await _hello(server)).startswith(b"HTTP/1.1 200")
+        assert await _all(greedy) == b""
+        lone_writer.write(HELLO)
+        assert (await _all(lone)).startswith(b"HTTP/1.1 200")
 
 
 async def test_an_answer_that_nobody_reads_is_thrown_away() -> None:
@@ -320,10 +375,11 @@ def test_an_ipv6_network_is_one_address() -> None:
 def test_the_gate_forgets_who_left() -> None:
     """No memory is kept of addresses without a connection."""
     gate = Gate(Limits())
+    guest = cast("GuardedProtocol", object())
     for number in range(1000):
         address = f"192.0.2.{number}"
         assert gate.enter(address) is None
-        gate.leave(address)
+        gate.leave(guest, address)
     assert gate.open == 0
 
 

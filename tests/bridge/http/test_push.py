@@ -85,6 +85,7 @@ class TestTheReceipt:
         assert answer.status_code == 400
         assert answer.json() == {
             "code": -1,
+            "reason": "no_valid_item",
             "message": "no item is valid",
             "items": [
                 {"reason": "no_plate", "message": "there is no plate"},
@@ -329,6 +330,19 @@ class TestWhoMayPush:
         assert [event.source for event in log.events] == ["yard/gate"] * 2
         assert log.events[0].time == datetime(2026, 1, 10, 3, tzinfo=UTC)
         assert [reason for _, _, reason, _ in log.parked] == ["forbidden_topic"] * 2
+
+    async def test_a_client_speaks_for_its_own_channels(self) -> None:
+        """The camera at the back door must not open the gate at the front."""
+        back = PushClient(password=SecretStr("x"), channels=("back",))
+        log = Log()
+        async with serving(log, clients={"back": back}) as server, _client(server, ("back", "x")) as client:
+            answers = [
+                await client.post("/push", json={**GOOD, **where}) for where in ({"at_": "back"}, {"at_": "front"}, {})
+            ]
+        assert [answer.status_code for answer in answers] == [200, 403, 403]
+        assert answers[1].json()["reason"] == "out_of_scope"
+        assert [event.subject for event in log.events] == ["back"]
+        assert [reason for _, _, reason, _ in log.parked] == ["forbidden_channel"] * 2
 
     async def test_a_scope_may_name_our_kinds(self) -> None:
         """`plate.read` says it for every vendor."""

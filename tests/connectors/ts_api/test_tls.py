@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from bridge.sdk import ConfigError, ConnectorUnavailableError
 from connectors.ts_api.connector import TsApi
@@ -63,6 +66,59 @@ async def test_a_stranger_learns_nothing(values: dict[str, Any], words: str) -> 
         assert isinstance(error, ConnectorUnavailableError)
         assert words in str(error)
         assert far.requests == []
+
+
+@asynccontextmanager
+async def _echo() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A TLS server that keeps what it is sent."""
+    heard: list[bytes] = []
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(100))
+        writer.close()
+
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(PEM)
+    async with await asyncio.start_server(keep, "127.0.0.1", 0, ssl=tls) as server:
+        yield server.sockets[0].getsockname()[1], heard
+
+
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("way", ["asyncio", "socket"])
+@pytest.mark.parametrize("right", [True, False])
+def test_a_pin_holds_on_every_way_out(loop: Callable[[Coroutine[Any, Any, None]], None], way: str, right: bool) -> None:
+    """In asyncio, in uvloop, which `run` uses, and on a plain socket; a wrong server is sent no byte."""
+    context = trust(config(url="https://nvr.test", fingerprint=FINGERPRINT if right else "00" * 32))
+    assert context is not None
+
+    def plain(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as bare, context.wrap_socket(bare) as secure:
+            secure.sendall(b"secret")
+
+    async def connect(port: int) -> None:
+        if way == "socket":
+            await asyncio.to_thread(plain, port)
+            return
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(b"secret")
+        writer.close()
+        await writer.wait_closed()
+
+    async def scene() -> None:
+        async with _echo() as (port, heard):
+            if right:
+                await connect(port)
+                async with asyncio.timeout(5):
+                    while not heard:  # noqa: ASYNC110 - the other side of a socket
+                        await asyncio.sleep(0.01)
+                assert heard == [b"secret"]
+            else:
+                with pytest.raises(ssl.SSLCertVerificationError, match=f"another fingerprint: {FINGERPRINT}"):
+                    await connect(port)
+                await asyncio.sleep(0)
+                assert [part for part in heard if part] == []
+
+    loop(scene())
 
 
 def test_a_file_without_certificates_is_a_mistake_of_the_configuration() -> None:

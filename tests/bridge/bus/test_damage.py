@@ -1,0 +1,151 @@
+"""A store that has lost something is noticed at the next start, whatever nats-server makes of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bridge.bus.marks import Damage, Marks
+from bridge.clock import SystemClock
+from bridge.schema.event import VmsEvent
+from bridge.schema.kinds import LogHole
+from tests.bridge.bus.helpers import CONFIG, event, running_bus
+
+EVENTS = 2000
+STREAM = "VMS-home-EVENTS"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with events, stopped in good order."""
+    import asyncio
+
+    folder = tmp_path_factory.mktemp("filled")
+
+    async def fill() -> None:
+        async with running_bus(folder) as bus:
+            intake = await bus.intake()
+            for first in range(1, EVENTS + 1, 100):
+                await (await intake([event(first + k, raw="x" * 500) for k in range(100)]))
+
+    asyncio.run(fill())
+    return folder
+
+
+def _blocks(store: Path) -> list[Path]:
+    return sorted((store / "msgs").glob("*.blk"), key=lambda path: int(path.stem))
+
+
+def _truncate(store: Path) -> None:
+    last = _blocks(store)[-1]
+    os.truncate(last, last.stat().st_size // 2)
+
+
+def _truncate_without_index(store: Path) -> None:
+    (store / "msgs" / "index.db").unlink()
+    _truncate(store)
+
+
+def _zero(store: Path) -> None:
+    with _blocks(store)[0].open("r+b") as block:
+        block.seek(block.seek(0, os.SEEK_END) // 2)
+        block.write(b"\0" * 5000)
+
+
+def _flip(store: Path) -> None:
+    (store / "msgs" / "index.db").unlink()  # with the index the server does not look at the blocks at start
+    with _blocks(store)[0].open("r+b") as block:
+        middle = block.seek(0, os.SEEK_END) // 2
+        block.seek(middle)
+        byte = block.read(1)[0]
+        block.seek(middle)
+        block.write(bytes([byte ^ 0xFF]))
+
+
+def _lose_block(store: Path) -> None:
+    _blocks(store)[0].unlink()
+
+
+def _lose_stream(store: Path) -> None:
+    shutil.rmtree(store)
+
+
+@pytest.mark.parametrize("harm", [_truncate, _truncate_without_index, _zero, _flip, _lose_block, _lose_stream])
+async def test_damage_is_said_and_lived_with(filled: Path, tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    """Every lost message is within a hole that is reported as an event; new ones are taken; it is said once."""
+    folder = tmp_path / "data"
+    shutil.copytree(filled, folder)
+    harm(folder / "bus" / "jetstream" / "BRIDGE" / "streams" / STREAM)
+    async with running_bus(folder) as bus:
+        damage = bus.damage
+        await (await (await bus.intake())([event("after")]))
+        seen = await _read(bus.event_log("test"))
+    left = {int(one.id[1:]) for one in seen if one.id[1:].isdigit()}
+    lost = {number for one in damage for number in range(one.first, one.last + 1)}
+    assert left | lost == set(range(1, EVENTS + 1))
+    assert lost
+    holes = {(one.data.first_missing, one.data.last_missing) for one in seen if isinstance(one.data, LogHole)}
+    assert holes == {(one.first, one.last) for one in damage}
+    assert seen[-1].id == "eafter"
+    async with running_bus(folder) as bus:
+        assert bus.damage == ()
+
+
+async def test_a_store_that_was_killed_is_not_damaged(filled: Path, tmp_path: Path) -> None:
+    """Without the note of a good end: what is newer than the note is no surprise."""
+    folder = tmp_path / "data"
+    shutil.copytree(filled, folder)
+    notes = (folder / "marks.json").read_bytes()
+    async with running_bus(folder) as bus:
+        await (await (await bus.intake())([event("new")]))
+    (folder / "marks.json").write_bytes(notes)
+    async with running_bus(folder) as bus:
+        assert bus.damage == ()
+
+
+async def test_what_the_limits_took_is_not_missing(tmp_path: Path) -> None:
+    """Events that were too old, or too many for the room, were to go."""
+    aged = CONFIG.model_copy(update={"keep": timedelta(seconds=1)})
+    async with running_bus(tmp_path, aged) as bus:
+        await (await (await bus.intake())([event(1)]))
+        stream = bus.stream("EVENTS")
+        marks = Marks(tmp_path, bus.connection, [stream], [stream], SystemClock())
+        await marks.note()
+        await bus.connection.api(f"STREAM.PURGE.{stream}", {"seq": 2})
+        assert await marks.check() == [Damage(stream, 1, 1)]
+        late = Marks(tmp_path, bus.connection, [stream], [stream], _Later())
+        assert await late.check() == []
+
+
+class _Later(SystemClock):
+    """A minute ahead."""
+
+    def now(self):
+        return super().now() + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"VMS-home-EVENTS": {"first_seq": 1}}', '{"VMS-home-EVENTS": 3}'])
+async def test_notes_that_cannot_be_read_do_not_stop_the_bridge(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says that it would not notice."""
+    (tmp_path / "marks.json").write_text(content)
+    async with running_bus(tmp_path) as bus:
+        assert bus.damage == ()
+    assert "damage before now is not noticed" in caplog.text
+
+
+async def _read(log) -> list[VmsEvent]:
+    found: list[VmsEvent] = []
+    async with aclosing(log.read(0)) as batches:
+        async for batch in batches:
+            found += [logged.event for logged in batch]
+            if found[-1].id == "eafter":
+                return found
+    return found
