@@ -13,7 +13,6 @@ import pytest
 from connectors.ts_api.addresses import Host
 from connectors.ts_api.failures import Failure, Kind
 from connectors.ts_api.wire import Answer, Call, Wire, client
-
 from tests.fakes import eventually
 
 from .support import config
