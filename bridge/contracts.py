@@ -497,7 +497,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one engine step decided: written in one atomic batch, or not at all."""
+    """What one engine step decided."""
 
     head: Head
     changed: Mapping[StateKey, Mapping[str, JsonValue] | None] = field(default_factory=dict)
@@ -511,9 +511,11 @@ class EngineStore(Protocol):
         """Return the head and all state."""
         ...
 
-    async def commit(self, step: Step) -> Head:
-        """Write the step atomically, fenced by `step.head.revision`; return the new head.
+    async def commit(self, step: Step, beside: Awaitable[None] | None = None) -> Head:
+        """Write the step, fenced by `step.head.revision`; return the new head.
 
+        Head and state are written whole or not at all; orders may stand there before the head has moved, and
+        are then given again, the same. `beside` is done at the same time, and before the head moves.
         Raises StaleOwnerError when somebody else has written, StoreUnavailableError when nobody could.
         """
         ...

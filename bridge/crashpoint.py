@@ -14,6 +14,7 @@ POINTS: tuple[str, ...] = (
     "engine.read",
     "engine.stepped",
     "engine.traced",
+    "engine.ordered",
     "engine.committed",
     "engine.acked",
     "effect.taken",

@@ -1,8 +1,9 @@
 """Run the pure engine on the log: read, step, commit, acknowledge; and give it the time.
 
-One owner a partition. What the engine decides is written in one atomic batch, fenced by the head's
-revision; only then is the input acknowledged. If anything goes wrong in between, what was decided
-here is dropped and made again from what is stored: the engine is a pure function of the log.
+One owner a partition. What the engine decides is written fenced by the head's revision: orders and
+traces, then state and head together; only then is the input acknowledged. If anything goes wrong in
+between, what was decided here is dropped and made again, the same, from what is stored: the engine
+is a pure function of the log.
 """
 
 from __future__ import annotations
@@ -142,12 +143,11 @@ class EngineHost:
     async def _commit(self, pending: _Pending) -> Head:
         began = self._clock.monotonic()
         crash_point("engine.stepped")
-        if pending.traces:
-            # Before the commit: a trace may then be stored for a decision that is made again, the
-            # same, after a crash; the other way round a firing could be left without its trace.
-            await self._traces(pending.traces)
-        crash_point("engine.traced")
-        head = await self._store.commit(Step(pending.head, pending.changed, pending.orders))
+        # Traces are stored before the head moves: one may then be there for a decision that is made again, the
+        # same, after a crash; the other way round a firing could be left without its trace.
+        head = await self._store.commit(
+            Step(pending.head, pending.changed, pending.orders), self._write_traces(pending.traces)
+        )
         crash_point("engine.committed")
         self._written = head.seq
         self._advance(head.seq)
@@ -155,6 +155,11 @@ class EngineHost:
         await self._log.done(head.seq)
         crash_point("engine.acked")
         return head
+
+    async def _write_traces(self, traces: Sequence[Trace]) -> None:
+        if traces:
+            await self._traces(traces)
+        crash_point("engine.traced")
 
     def _advance(self, seq: int) -> None:
         self.position = max(self.position, seq)

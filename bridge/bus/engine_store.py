@@ -1,13 +1,14 @@
 """The engine's memory: how far it is, its state, and the orders it gave; the contract is `EngineStore`.
 
-One step is one atomic batch with the head as its last message, written only if the head is still
-the one the step began with. So a step is there whole or not at all, and of two owners one is
-refused.
+A step is written only if the head is still the one it began with, and its last message is the new
+head: state is in one atomic batch with it, a few orders are written before. So state and head move
+together or not at all, no head is there without its orders, and of two owners one is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from bridge.bus.pull import scan
 from bridge.bus.stored import Stored
 from bridge.bus.wire import MAX_BATCH, TTL, Outgoing
 from bridge.contracts import Head, StateKey, Step
+from bridge.crashpoint import crash_point
 from bridge.errors import PayloadError, StaleOwnerError, StoreError
 from bridge.schema.base import stable_id
 from bridge.schema.orders import Order
@@ -29,6 +31,9 @@ from bridge.schema.subjects import Subjects
 
 MAX_CHANGES = MAX_BATCH - 1
 """State values that one step may change: they and the head go into one batch. Orders may be any number."""
+FEW = 8
+"""Orders that are written one by one: the server makes a store of its own for each atomic batch, with files and
+syncs, which takes as long as ten plain messages."""
 ORDERS_KEPT = timedelta(days=30)
 """After this orders leave by themselves; effects are written later and so leave later."""
 
@@ -59,11 +64,13 @@ class JetEngineStore:
         found = await self._read_head()
         return None if found is None else _decode_head(found)
 
-    async def commit(self, step: Step) -> Head:
-        """Write the step atomically, fenced by `step.head.revision`; return the new head.
+    async def commit(self, step: Step, beside: Awaitable[None] | None = None) -> Head:
+        """Write the step, fenced by `step.head.revision`; return the new head. State moves with the head or not at all.
 
-        Orders beyond one batch go before it, in batches that write the old head again as their
-        fence: their ids come from their causes, so writing them twice changes nothing.
+        `beside` is done at the same time as the first of it, and before the head moves. Few orders go
+        ahead of the head, each by itself behind the same fence: whoever waits for them need not wait
+        for an atomic batch. So do orders beyond one batch. After a crash in between they are written
+        again, as their ids come from their causes.
         Raises StaleOwnerError when somebody else has written; StoreUnavailableError when it is not
         known to be written: then `load` tells. Raises StoreError for more than MAX_CHANGES changes.
         """
@@ -72,6 +79,11 @@ class JetEngineStore:
         changes = [self._change(key, value) for key, value in step.changed.items()]
         orders = [self._order(order) for order in step.orders]
         revision = step.head.revision
+        few = orders if len(orders) <= FEW else []
+        await asyncio.gather(self._write_few(few, revision), beside or _nothing())
+        if few:
+            crash_point("engine.ordered")
+            orders = []
         room = MAX_CHANGES - len(changes)
         if len(orders) > room:
             revision, orders = await self._write_ahead(revision, orders, room)
@@ -80,11 +92,16 @@ class JetEngineStore:
 
     # --- writing ---------------------------------------------------------------------------------
 
+    async def _write_few(self, orders: Sequence[Outgoing], revision: int) -> None:
+        """Write orders one by one, if the head is still there."""
+        if not await fence.write_each(self._connection, self._acks, orders, self._head_subject, revision):
+            raise _stale()
+
     async def _write_ahead(self, revision: int, orders: list[Outgoing], room: int) -> tuple[int, list[Outgoing]]:
         """Write the orders that do not fit beside the changes; return the new fence and the rest."""
         found = await self._read_head()
         if (found.seq if found else 0) != revision:
-            raise StaleOwnerError("somebody else has moved the engine's head")
+            raise _stale()
         head = _decode_head(found) if found else Head(seq=0, epoch=0, ruleset="")
         ahead, rest = orders[: len(orders) - room], orders[len(orders) - room :]
         for part in _parts(ahead, MAX_CHANGES):
@@ -96,7 +113,7 @@ class JetEngineStore:
         batch = [*messages, Outgoing(self._head_subject, _encode_head(head))]
         written = await fence.write(self._connection, self._acks, self._stream, batch, revision)
         if written is None:
-            raise StaleOwnerError("somebody else has moved the engine's head")
+            raise _stale()
         return written
 
     # --- reading ---------------------------------------------------------------------------------
@@ -131,6 +148,14 @@ class JetEngineStore:
 
     def _order(self, order: Order) -> Outgoing:
         return Outgoing(self._subjects.order(order.id, self._partition), order.encode(), _KEEP_ORDER)
+
+
+async def _nothing() -> None:
+    """Be done."""
+
+
+def _stale() -> StaleOwnerError:
+    return StaleOwnerError("somebody else has moved the engine's head")
 
 
 def _parts(messages: Sequence[Outgoing], size: int) -> Iterator[Sequence[Outgoing]]:

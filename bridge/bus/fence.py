@@ -15,7 +15,7 @@ from bridge.bus import stored
 from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.stored import Stored
-from bridge.bus.wire import BATCH_INCOMPLETE, EXPECTED, Outgoing, RefusedError
+from bridge.bus.wire import BATCH_INCOMPLETE, EXPECTED, EXPECTED_SUBJECT, Outgoing, RefusedError
 from bridge.errors import StoreUnavailableError
 
 _MARK = "Vms-Mark"
@@ -59,6 +59,36 @@ async def write(
             return found.seq
         if (found.seq if found else 0) != revision:
             return None
+
+
+async def write_each(
+    connection: Connection, acks: Acks, messages: Sequence[Outgoing], subject: str, revision: int
+) -> bool:
+    """Store messages, each by itself, if another subject still stands at `revision`; return whether all could be.
+
+    Only for what may be stored twice: a message that is not answered is simply sent again.
+    Raises StoreUnavailableError when it is not known whether all are stored.
+    """
+    fence = {EXPECTED: str(revision), EXPECTED_SUBJECT: subject}
+    fenced = [message._replace(headers={**message.headers, **fence}) for message in messages]
+    return all(await asyncio.gather(*(_write_again(connection, acks, message) for message in fenced)))
+
+
+async def _write_again(connection: Connection, acks: Acks, message: Outgoing) -> bool:
+    """Store a message, sending it again until there is an answer; False if its fence has moved."""
+    deadline = asyncio.get_running_loop().time() + _PATIENCE
+    while True:
+        try:
+            await acks.store([message], _ATTEMPT)
+            return True
+        except RefusedError as exc:
+            if exc.stale:
+                return False
+            raise
+        except StoreUnavailableError:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+        await _pause(connection)
 
 
 async def _look(connection: Connection, stream: str, subject: str) -> tuple[bool, Stored | None]:

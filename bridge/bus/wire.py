@@ -15,6 +15,8 @@ MSG_ID = Header.MSG_ID.value
 TTL = Header.MSG_TTL.value
 EXPECTED = Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
 EXPECTED_LAST = Header.EXPECTED_LAST_SEQUENCE.value
+EXPECTED_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+"""Which subject `EXPECTED` is about, where it is not the message's own; nats-py 2.16 has no name for it."""
 BATCH_ID = Header.BATCH_ID.value
 BATCH_SEQUENCE = Header.BATCH_SEQUENCE.value
 BATCH_COMMIT = Header.BATCH_COMMIT.value

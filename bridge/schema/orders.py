@@ -1,6 +1,6 @@
 """What a rule wants done, and what came of it.
 
-An order is born in the engine's atomic batch and ends as exactly one of done, expired, refused,
+An order is born in a step of the engine and ends as exactly one of done, expired, refused,
 dead or unknown. Its class says how it may fail; that is decided here, once, for every action.
 """
 

@@ -24,6 +24,7 @@ from pydantic_core import from_json
 from .addresses import Host, Value, query
 from .config import TsApiConfig
 from .failures import Failure, Kind
+from .transport import transport as direct
 
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _BY_STATUS: Mapping[int, Kind] = {
@@ -45,6 +46,11 @@ _IN_WORDS: Mapping[Kind, str] = {
     Kind.BUSY: "the server cannot take it now",
     Kind.UNANSWERED: "a proxy got no answer from the server",
     Kind.FAILED: "the server failed",
+}
+_HEADERS = {
+    "User-Agent": "vms-event-bridge",
+    "Accept": "application/json, */*;q=0.1",
+    "Accept-Encoding": "identity",
 }
 _MAX_WORDS = 200
 _TAG = re.compile(rb"\s*<[a-zA-Z!]")
@@ -85,22 +91,25 @@ class Wire:
     ) -> None:
         self._config = config
         self._host = host
-        self._client = client(config, tls, config.max_requests, config.request_timeout, transport=transport)
+        # Not through httpx' client: it logs every address, keeps cookies, and costs as much again.
+        self._transport = transport or direct(tls, config.max_requests)
+        self._closed = False
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        self._closed = True
+        await self._transport.aclose()
 
     async def send(
         self, call: Call, credentials: Mapping[str, str] | None = None, *, within: timedelta | None = None
     ) -> Answer | Failure:
         """Send it once; give up after `within`, or after the configured time."""
         seconds = (within or self._config.request_timeout).total_seconds()
-        if self._client.is_closed:
+        if self._closed:
             return Failure(Kind.UNREACHED, f"{call.what}: the connector is closed")
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(call, credentials or {})
+                return await self._exchange(call, credentials or {}, seconds)
         except _NOTHING_SENT as exc:
             return Failure(Kind.UNREACHED, f"{call.what}: cannot reach {self._host.url}: {_cause(exc)}", cause=exc)
         except TimeoutError as exc:
@@ -110,12 +119,17 @@ class Wire:
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             return Failure(Kind.UNANSWERED, f"{call.what}: the connection broke: {_cause(exc)}", cause=exc)
 
-    async def _exchange(self, call: Call, credentials: Mapping[str, str]) -> Answer | Failure:
+    async def _exchange(self, call: Call, credentials: Mapping[str, str], seconds: float) -> Answer | Failure:
         # The vendor's clients name the host they mean on every call; v1 refuses some calls without it.
-        headers = {"X-Host": self._host.host_and_port, **credentials}
+        headers = {**_HEADERS, "X-Host": self._host.host_and_port, **credentials}
         url = self._host.url + call.path + query(call.params)
-        async with self._client.stream(call.method, url, headers=headers, json=call.body) as response:
+        limits = _limits(self._config, seconds).as_dict()
+        request = httpx.Request(call.method, url, headers=headers, json=call.body, extensions={"timeout": limits})
+        response = await self._transport.handle_async_request(request)
+        try:
             content = await self._read(response)
+        finally:
+            await response.aclose()
         if content is None:
             return Failure(Kind.NONSENSE, f"{call.what}: the answer is longer than {self._config.answer_limit} bytes")
         if response.is_success:
@@ -124,10 +138,13 @@ class Wire:
 
     async def _read(self, response: httpx.Response) -> bytes | None:
         content = bytearray()
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if len(content) > self._config.answer_limit:
-                return None
+        try:
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > self._config.answer_limit:
+                    return None
+        except _NOTHING_SENT as exc:  # what the library calls a connection that broke under the answer
+            raise httpx.ReadError(str(exc)) from exc
         return bytes(content)
 
 
@@ -141,18 +158,19 @@ def client(
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
     """Return a client that follows nothing, remembers nothing, and takes nothing from the environment."""
-    seconds = patience.total_seconds()
     return httpx.AsyncClient(
         auth=auth,
-        transport=transport,
-        verify=tls or ssl.create_default_context(),
+        transport=transport or direct(tls, connections),
         trust_env=False,
         follow_redirects=False,
         cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
-        headers={"Accept": "application/json, */*;q=0.1", "Accept-Encoding": "identity"},
-        timeout=httpx.Timeout(seconds, connect=min(seconds, config.connect_timeout.total_seconds())),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        headers=_HEADERS,
+        timeout=_limits(config, patience.total_seconds()),
     )
+
+
+def _limits(config: TsApiConfig, seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(seconds, connect=min(seconds, config.connect_timeout.total_seconds()))
 
 
 def _answer(call: Call, response: httpx.Response, content: bytes) -> Answer | Failure:

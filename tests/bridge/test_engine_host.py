@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -190,7 +190,9 @@ async def test_a_store_that_is_away_is_waited_for(world: World, monkeypatch: pyt
     commit = world.bus.engine_store.commit
     fails = iter([True, True])
 
-    async def flaky(step: object) -> object:
+    async def flaky(step: object, beside: Awaitable[None] | None = None) -> object:
+        if beside is not None:
+            await beside
         if step.orders and next(fails, False):  # type: ignore[attr-defined]
             raise StoreUnavailableError("the disk is full", timedelta(milliseconds=10))
         return await commit(step)  # type: ignore[arg-type]

@@ -40,10 +40,13 @@ def _scenarios() -> Iterator[tuple[str, int, tuple[str, ...]]]:
     """Yield where to die, at which passing of it, and what rules do.
 
     The engine passes its points when it adopts the rules, before any push, and again for each
-    push. The effect path is walked by doors and by webhooks, so each is tried alone.
+    push; `engine.ordered` only for a push. The effect path is walked by doors and by webhooks, so
+    each is tried alone.
     """
     for point in POINTS:
-        if point.startswith("engine."):
+        if point == "engine.ordered":
+            yield point, 1, BOTH
+        elif point.startswith("engine."):
             yield point, 1, BOTH
             yield point, 3 if point == "engine.read" else 2, BOTH
         elif point.startswith("effect.") and point != "effect.armed":
