@@ -1,0 +1,30 @@
+"""The rows of the fault table at the sizes that fit into every run, each with the control that must fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bridge.bench.faults import row_server
+from bridge.bench.faults.common import UnavailableError
+from bridge.bench.faults.outcome import Outcome
+from tests.faults.seed import chosen_seed
+
+
+def passes(row: Callable[[Path, int, int], Outcome], folder: Path, size: int) -> None:
+    """Run a row; a machine that cannot is skipped with the reason."""
+    try:
+        outcome = row(folder, size, chosen_seed())
+    except UnavailableError as exc:
+        pytest.skip(str(exc))
+    print(outcome.as_json())
+    assert outcome.problems == []
+    assert outcome.control is None or outcome.control.failed, outcome.control
+
+
+@pytest.mark.timeout(180)
+def test_the_server_is_killed(tmp_path: Path) -> None:
+    """F3: killed or told to end ten times under load, the server is back within 5 s and nothing promised is lost."""
+    passes(row_server.measure, tmp_path, 10)
