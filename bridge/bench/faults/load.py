@@ -42,12 +42,10 @@ class Load:
     retry_after: int = 0
     """How many of those said when to come again."""
     _over: threading.Event = field(default_factory=threading.Event)
-    _hold: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        self._hold.set()
         self._threads = [
             threading.Thread(target=self._send_all, args=(number,), name=f"sender {number}", daemon=True)
             for number in range(self.senders)
@@ -58,9 +56,12 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._hold.set()
         for thread in self._threads:
             thread.join(_PATIENCE * 3)
+
+    def over(self) -> None:
+        """Stop sending: nobody is there to answer."""
+        self._over.set()
 
     def finish(self, seconds: float) -> bool:
         """Wait until everything that was to be sent is promised; tell whether it is."""
