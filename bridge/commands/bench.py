@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from bridge.commands.output import JsonOption, command, err, out, print_json
+from bridge.commands.output import Exit, JsonOption, command, err, out, print_json
 from bridge.commands.site import actions, connectors
+from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from bridge.app import Registries
+    from bridge.bench.faults.outcome import Outcome
     from bridge.bench.report import Figure, Say
 
 bench = typer.Typer(
@@ -29,6 +32,11 @@ FolderOption = Annotated[
     Path | None,
     typer.Option("--dir", help="A folder on the disk to measure; default: the system's folder for temporary files."),
 ]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=1, help="Repeat a run: what happens by chance, happens by this.")
+]
+RowsOption = Annotated[str | None, typer.Option("--rows", help="Only these rows: `F1,F3`.")]
+PageOption = Annotated[Path | None, typer.Option("--page", help="Write the table into this Markdown file.")]
 EventsOption = Annotated[int | None, typer.Option("--events", min=200, help="Events in one round, instead of either.")]
 
 
@@ -58,6 +66,58 @@ def latency(
     _run("latency", lambda *args: measure(*args, count=count, rounds=rounds), folder, as_json)
 
 
+@bench.command()
+@command
+def faults(
+    as_json: JsonOption = False,
+    long: Annotated[bool, typer.Option("--long", help="The release sizes: hours, not seconds.")] = False,
+    folder: FolderOption = None,
+    seed: SeedOption = None,
+    rows: RowsOption = None,
+    page: PageOption = None,
+) -> None:
+    """Break things around bridges started for it, and compare what they promised with what is there."""
+    from bridge.bench.faults.page import publish
+    from bridge.bench.faults.run import ROWS, run, short_rows
+    from bridge.bench.report import machine
+
+    wanted = rows.upper().split(",") if rows else list(ROWS) if long else short_rows()
+    unknown = sorted(set(wanted) - set(ROWS))
+    if unknown:
+        raise ConfigError(f"--rows: there is no row {unknown[0]}; there are {', '.join(ROWS)}")
+    chosen = seed or secrets.randbelow(2**31) + 1
+    with tempfile.TemporaryDirectory(dir=folder, prefix="vms-bridge-faults-", ignore_cleanup_errors=True) as place:
+        _say(f"seed {chosen}")
+        outcomes = run(wanted, Path(place), chosen, release=long, say=_say)
+        found = machine(Path(place))
+    if page is not None:
+        publish(page, outcomes, chosen, found)
+    result = {"bench": "faults", "seed": chosen, "rows": [outcome.as_json() for outcome in outcomes], "machine": found}
+    if as_json:
+        print_json(result)
+    else:
+        _show_faults(outcomes)
+    if not all(outcome.passed or outcome.skipped for outcome in outcomes):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _show_faults(outcomes: list[Outcome]) -> None:
+    table = Table("row", "fault", "size", "promised", "lost", "doubled", "wrong", "control", "")
+    for outcome in outcomes:
+        counts = (f"{count:,}" for count in (outcome.acked, outcome.lost, outcome.doubled, outcome.wrong))
+        control = "" if outcome.control is None else "failed, as it must" if outcome.control.failed else "PASSED"
+        words = "passed" if outcome.passed else outcome.skipped or "FAILED"
+        table.add_row(outcome.row, outcome.fault, outcome.size, *counts, control, words)
+    out().print(table)
+    for outcome in outcomes:
+        for problem in outcome.problems:
+            out().print(f"{outcome.row}: {problem}", markup=False, highlight=False, style="red")
+
+
+def _say(words: str) -> None:
+    err().print(words, markup=False, highlight=False)
+
+
 def _run(
     name: str,
     measure: Callable[[Registries, Path, Say], Awaitable[list[Figure]]],
@@ -70,15 +130,10 @@ def _run(
     from bridge.bench.report import as_json as report
 
     logging.basicConfig(level=logging.CRITICAL)
-    progress = err()
-
-    def say(words: str) -> None:
-        progress.print(words, markup=False, highlight=False)
-
     with tempfile.TemporaryDirectory(dir=folder, prefix="vms-bridge-bench-") as place:
 
         async def work() -> list[Figure]:
-            return await measure(Registries(connectors(), actions()), Path(place), say)
+            return await measure(Registries(connectors(), actions()), Path(place), _say)
 
         figures = uvloop.run(work())
         result = report(name, figures, Path(place))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.check import CHECKS, MAX_AGE, Push, Seen, faults
+from bridge.bench.faults.check import CHECKS, MAX_AGE, Push, Seen, faults
 
 NOW = 1_000_000.0
 BOTH = ("open", "webhook")

@@ -21,17 +21,21 @@ class Streams:
 
     @property
     def events(self) -> list[dict[str, Any]]:
+        """Every event stored, in order."""
         return self._messages["EVENTS"]
 
     @property
     def results(self) -> list[dict[str, Any]]:
+        """The end of each order."""
         return self._messages["RESULTS"]
 
     @property
     def plates(self) -> list[str]:
+        """The plates of the events."""
         return [event["data"]["plate"] for event in self.events if event["type"] == "plate.read"]
 
     def refresh(self) -> None:
+        """Read what has come since."""
         asyncio.run(self._refresh())
 
     async def _refresh(self) -> None:

@@ -1,6 +1,6 @@
 """A relay box and a webhook receiver in one process, writing down what really happened.
 
-Run as `python device.py LEDGER`; it prints its port. It speaks as much of the TS-API v0 dialect as
+Run as a module with the ledger's path; it prints its port. It speaks as much of the TS-API v0 dialect as
 switching a relay needs, and appends one synced line to the ledger for each thing that reached it.
 """
 

@@ -1,0 +1,64 @@
+"""The published table: rows as they were last measured, with where and when; kept beside the page as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .outcome import Outcome
+
+BEGIN, END = "<!-- table: made by `vms-bridge bench faults`; edit nothing between these -->", "<!-- end of table -->"
+
+
+def publish(page: Path, outcomes: Sequence[Outcome], seed: int, machine: Mapping[str, Any]) -> None:
+    """Put rows into the page and its JSON; rows that were not run stay as they were."""
+    beside = page.with_suffix(".json")
+    rows: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    day = datetime.now(UTC).date().isoformat()
+    for outcome in outcomes:
+        rows[outcome.row] = outcome.as_json() | {"seed": seed, "day": day, "machine": dict(machine)}
+    rows = dict(sorted(rows.items()))
+    beside.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = (
+        page.read_text(encoding="utf-8")
+        if page.exists()
+        else f"# What was broken, and what was lost\n\n{BEGIN}\n{END}\n"
+    )
+    head, rest = text.partition(BEGIN)[::2]
+    tail = rest.partition(END)[2]
+    page.write_text(f"{head}{BEGIN}\n\n{table(rows)}\n{END}{tail}", encoding="utf-8")
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    """Return the table, and a line for each machine and day."""
+    lines = [
+        "| row | fault | size | injected | promised | lost | doubled | wrong | figures | without …: showed | passed |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(row) for row in rows.values()]
+    lines += ["", *sorted({_where(row) for row in rows.values()}), ""]
+    return "\n".join(lines)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    control = row["control"]
+    without = f"{control['without']}: {control['showed']}" if control else "–"
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row["figures"].items())
+    passed = "skipped: " + row["skipped"] if row["skipped"] else "yes" if row["passed"] else "**no**"
+    if row["problems"]:
+        passed += ": " + "; ".join(row["problems"][:3])
+    counts = (f"{row[name]:,}" for name in ("injected", "acked", "lost", "doubled", "wrong"))
+    return "| " + " | ".join([row["row"], row["fault"], row["size"], *counts, figures, without, passed]) + " |"
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    machine = row["machine"]
+    python = f"Python {machine['python']}"
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"- {row['day']}, seed {row['seed']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, "
+        f"{machine['file_system']}, one sync {machine['sync_us'] / 1000:.2g} ms; {python}, {versions}."
+    )

@@ -1,0 +1,185 @@
+"""F1 and F2: the bridge is killed, at random moments and at every named point, with doors and receivers beside it."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from .check import Seen, faults
+from .common import ROOT, FaultError, require, wait_for
+from .doors import BOTH, DoorSite, Pusher
+from .ledger import Kept, purge
+from .outcome import Control, Outcome
+from .site import NAME, Process
+from .streams import Streams
+
+FRESH, STALE, OLD = timedelta(0), timedelta(seconds=45), timedelta(minutes=5)
+PER_LIFE = 3
+"""Pushes that are made at most for each random kill."""
+ONCE = {"effect.claimed": 0, "effect.armed": 0, "effect.acted": 1}
+"""Where dying leaves it open whether the door was opened, and how often it was."""
+
+
+def points() -> list[str]:
+    """Return the names of all points, read from the source and not imported."""
+    source = (ROOT / "bridge" / "crashpoint.py").read_text()
+    table = re.search(r"^POINTS.*?= \((.*?)^\)", source, re.MULTILINE | re.DOTALL)
+    if table is None:
+        raise FaultError("the table of crash points is not where it was")
+    return re.findall(r'"([a-z.]+)"', table[1])
+
+
+def scenarios() -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """Yield where to die, at which passing of it, and what rules do.
+
+    The engine passes its points when it adopts the rules, before any push, and again for each
+    push; `engine.ordered` only for a push. The effect path is walked by doors and by webhooks, so each is tried alone.
+    """
+    for point in points():
+        if point == "engine.ordered":
+            yield point, 1, BOTH
+        elif point.startswith("engine."):
+            yield point, 1, BOTH
+            yield point, 3 if point == "engine.read" else 2, BOTH
+        elif point.startswith("effect.") and point != "effect.armed":
+            yield point, 1, ("open",)
+            yield point, 1, ("webhook",)
+        else:
+            yield point, 1, ("open",)
+
+
+# --- F1 ------------------------------------------------------------------------------------------
+
+
+def at_random(folder: Path, kills: int, seed: int) -> Outcome:
+    """Kill the bridge at so many random moments."""
+    chance = random.Random(seed)
+    ages = [chance.choice((FRESH, FRESH, FRESH, STALE, OLD)) for _ in range(kills * PER_LIFE)]
+    site = DoorSite(_made(folder / "site"), doors=len(ages))
+    with site.device() as port, Pusher(site, ages) as pusher:
+        site.write_doors(port)
+        for _ in range(kills):
+            pusher.allow(PER_LIFE)
+            with site.bridge() as process:
+                _live(site, process, chance)
+        seen = drained(site, pusher)
+    outcome = _judged(Outcome("F1", "the bridge is killed at random", f"{kills} kills"), seen)
+    opened = sum(bool(seen.relay(push.plate, "on")) for push in seen.pushes)
+    outcome.figures = {"opened": opened, "at_the_device": len(seen.device)}
+    outcome.hold(opened > len(ages) // 10, "hardly anything was opened: the run has shown nothing")
+    outcome.control = without_ledger(folder)
+    return outcome
+
+
+def _live(site: DoorSite, process: Process, chance: random.Random) -> None:
+    """Return at a random moment: once in four times while it starts, else while it works."""
+    if chance.random() < 0.25:
+        moment = chance.uniform(0, 2.0)
+    else:
+        site.wait_ready(process)
+        moment = chance.uniform(0, 0.6)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(moment)
+        raise FaultError(f"the bridge died by itself: {site.log_tail()}")
+
+
+# --- F2 ------------------------------------------------------------------------------------------
+
+
+def at_points(folder: Path, times: int, seed: int) -> Outcome:
+    """Kill the bridge at every point, so many times each."""
+    total = Outcome("F2", "the bridge is killed at every named point", "")
+    tries = [(number, *scenario) for number in range(times) for scenario in scenarios()]
+    total.size = f"{len(tries)} kills at {len(points())} points"
+    for number, point, nth, actions in tries:
+        place = _made(folder / f"{number}-{point}-{nth}-{'-'.join(actions)}")
+        _judged(total, at_point(place, point, nth, actions))
+    total.control = without_ledger(folder)
+    return total
+
+
+def at_point(folder: Path, point: str, nth: int, actions: tuple[str, ...]) -> Seen:
+    """Have the bridge killed at a point, start it again, and return what was seen of it in both lives."""
+    site = DoorSite(folder, doors=3, actions=actions)
+    with site.device() as port, Pusher(site, (FRESH, OLD, FRESH)) as pusher:
+        site.write_doors(port)
+        # Alone, so that it is the first order that dies there; else with others on their way.
+        pusher.allow(1 if actions == ("open",) else 3)
+        _dies(site, f"{point}:{nth}")
+        pusher.allow(2)
+        seen = drained(site, pusher)
+    if actions == ("open",):
+        times = ONCE.get(point)
+        require(seen.outcomes("P1", "open") == ["done" if times is None else "unknown"], f"{point}: P1 ended otherwise")
+        require(len(seen.relay("P1", "on")) == (1 if times is None else times), f"{point}: P1 opened otherwise")
+        require(seen.outcomes("P2", "open") == ["expired"], f"{point}: P2 was too old, and did not expire")
+        require(seen.outcomes("P3", "open") == ["done"], f"{point}: P3 did not end well")
+    return seen
+
+
+def _dies(site: DoorSite, where: str) -> None:
+    with site.bridge(where) as process:
+        try:
+            code = process.wait(40)
+        except subprocess.TimeoutExpired as exc:
+            raise FaultError(f"it did not die at {where}: {site.log_tail()}") from exc
+        require(code == -signal.SIGKILL, f"it ended with {code} at {where}: {site.log_tail()}")
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
+def drained(site: DoorSite, pusher: Pusher) -> Seen:
+    """Start a bridge, let it do what is left, and return what was seen of the site in all its lives."""
+    with site.bridge() as process:
+        site.wait_ready(process)
+        pusher.finish(30 + len(site.pushes))
+        streams = Streams(site.data_dir)
+        expected = {(push.plate, action) for push in site.pushes for action in site.actions}
+
+        def done() -> bool:
+            require(process.poll() is None, f"the bridge died by itself: {site.log_tail()}")
+            streams.refresh()
+            told = sum(event["type"] == "action.ended" for event in streams.events)
+            return len(streams.results) >= len(expected) <= told and site.idle()
+
+        wait_for(done, 45, lambda: f"{len(streams.results)} of {len(expected)} results; {site.log_tail()}")
+        streams.refresh()
+        site.stop(process)
+    return Seen(site.pushes, site.happened(), streams.events, streams.results, site.lives, site.actions)
+
+
+def without_ledger(folder: Path) -> Control:
+    """Empty the effect ledger while the bridge lies dead between doing and recording: the checker must complain."""
+    site = DoorSite(_made(folder / "control"), doors=3, actions=("open",))
+    with site.device() as port, Pusher(site, (FRESH, OLD, FRESH)) as pusher:
+        site.write_doors(port)
+        pusher.allow(1)
+        _dies(site, "effect.acted:1")
+        purge(site.data_dir, "ENGINE", f"vms.{NAME}.effect.>")
+        pusher.allow(2)
+        found = [fault for fault in faults(drained(site, pusher)) if "switched on" in fault]
+    return Control("the effect ledger", "; ".join(found) or "nothing", bool(found))
+
+
+def _judged(outcome: Outcome, seen: Seen) -> Outcome:
+    kept = Kept.compare([push.plate for push in seen.pushes if push.acked], [e["data"]["plate"] for e in seen.reads])
+    outcome.injected += len(seen.pushes)
+    outcome.acked += sum(push.acked for push in seen.pushes)
+    outcome.lost += kept.lost
+    outcome.doubled += kept.doubled
+    found = faults(seen)
+    outcome.wrong += sum("switched on" in fault or "let in" in fault or "stays on" in fault for fault in found)
+    outcome.problems += found
+    return outcome
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
