@@ -525,7 +525,7 @@ class EventLog(Protocol):
     """The durable log, read in order."""
 
     def read(self, after: int) -> AsyncIterator[Sequence[Logged]]:
-        """Yield batches of events after a sequence: what is there at once, at most about 100; waits when idle.
+        """Yield batches of events after a sequence: what is there at once, at most about 500; waits when idle.
 
         A message that is not an event is parked as a dead letter and skipped.
         """

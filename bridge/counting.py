@@ -17,14 +17,14 @@ class IntakeCounts:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def count(self, what: Literal["stored", "unchanged", "refused"], source: str, kind: str) -> None:
-        """Count one event."""
+    def count(self, what: Literal["stored", "unchanged", "refused"], source: str, kind: str, number: int) -> None:
+        """Count events of one source and kind."""
         if what == "stored":
-            self._metrics.stored(source, kind)
+            self._metrics.stored(source, kind, number)
         elif what == "unchanged":
-            self._metrics.duplicate(source)
+            self._metrics.duplicate(source, number)
         else:
-            self._metrics.refused(source, "store")
+            self._metrics.refused(source, "store", number)
 
 
 class EngineCounts:

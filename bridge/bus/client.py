@@ -1,4 +1,4 @@
-"""nats-py's client, with two flaws of 2.16 mended and two doors of its own for the paths that carry every event.
+"""nats-py's client, with three flaws of 2.16 mended and two doors of its own for the paths that carry every event.
 
 Everything that reaches behind the library's public face is here. Connecting, reconnecting,
 authentication, pings and the parser are nats-py's; what its `publish` and its subscriptions do for
@@ -60,7 +60,7 @@ class Client(nats.aio.client.Client):
         self._takers.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
 
-    # --- two flaws -------------------------------------------------------------------------------
+    # --- three flaws -----------------------------------------------------------------------------
 
     async def _connect_to_server(self, s: Srv) -> None:
         """Close the socket of a connection that failed half-way instead of forgetting it."""
@@ -75,6 +75,15 @@ class Client(nats.aio.client.Client):
             await super()._process_err(err_msg)  # one subject is refused, the connection lives on
         else:
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """Close for good, also when the connection was lost a moment ago and what was to be flushed cannot be."""
+        try:
+            await super()._close(status, do_cbs)
+        except OSError:
+            self._pending, self._pending_data_size = [], 0
+            self._status = nats.aio.client.Client.DISCONNECTED  # otherwise it takes itself for closed
+            await super()._close(status, do_cbs)
 
 
 async def _passed_by(_: Msg) -> None:

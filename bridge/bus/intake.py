@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -33,13 +34,13 @@ LARGEST = 1024 * 1024 - 16 * 1024
 class IntakeCounters(Protocol):
     """Where intake counts."""
 
-    def count(self, what: What, source: str, kind: str) -> None:
-        """Count one event; `source` is the source's own name."""
+    def count(self, what: What, source: str, kind: str, number: int) -> None:
+        """Count events of one source and kind; `source` is the source's own name."""
         ...
 
 
 class _NoCounters:
-    def count(self, what: What, source: str, kind: str) -> None:
+    def count(self, what: What, source: str, kind: str, number: int) -> None:
         """Count nothing."""
 
 
@@ -78,7 +79,7 @@ class JetIntake:
         for event, message in zip(events, messages, strict=True):
             what = facts(event)
             if event.origin is Origin.RESYNC and self._book.knows(what):
-                self._counters.count("unchanged", event.source_name, event.type)
+                self._count("unchanged", [event])
                 continue
             self._book.learn(what)
             said += what
@@ -108,14 +109,16 @@ class JetIntake:
             self._refused(taken, error, outcome)
             return
         self._book.stored(said, stored.result())
-        for event in taken:
-            self._counters.count("stored", event.source_name, event.type)
+        self._count("stored", taken)
         if not outcome.done():
             outcome.set_result(None)
 
     def _refused(self, events: Sequence[VmsEvent], error: BaseException, outcome: asyncio.Future[None]) -> None:
-        for event in events:
-            self._counters.count("refused", event.source_name, event.type)
+        self._count("refused", events)
         if not outcome.done():
             outcome.set_exception(error)
             outcome.exception()  # a connector may look at it later, or not at all: it is counted here
+
+    def _count(self, what: What, events: Sequence[VmsEvent]) -> None:
+        for (source, kind), number in Counter([(event.source, event.type) for event in events]).items():
+            self._counters.count(what, source.partition("/")[2], kind, number)

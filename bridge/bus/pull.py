@@ -48,9 +48,9 @@ class Place(NamedTuple):
 def place(reply: str) -> Place:
     """Read `$JS.ACK.<stream>.<consumer>.<tries>.<seq>.<turn>.<ns>.<left>`; newer ones have domain and account too."""
     tokens = reply.split(".")
-    first = 5 if len(tokens) < 11 else 7
-    seq, turn, nanoseconds, left = (int(token) for token in tokens[first : first + 4])
-    return Place(seq, turn, _EPOCH + timedelta(microseconds=nanoseconds // 1000), left)
+    seq, turn, nanoseconds, left = tokens[5:9] if len(tokens) < 11 else tokens[7:11]
+    stamp = _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000)
+    return Place(int(seq), int(turn), stamp, int(left))
 
 
 class Pull:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bridge.bus.wire import MSG_ID, Outgoing
 from bridge.errors import StoreUnavailableError
@@ -18,8 +18,8 @@ class Limits:
     batch: int = 500
     """Messages in one write; 500 gave twice the rate of 100, 1,000 gave no more."""
     batch_bytes: int = 4 * 1024 * 1024
-    pending: int = 8192
-    """Messages in hand; whoever brings more waits."""
+    pending: int = 2048
+    """Messages in hand; whoever brings more waits. Four writes' worth: more costs memory and gives no more rate."""
     pending_bytes: int = 32 * 1024 * 1024
     patience: float = 20.0
     """A message not stored after this is refused. A cluster that loses a leader pauses up to 13 s."""
@@ -73,14 +73,11 @@ class Entry:
     """A message in hand."""
 
     message: Outgoing
+    name: str | None
+    """Its id, if it has one."""
     deadline: float
-    groups: list[Group] = field(default_factory=list)
+    groups: list[Group]
     settled: bool = False
-
-    @property
-    def name(self) -> str | None:
-        """Its id, if it has one."""
-        return self.message.headers.get(MSG_ID)
 
 
 class RecentIds:
@@ -146,15 +143,15 @@ class Window:
                 self.totals.duplicates += 1
                 self._by_id[name].groups.append(group)
             else:
-                self._add(Entry(message, deadline, [group]), name)
+                self._add(Entry(message, name, deadline, [group]))
         self._notify()
 
-    def _add(self, entry: Entry, name: str | None) -> None:
+    def _add(self, entry: Entry) -> None:
         self._queue.append(entry)
         self._in_hand[entry] = None
         self.bytes += entry.message.size
-        if name is not None:
-            self._by_id[name] = entry
+        if entry.name is not None:
+            self._by_id[entry.name] = entry
 
     def next(self) -> list[Entry]:
         """Take out what goes into the next write, oldest first; empty if nothing waits."""

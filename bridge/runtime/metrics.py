@@ -118,17 +118,17 @@ class Metrics:
         """An event was read."""
         self._events.labels(self._source(event.source_name), _kind(event.type), event.origin.value).inc()
 
-    def stored(self, source: str, kind: str) -> None:
-        """An event was stored and synced."""
-        self._stored.labels(self._source(source), _kind(kind)).inc()
+    def stored(self, source: str, kind: str, number: int = 1) -> None:
+        """Events were stored and synced."""
+        self._stored.labels(self._source(source), _kind(kind)).inc(number)
 
-    def duplicate(self, source: str) -> None:
-        """An event was known already."""
-        self._duplicates.labels(self._source(source)).inc()
+    def duplicate(self, source: str, number: int = 1) -> None:
+        """Events were known already."""
+        self._duplicates.labels(self._source(source)).inc(number)
 
-    def refused(self, source: str, reason: str) -> None:
+    def refused(self, source: str, reason: str, number: int = 1) -> None:
         """Something was not taken; `reason` is a short code."""
-        self._refused.labels(self._source(source), self._reason(reason)).inc()
+        self._refused.labels(self._source(source), self._reason(reason)).inc(number)
 
     def parked(self, source: str, reason: str) -> None:
         """A message was put among the dead letters."""

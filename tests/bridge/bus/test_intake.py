@@ -41,9 +41,9 @@ class Counts:
     def __init__(self) -> None:
         self.seen: Counter[tuple[str, str, str]] = Counter()
 
-    def count(self, what: str, source: str, kind: str) -> None:
-        """Count one."""
-        self.seen[what, source, kind] += 1
+    def count(self, what: str, source: str, kind: str, number: int) -> None:
+        """Count some."""
+        self.seen[what, source, kind] += number
 
 
 def status(number: int, state: str, origin: Origin = Origin.RESYNC, **changes: Any) -> VmsEvent:
