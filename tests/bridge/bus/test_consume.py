@@ -241,3 +241,13 @@ async def test_batches_hold_at_most_a_hundred(bus: Bus, number: int) -> None:
     intake = await bus.intake()
     await (await intake([event(place) for place in range(number)]))
     assert len(await read(bus.event_log(), 0, number)) == number
+
+
+async def test_a_connection_that_was_just_lost_can_be_closed(tmp_path: Path) -> None:
+    """Nobody has noticed yet, and there is something to say on the way out."""
+    async with linked_bus(tmp_path) as (bus, link):
+        link.cut()
+        async with asyncio.timeout(5):
+            while not bus.connection.client._transport._io_writer.is_closing():  # type: ignore[union-attr]  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        await bus.connection.client.send(b"PING\r\n")
