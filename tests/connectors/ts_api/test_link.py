@@ -162,3 +162,20 @@ async def test_unanswered_pings_do_not_pile_up() -> None:
         for _ in range(10):
             await it.tick(pong=False)
         assert len(it.connection.pending_pings) == 1
+
+
+async def test_messages_that_came_together_are_handed_out_together() -> None:
+    """In their order, and all of them, also when the server ends the connection behind them."""
+    async with watched() as it, aclosing(it.link.messages()) as messages:
+        for sent in ([b"1"], [b"2", b"3", b"4"]):
+            for message in sent:
+                await it.far.send(message)
+            await eventually(lambda sent=sent: it.connection.whole == len(sent))
+            assert await anext(messages) == sent
+        await it.far.send(b"5")
+        await it.far.send(b"6")
+        await eventually(lambda: it.connection.whole == 2)
+        await it.far.drop()
+        assert await anext(messages) == [b"5", b"6"]
+        with pytest.raises(ConnectorUnavailableError):
+            await anext(messages)
