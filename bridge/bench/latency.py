@@ -17,6 +17,7 @@ from bridge.bench.floor import answering, bare_server
 from bridge.bench.remote import Remote, device
 from bridge.bench.report import Figure, Goal, Say
 from bridge.bench.site import SOURCE, one_rule, site
+from bridge.runtime.collector import settle
 
 GOALS = {50: Goal(3, "ratio", "less"), 99: Goal(5, "ratio", "less")}
 RATE = 200.0
@@ -56,6 +57,7 @@ def _words(times: Sequence[float]) -> str:
 
 
 async def _paced(remote: Remote, count: int) -> list[float]:
+    settle()  # as `run` does when all parts are up
     for events in (_WARM, count):
         await remote.pace(events, RATE)
         times = await remote.times(events, events / RATE + _PATIENCE)
