@@ -80,7 +80,7 @@ class JetEngineStore:
         orders = [self._order(order) for order in step.orders]
         revision = step.head.revision
         few = orders if len(orders) <= FEW else []
-        await asyncio.gather(self._write_few(few, revision), beside or _nothing())
+        await self._write_few(few, revision, beside or _nothing())
         if few:
             crash_point("engine.ordered")
             orders = []
@@ -92,9 +92,13 @@ class JetEngineStore:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    async def _write_few(self, orders: Sequence[Outgoing], revision: int) -> None:
-        """Write orders one by one, if the head is still there."""
-        if not await fence.write_each(self._connection, self._acks, orders, self._head_subject, revision):
+    async def _write_few(self, orders: Sequence[Outgoing], revision: int, beside: Awaitable[None]) -> None:
+        """Write orders, each by itself, if the head is still there, and do something else at the same time."""
+        fenced = (
+            fence.write_beside(self._connection, self._acks, order, self._head_subject, revision) for order in orders
+        )
+        *still, _ = await asyncio.gather(*fenced, beside)
+        if not all(still):
             raise _stale()
 
     async def _write_ahead(self, revision: int, orders: list[Outgoing], room: int) -> tuple[int, list[Outgoing]]:
