@@ -21,7 +21,7 @@ from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.pull import scan
 from bridge.bus.stored import Stored
-from bridge.bus.wire import MAX_BATCH, TTL, Outgoing
+from bridge.bus.wire import FEW, MAX_BATCH, TTL, Outgoing
 from bridge.contracts import Head, StateKey, Step
 from bridge.crashpoint import crash_point
 from bridge.errors import PayloadError, StaleOwnerError, StoreError
@@ -31,9 +31,6 @@ from bridge.schema.subjects import Subjects
 
 MAX_CHANGES = MAX_BATCH - 1
 """State values that one step may change: they and the head go into one batch. Orders may be any number."""
-FEW = 8
-"""Orders that are written one by one: the server makes a store of its own for each atomic batch, with files and
-syncs, which takes as long as ten plain messages."""
 ORDERS_KEPT = timedelta(days=30)
 """After this orders leave by themselves; effects are written later and so leave later."""
 
