@@ -21,7 +21,7 @@ from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.pull import scan
 from bridge.bus.stored import Stored
-from bridge.bus.wire import MAX_BATCH, TTL, Outgoing
+from bridge.bus.wire import FEW, MAX_BATCH, TTL, Outgoing
 from bridge.contracts import Head, StateKey, Step
 from bridge.crashpoint import crash_point
 from bridge.errors import PayloadError, StaleOwnerError, StoreError
@@ -31,9 +31,6 @@ from bridge.schema.subjects import Subjects
 
 MAX_CHANGES = MAX_BATCH - 1
 """State values that one step may change: they and the head go into one batch. Orders may be any number."""
-FEW = 8
-"""Orders that are written one by one: the server makes a store of its own for each atomic batch, with files and
-syncs, which takes as long as ten plain messages."""
 ORDERS_KEPT = timedelta(days=30)
 """After this orders leave by themselves; effects are written later and so leave later."""
 
@@ -80,7 +77,7 @@ class JetEngineStore:
         orders = [self._order(order) for order in step.orders]
         revision = step.head.revision
         few = orders if len(orders) <= FEW else []
-        await asyncio.gather(self._write_few(few, revision), beside or _nothing())
+        await self._write_few(few, revision, beside or _nothing())
         if few:
             crash_point("engine.ordered")
             orders = []
@@ -92,9 +89,13 @@ class JetEngineStore:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    async def _write_few(self, orders: Sequence[Outgoing], revision: int) -> None:
-        """Write orders one by one, if the head is still there."""
-        if not await fence.write_each(self._connection, self._acks, orders, self._head_subject, revision):
+    async def _write_few(self, orders: Sequence[Outgoing], revision: int, beside: Awaitable[None]) -> None:
+        """Write orders, each by itself, if the head is still there, and do something else at the same time."""
+        fenced = (
+            fence.write_beside(self._connection, self._acks, order, self._head_subject, revision) for order in orders
+        )
+        *still, _ = await asyncio.gather(*fenced, beside)
+        if not all(still):
             raise _stale()
 
     async def _write_ahead(self, revision: int, orders: list[Outgoing], room: int) -> tuple[int, list[Outgoing]]:

@@ -61,25 +61,17 @@ async def write(
             return None
 
 
-async def write_each(
-    connection: Connection, acks: Acks, messages: Sequence[Outgoing], subject: str, revision: int
-) -> bool:
-    """Store messages, each by itself, if another subject still stands at `revision`; return whether all could be.
+async def write_beside(connection: Connection, acks: Acks, message: Outgoing, subject: str, revision: int) -> bool:
+    """Store a message if another subject still stands at `revision`; return whether it does.
 
-    Only for what may be stored twice: a message that is not answered is simply sent again.
-    Raises StoreUnavailableError when it is not known whether all are stored.
+    Only for what may be stored twice: it is sent again until it is answered.
+    Raises StoreUnavailableError when it is not known whether it is stored.
     """
-    fence = {EXPECTED: str(revision), EXPECTED_SUBJECT: subject}
-    fenced = [message._replace(headers={**message.headers, **fence}) for message in messages]
-    return all(await asyncio.gather(*(_write_again(connection, acks, message) for message in fenced)))
-
-
-async def _write_again(connection: Connection, acks: Acks, message: Outgoing) -> bool:
-    """Store a message, sending it again until there is an answer; False if its fence has moved."""
+    fenced = message._replace(headers={**message.headers, EXPECTED: str(revision), EXPECTED_SUBJECT: subject})
     deadline = asyncio.get_running_loop().time() + _PATIENCE
     while True:
         try:
-            await acks.store([message], _ATTEMPT)
+            await acks.store([fenced], _ATTEMPT)
             return True
         except RefusedError as exc:
             if exc.stale:

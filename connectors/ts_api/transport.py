@@ -1,6 +1,6 @@
 """Keep connections to one server and send each request exactly once.
 
-aiohttp does the sending, which costs a fifth of httpx' own transport. It has two habits that would be
+aiohttp does the sending, which costs a quarter of httpx' own transport. It has two habits that would be
 dangerous here: it sends a GET again when a kept connection breaks under it, and on v0 a GET opens gates; and
 its errors, as they come out of `httpx_aiohttp`, do not tell "never connected" from "cut off after sending",
 which decides whether an order may be tried again. Both end in `_once`. Nothing else is decided here.
@@ -46,7 +46,7 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
     """Send, and say in httpx' words what went wrong: aiohttp passes those on and does not send again."""
     try:
         return await send(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as exc:
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
         raise httpx.ConnectError(str(exc)) from exc
     except aiohttp.ServerTimeoutError as exc:
         raise httpx.ReadTimeout(str(exc)) from exc

@@ -145,6 +145,16 @@ async def test_a_long_answer_is_cut_off_and_a_redirect_not_followed() -> None:
     assert not any(b"cookie" in request.lower() for request in server.requests)
 
 
+async def test_an_address_means_what_was_written() -> None:
+    """Names of presets hold anything; and a blank is no plus sign, which not every server reads as one."""
+    server = Server(OK)
+    async with wire_to(server) as wire:
+        answer = await wire.send(Call("/api/channel/preset", {"list": None, "go": "a b+c/d%é&="}))
+    assert isinstance(answer, Answer)
+    target = server.requests[0].split()[1]
+    assert target.replace(b"/", b"%2F") == b"%2Fapi%2Fchannel%2Fpreset?list&go=a%20b%2Bc%2Fd%25%C3%A9%26%3D"
+
+
 async def test_files_come_the_same_way() -> None:
     """The client for files keeps no cookies and follows nothing either."""
     server = Server(OK, OK)
