@@ -25,19 +25,24 @@ def load_documents(paths: Iterable[Path], root: Path) -> Documents:
         if text is None:
             continue
         files[name], trees[name] = text, read_tree(name, text)
-        for table in _tables_of(name, trees[name][0]):
-            content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems)
+        for table, line in _tables_of(name, trees[name][0]):
+            named = f"{name}:{line}"
+            content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems, named)
             if content is not None:
                 tables[table] = content
     return Documents(files, tables, tuple(problems), trees)
 
 
-def _tables_of(name: str, tree: Node | None) -> list[str]:
-    """Return the CSV files that a rule file names, relative to the root as it is itself."""
-    lists = tree.value.get("lists") if tree is not None and isinstance(tree.value, dict) else None
-    parts = lists.values() if isinstance(lists, dict) else ()
-    named = [part.get("plates") for part in parts if isinstance(part, dict)]
-    return [table_name(name, file) for file in named if isinstance(file, str) and not posixpath.isabs(file)]
+def _tables_of(name: str, tree: Node | None) -> list[tuple[str, int]]:
+    """Return the CSV files that a rule file names, relative to the root as it is itself, and in which line."""
+    lists = tree.children.get("lists") if tree is not None else None
+    parts = lists.children.values() if lists is not None else ()
+    named = [node for part in parts if (node := part.children.get("plates")) is not None]
+    return [
+        (table_name(name, node.value), node.line)
+        for node in named
+        if isinstance(node.value, str) and not posixpath.isabs(node.value)
+    ]
 
 
 def table_name(name: str, file: str) -> str:
@@ -49,7 +54,7 @@ def _name(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _read(path: Path, name: str, limit: int, problems: list[Problem]) -> str | None:
+def _read(path: Path, name: str, limit: int, problems: list[Problem], named: str = "") -> str | None:
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
@@ -61,5 +66,8 @@ def _read(path: Path, name: str, limit: int, problems: list[Problem]) -> str | N
         line = content[: error.start].count(b"\n") + 1
         problems.append(Problem(name, line, 1, "", "this is not UTF-8; save the file with that encoding"))
     except OSError as error:
-        problems.append(Problem(name, 0, 0, "", f"cannot be read: {error.strerror or error}"))
+        cure = "let the bridge's user read it"
+        if isinstance(error, FileNotFoundError):
+            cure = f"create it, or correct the path{' in ' if named else ''}{named}"
+        problems.append(Problem(name, 0, 0, "", f"cannot be read: {error.strerror or error}; {cure}"))
     return None

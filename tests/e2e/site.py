@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from json import loads
 from pathlib import Path
+from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
@@ -14,7 +15,7 @@ from bridge.app import Registries, Running, running
 from bridge.commands.site import actions, connectors
 from bridge.config.load import load
 from bridge.schema.event import VmsEvent
-from bridge.schema.subjects import Subjects
+from bridge.schema.subjects import Subjects, unescape
 from tests.bridge.commands.helpers import PATIENCE, going
 
 
@@ -25,12 +26,21 @@ def simulator(cwd: Path, *options: str) -> Iterator[str]:
         yield loads(program.line("url"))["url"]
 
 
+class Letter(NamedTuple):
+    """A dead letter: why, and what it says of itself."""
+
+    reason: str
+    headers: dict[str, str]
+    body: bytes
+
+
 class Bridge:
-    """A bridge that runs in this process, with every event it has logged since it came up."""
+    """A bridge that runs in this process, with all it has logged, and buried, since it came up."""
 
     def __init__(self, running: Running) -> None:
         self.running = running
         self.events: list[VmsEvent] = []
+        self.dead: list[Letter] = []
 
     async def watch(self) -> None:
         """Begin to collect."""
@@ -38,9 +48,14 @@ class Bridge:
         async def event(message: Msg) -> None:
             self.events.append(VmsEvent.decode(message.data))
 
-        await self.running.bus.connection.client.subscribe(
-            f"{Subjects(self.running.config.site).root}.event.>", cb=event
-        )
+        async def letter(message: Msg) -> None:
+            self.dead.append(
+                Letter(unescape(message.subject.rpartition(".")[2]) or "", message.headers or {}, message.data)
+            )
+
+        root = Subjects(self.running.config.site).root
+        await self.running.bus.connection.client.subscribe(f"{root}.event.>", cb=event)
+        await self.running.bus.connection.client.subscribe(f"{root}.dlq.>", cb=letter)
 
     def of(self, kind: str) -> list[VmsEvent]:
         """Return the events of a kind, in the order of the log."""

@@ -307,6 +307,6 @@ def test_files_that_cannot_be_read_are_problems_like_others(tmp_path: Path) -> N
     assert [str(problem) for problem in caught.value.problems] == [
         "a.yaml:2:1: unknown key `rulez`; did you mean `rules`?",
         "b.yaml:2:1: this is not UTF-8; save the file with that encoding",
-        "c.yaml: cannot be read: No such file or directory",
-        "lists/no.csv: cannot be read: No such file or directory",
+        "c.yaml: cannot be read: No such file or directory; create it, or correct the path",
+        "lists/no.csv: cannot be read: No such file or directory; create it, or correct the path in a.yaml:1",
     ]
