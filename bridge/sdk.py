@@ -60,6 +60,7 @@ from bridge.schema import kinds
 from bridge.schema.base import Record, UtcTime, stable_id
 from bridge.schema.event import RAW_LIMIT, Origin, VmsEvent
 from bridge.schema.kinds import PAYLOADS, Payload, payload_model
+from bridge.schema.limits import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT
 from bridge.schema.orders import AT_MOST_ONCE, ActionClass, Order, Result, StepResult
 from bridge.schema.plates import canonical_plate
 from bridge.schema.state import Fact, facts
@@ -80,6 +81,10 @@ from bridge.schema.units import Duration, Size, format_duration, parse_duration
 __all__ = [
     "AT_MOST_ONCE",
     "PAYLOADS",
+    "PUSH_DEPTH",
+    "PUSH_ITEMS",
+    "PUSH_KEYS",
+    "PUSH_TEXT",
     "RAW_LIMIT",
     "ActionClass",
     "ActionContext",
