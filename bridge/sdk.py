@@ -77,9 +77,12 @@ from bridge.schema.text import (
     plain,
 )
 from bridge.schema.units import Duration, Size, format_duration, parse_duration
+from bridge.yamlfile import MAX_BYTES as MAX_YAML_BYTES
+from bridge.yamlfile import YamlFile, YamlKey, YamlPath, parse_yaml
 
 __all__ = [
     "AT_MOST_ONCE",
+    "MAX_YAML_BYTES",
     "PAYLOADS",
     "PUSH_DEPTH",
     "PUSH_ITEMS",
@@ -158,12 +161,16 @@ __all__ = [
     "UrlText",
     "UtcTime",
     "VmsEvent",
+    "YamlFile",
+    "YamlKey",
+    "YamlPath",
     "canonical_plate",
     "escape_for",
     "facts",
     "format_duration",
     "kinds",
     "parse_duration",
+    "parse_yaml",
     "payload_model",
     "place_of",
     "plain",

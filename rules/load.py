@@ -7,25 +7,28 @@ import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 
-from bridge.sdk import Problem
+from bridge.sdk import MAX_YAML_BYTES, ConfigError, Problem, YamlFile, parse_yaml
 from rules.lists import MAX_CSV_BYTES
 from rules.ruleset import Documents
-from rules.tree import MAX_BYTES, Node, Parsed, read_tree
 
 
 def load_documents(paths: Iterable[Path], root: Path) -> Documents:
     """Read rule files and their lists. Names are relative to `root`; what cannot be read is among the problems."""
     files: dict[str, str] = {}
-    trees: dict[str, Parsed] = {}
+    trees: dict[str, YamlFile] = {}
     tables: dict[str, str] = {}
     problems: list[Problem] = []
     for path in sorted(set(paths)):
         name = _name(path, root)
-        text = _read(path, name, MAX_BYTES, problems)
+        text = _read(path, name, MAX_YAML_BYTES, problems)
         if text is None:
             continue
-        files[name], trees[name] = text, read_tree(name, text)
-        for table, line in _tables_of(name, trees[name][0]):
+        files[name] = text
+        try:
+            trees[name] = parse_yaml(text, name)
+        except ConfigError:
+            continue  # the compiler says why, with what is wrong in the other files
+        for table, line in _tables_of(name, trees[name]):
             named = f"{name}:{line}"
             content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems, named)
             if content is not None:
@@ -33,16 +36,15 @@ def load_documents(paths: Iterable[Path], root: Path) -> Documents:
     return Documents(files, tables, tuple(problems), trees)
 
 
-def _tables_of(name: str, tree: Node | None) -> list[tuple[str, int]]:
+def _tables_of(name: str, tree: YamlFile) -> list[tuple[str, int]]:
     """Return the CSV files that a rule file names, relative to the root as it is itself, and in which line."""
-    lists = tree.children.get("lists") if tree is not None else None
-    parts = lists.children.values() if lists is not None else ()
-    named = [node for part in parts if (node := part.children.get("plates")) is not None]
-    return [
-        (table_name(name, node.value), node.line)
-        for node in named
-        if isinstance(node.value, str) and not posixpath.isabs(node.value)
-    ]
+    lists = tree.value.get("lists") if isinstance(tree.value, dict) else None
+    found = []
+    for key, part in lists.items() if isinstance(lists, dict) else ():
+        file = part.get("plates") if isinstance(part, dict) else None
+        if isinstance(file, str) and not posixpath.isabs(file):
+            found.append((table_name(name, file), tree.position(("lists", key, "plates")).line))
+    return found
 
 
 def table_name(name: str, file: str) -> str:

@@ -264,7 +264,8 @@ def test_a_mistake_outside_of_rules_has_its_message(text: str, problem: str) -> 
 def test_a_broken_yaml_value_gives_no_second_message() -> None:
     """What follows from a mistake in the YAML itself is not reported again."""
     text = _rule(id="*x")
-    assert problems_of(text) == ["r.yaml:2:9: anchors (`&`) and aliases (`*`) are not allowed; quote a text like this"]
+    said = "rules[0].id: aliases are not allowed; quote the text, or write out *x"
+    assert problems_of(text) == [f"r.yaml:2:9: {said}"]
 
 
 def test_names_belong_to_all_files_and_are_unique_among_them() -> None:
