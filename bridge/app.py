@@ -45,6 +45,7 @@ from bridge.registry import Registry
 from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.metrics import Metrics
+from bridge.runtime.redact import Redactor
 from bridge.runtime.report import SourceReport
 from bridge.runtime.supervisor import Ledger, Supervisor
 from bridge.runtime.twins import TwinMatcher
@@ -120,7 +121,9 @@ class _Start:
         self.registries, self.actions = registries, actions
         self.clock, self.stack = clock, stack
         self.metrics = Metrics(bridge.__version__)
-        self.health = HealthBook(clock)
+        redactor = Redactor()
+        redactor.add_all(loaded.config, *loaded.sources.values())
+        self.health = HealthBook(clock, redactor.text)
         self.data_dir = _absolute(loaded, self.config.data_dir)
         self.tasks: list[asyncio.Task[None]] = []
         self.connectors = self._build_connectors()

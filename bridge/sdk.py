@@ -60,6 +60,7 @@ from bridge.schema import kinds
 from bridge.schema.base import Record, UtcTime, stable_id
 from bridge.schema.event import RAW_LIMIT, Origin, VmsEvent
 from bridge.schema.kinds import PAYLOADS, Payload, payload_model
+from bridge.schema.limits import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT
 from bridge.schema.orders import AT_MOST_ONCE, ActionClass, Order, Result, StepResult
 from bridge.schema.plates import canonical_plate
 from bridge.schema.state import Fact, facts
@@ -76,10 +77,17 @@ from bridge.schema.text import (
     plain,
 )
 from bridge.schema.units import Duration, Size, format_duration, parse_duration
+from bridge.yamlfile import MAX_BYTES as MAX_YAML_BYTES
+from bridge.yamlfile import YamlFile, YamlKey, YamlPath, parse_yaml
 
 __all__ = [
     "AT_MOST_ONCE",
+    "MAX_YAML_BYTES",
     "PAYLOADS",
+    "PUSH_DEPTH",
+    "PUSH_ITEMS",
+    "PUSH_KEYS",
+    "PUSH_TEXT",
     "RAW_LIMIT",
     "ActionClass",
     "ActionContext",
@@ -153,12 +161,16 @@ __all__ = [
     "UrlText",
     "UtcTime",
     "VmsEvent",
+    "YamlFile",
+    "YamlKey",
+    "YamlPath",
     "canonical_plate",
     "escape_for",
     "facts",
     "format_duration",
     "kinds",
     "parse_duration",
+    "parse_yaml",
     "payload_model",
     "place_of",
     "plain",

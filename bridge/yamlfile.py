@@ -1,10 +1,11 @@
 """Read a YAML file that a person wrote, and remember where everything stands in it.
 
-YAML 1.2 with fewer surprises: `on`, `yes`, `22:00`, `007`, `12E45` and dates stay the text that was written; only
-`true`, `false`, `null` and plain numbers are anything else. Keys are always text. Refused: anchors and aliases (a few
-lines of them fill any memory), keys that stand twice, a second document, tags nobody asked for, files above 1 MiB.
+The configuration and rule files are read by it. YAML 1.2 with fewer surprises: `on`, `yes`, `22:00`, `007`, `12E45`
+(a number plate), `NULL` and dates stay the text that was written; only `true`, `false`, `null` and plain numbers are
+anything else. Keys are always text. Refused: anchors and aliases (a few lines of them fill any memory), keys that
+stand twice, a second document, tags nobody asked for, and more of anything than a person writes.
 
-What the data should look like is not known here; `bridge.yamlcheck` tells what a model says about it.
+What the data should look like is not known here; `bridge.yamlcheck` and `rules.report` tell what models say about it.
 """
 
 from __future__ import annotations
@@ -31,18 +32,17 @@ from ruamel.yaml.events import (
 from bridge.errors import ConfigError, Problem
 
 MAX_BYTES = 1024 * 1024
-MAX_DEPTH = 64
+MAX_DEPTH = 32
+MAX_NODES = 200_000
+"""About what fits into `MAX_BYTES` of sensible YAML; a bomb would need more."""
 
-YamlPath: TypeAlias = tuple[str | int, ...]
+YamlKey: TypeAlias = str | int
+YamlPath: TypeAlias = tuple[YamlKey, ...]
 Tags: TypeAlias = Mapping[str, Callable[[str], str]]
 
-_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]*(?:[eE][-+]?[0-9]+)?|[-+]?\.[0-9]+(?:[eE][-+]?[0-9]+)?")
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
+_INT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][+-]?[0-9]{1,3})?")
+_WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
 class Mark(NamedTuple):
@@ -62,7 +62,17 @@ class YamlFile:
     _values: dict[YamlPath, Mark] = field(default_factory=dict, repr=False)
     _keys: dict[YamlPath, Mark] = field(default_factory=dict, repr=False)
 
-    def position(self, path: Sequence[str | int], *, key: bool = False) -> Mark:
+    def at(self, path: Sequence[YamlKey]) -> Any:
+        """Return what the file says at a path, or at the last part of it that is there."""
+        value = self.value
+        for part in path:
+            present: Any = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+            if part not in present:
+                break
+            value = value[part]
+        return value
+
+    def position(self, path: Sequence[YamlKey], *, key: bool = False) -> Mark:
         """Return where the value (or its key) stands; of what is not there, where it would belong."""
         at = tuple(path)
         if key and at in self._keys:
@@ -71,9 +81,7 @@ class YamlFile:
             at = at[:-1]
         return self._values.get(at, Mark(1, 1))
 
-    def problem(
-        self, path: Sequence[str | int], message: str, *, where: str | None = None, key: bool = False
-    ) -> Problem:
+    def problem(self, path: Sequence[YamlKey], message: str, *, where: str | None = None, key: bool = False) -> Problem:
         """Return a problem with that part of the file."""
         line, column = self.position(path, key=key)
         return Problem(self.file, line, column, dotted(path) if where is None else where, message)
@@ -83,7 +91,7 @@ class YamlFile:
         self._values[new], self._keys[new] = self.position(old), self.position(old, key=True)
 
 
-def dotted(path: Sequence[str | int]) -> str:
+def dotted(path: Sequence[YamlKey]) -> str:
     """Return a path as people write it: `sources.nvr1.topics[0]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
@@ -107,8 +115,9 @@ def parse_yaml(
 ) -> YamlFile:
     """Read YAML text. `scalar` is called for every text value, `tags` gives what `!name text` means.
 
-    Both say what is wrong by a ValueError. Raises ConfigError when the text is not YAML at all; all
-    smaller mistakes are in `problems` of the result, so that they can be told together with others.
+    Both say what is wrong by a ValueError. Raises ConfigError with all that is wrong when the text is
+    not YAML at all, or too much of it; smaller mistakes alone are in `problems` of the result, so that
+    they can be told together with others.
     """
     if len(text.encode(errors="replace")) > MAX_BYTES:
         raise ConfigError([Problem(file, 0, 0, "", f"is larger than {MAX_BYTES // 1024} KiB; split it")])
@@ -116,14 +125,27 @@ def parse_yaml(
     reader = YAML(typ="safe", pure=True)
     try:
         _Builder(found, reader.parse(text), tags or {}, scalar or str).document()
+    except _TooMuchError as exc:
+        raise ConfigError([*found.problems, exc.problem]) from exc
     except MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ConfigError([Problem(file, line, column, "", f"is not YAML: {_sentence(exc, text)}")]) from exc
+        problem = Problem(file, line, column, "", f"is not YAML: {_sentence(exc, text)}")
+        raise ConfigError([*found.problems, problem]) from exc
     except YAMLError as exc:
-        line = text.count("\n", 0, getattr(exc, "position", 0)) + 1
-        raise ConfigError([Problem(file, line, 1, "", "holds a character that YAML does not allow")]) from exc
+        before = text[: getattr(exc, "position", 0)]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        problem = Problem(file, line, column, "", "holds a character that YAML does not allow")
+        raise ConfigError([*found.problems, problem]) from exc
     return found
+
+
+class _TooMuchError(Exception):
+    """There is no point in reading on."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(problem.message)
 
 
 def _sentence(exc: MarkedYAMLError, text: str) -> str:
@@ -139,6 +161,7 @@ class _Builder:
 
     def __init__(self, found: YamlFile, events: Iterator[Event], tags: Tags, scalar: Callable[[str], str]) -> None:
         self._found, self._events, self._tags, self._scalar = found, events, tags, scalar
+        self._nodes = 0
 
     def document(self) -> None:
         documents = 0
@@ -150,36 +173,37 @@ class _Builder:
                     return
                 self._found.value = self._node((), next(self._events))
 
-    def _complain(self, path: YamlPath, event: Event, message: str) -> None:
+    def _problem(self, path: YamlPath, event: Event, message: str) -> Problem:
         mark = event.start_mark
-        self._found.problems.append(Problem(self._found.file, mark.line + 1, mark.column + 1, dotted(path), message))
+        return Problem(self._found.file, mark.line + 1, mark.column + 1, dotted(path), message)
+
+    def _complain(self, path: YamlPath, event: Event, message: str) -> None:
+        self._found.problems.append(self._problem(path, event, message))
+
+    def _count(self, path: YamlPath, event: Event) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _TooMuchError(self._problem((), event, f"more than {MAX_NODES} values; split the file"))
+        if len(path) > MAX_DEPTH:
+            raise _TooMuchError(self._problem((), event, f"is nested deeper than {MAX_DEPTH} levels"))
 
     def _node(self, path: YamlPath, event: Event) -> Any:
+        self._count(path, event)
         self._found._values[path] = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, AliasEvent):
-            self._complain(path, event, f"aliases are not allowed; write out what *{event.anchor} stands for")
+            self._complain(path, event, f"aliases are not allowed; quote the text, or write out *{event.anchor}")
             return None
         if not isinstance(event, (ScalarEvent, MappingStartEvent, SequenceStartEvent)):
             raise TypeError(f"{event!r} cannot begin a value")
         if event.anchor:
-            self._complain(path, event, f"anchors are not allowed; remove &{event.anchor}")
+            self._complain(path, event, f"anchors are not allowed; quote the text, or remove &{event.anchor}")
         if isinstance(event, ScalarEvent):
             return self._leaf(path, event)
         if event.tag is not None:
             self._complain(path, event, f"the tag {event.tag} is not known here")
-        if len(path) > MAX_DEPTH:
-            self._complain(path, event, f"is nested deeper than {MAX_DEPTH} levels")
-            return self._skip()
         if isinstance(event, MappingStartEvent):
             return self._mapping(path)
         return self._sequence(path)
-
-    def _skip(self) -> None:
-        depth = 1
-        while depth:
-            event = next(self._events)
-            depth += isinstance(event, (MappingStartEvent, SequenceStartEvent))
-            depth -= isinstance(event, (MappingEndEvent, SequenceEndEvent))
 
     def _leaf(self, path: YamlPath, event: ScalarEvent) -> Any:
         text: str = event.value
@@ -188,7 +212,7 @@ class _Builder:
             if tag is not None and tag in self._tags:
                 return self._tags[tag](text)
             if tag not in (None, "!", "tag:yaml.org,2002:str"):
-                raise ValueError(f"the tag {tag} is not known here")
+                raise ValueError(f"the tag {tag} is not known here; quote the text")
             if event.implicit[0] and tag is None:
                 plain = _plain(text)
                 if not isinstance(plain, str):
@@ -208,13 +232,13 @@ class _Builder:
         items: dict[str, Any] = {}
         while not isinstance(event := next(self._events), MappingEndEvent):
             if not isinstance(event, ScalarEvent):
-                self._complain(path, event, "a key must be a single word")
+                self._complain(path, event, "a key must be a single word; quote a value that starts with `{`")
                 self._node((*path, "?"), event)
                 self._node((*path, "?"), next(self._events))
                 continue
             key, at = event.value, (*path, event.value)
             if event.anchor:
-                self._complain(at, event, f"anchors are not allowed; remove &{event.anchor}")
+                self._complain(at, event, f"anchors are not allowed; quote the text, or remove &{event.anchor}")
             if key in items:
                 self._complain(at, event, f"stands twice; it is already in line {self._found._keys[at].line}")
                 self._node((*at, "?"), next(self._events))
@@ -229,5 +253,5 @@ def _plain(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):
-        return int(text) if len(text) <= 20 else text
+        return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bridge.sdk import ActionSpec, Known, Problem, RuleCompileError
+from bridge.sdk import ActionSpec, ConfigError, Known, Problem, RuleCompileError, parse_yaml
 from rules.conditions import Lists
 from rules.lists import ValueList, plain_list, read_csv
 from rules.load import table_name
@@ -21,7 +21,6 @@ from rules.report import Report, Spot, shown, unknown_key
 from rules.rule import Trigger
 from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Schedule
-from rules.tree import read_tree
 from rules.trialreader import read_trials
 
 __all__ = ["compile_rules"]
@@ -78,16 +77,18 @@ class _Compiler:
 
     def _open(self) -> None:
         for name, text in sorted(self._documents.files.items()):
-            tree, problems = self._documents.trees.get(name) or read_tree(name, text)
-            self._others += problems
-            if tree is None:
+            try:
+                tree = self._documents.trees.get(name) or parse_yaml(text, name)
+            except ConfigError as error:
+                self._others += error.problems
                 continue
+            self._others += tree.problems
             if tree.value is not None and not isinstance(tree.value, dict):
                 message = f"a rule file is a mapping with {', '.join(SECTIONS)}; got {shown(tree.value)}"
-                self._others.append(Problem(name, tree.line, tree.column, "", message))
+                self._others.append(tree.problem((), message))
             if not isinstance(tree.value, dict):
                 continue
-            report = Report(name, tree)
+            report = Report(tree)
             self._reports.append(report)
             for section in tree.value:
                 if section not in SECTIONS:

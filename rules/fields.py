@@ -64,14 +64,14 @@ def field_of(kind: str, path: str) -> Field:
         raise LookupError(unknown("kind", kind, sorted(PAYLOADS)))
     parts = path.split(".")
     annotation: Any = model
-    steps: list[_Step] = []
+    steps: _Steps = []
     for depth, part in enumerate(parts):
         annotation, many = unwrap(annotation)
         if many:
-            steps.append(_each)
+            steps.append(_EACH)
         if _is_free(annotation):
             steps.extend(_key(name) for name in parts[depth:])
-            return Field(kind, path, Type.ANY, _reader(steps, parts), many=_each in steps)
+            return Field(kind, path, Type.ANY, _reader(steps, parts), many=_EACH in steps)
         names = model_fields(annotation)
         if part not in names:
             raise LookupError(_unknown_field(kind, parts, depth, names))
@@ -106,15 +106,15 @@ def _walk(annotation: Any, prefix: str) -> list[str]:
     return found
 
 
-def _leaf(kind: str, path: str, parts: list[str], annotation: Any, steps: list[_Step]) -> Field:
+def _leaf(kind: str, path: str, parts: list[str], annotation: Any, steps: _Steps) -> Field:
     bare, many = unwrap(annotation)
     if names := model_fields(bare):
         inner = ", ".join(f"{path}.{name}" for name in names)
         raise LookupError(f"`{path}` has fields of its own; name one: {inner}")
     if many:
-        steps.append(_each)
+        steps.append(_EACH)
     choices = get_args(bare) if get_origin(bare) is Literal else None
-    return Field(kind, path, _type(bare), _reader(steps, parts), choices, many or _each in steps)
+    return Field(kind, path, _type(bare), _reader(steps, parts), choices, many or _EACH in steps)
 
 
 def _unknown_field(kind: str, parts: list[str], depth: int, names: Mapping[str, Any]) -> str:
@@ -160,6 +160,14 @@ def _type(annotation: Any) -> Type:
 _Step = Callable[[Any], Any]
 
 
+class _Each:
+    """A mark among the steps: what follows is done for every item."""
+
+
+_EACH = _Each()
+_Steps = list[_Step | _Each]
+
+
 def _attribute(name: str) -> _Step:
     get = attrgetter(name)
     return lambda value: None if value is None else get(value)
@@ -174,16 +182,13 @@ def _key(name: str) -> _Step:
     return read
 
 
-def _each(value: Any) -> Any:
-    raise NotImplementedError  # a mark among the steps; `_reader` handles it
-
-
-def _reader(steps: list[_Step], parts: list[str]) -> Reader:
-    if len(steps) == 1 and steps[0] is not _each and steps[0].__qualname__.startswith("_attribute"):
+def _reader(steps: _Steps, parts: list[str]) -> Reader:
+    plain = [step for step in steps if not isinstance(step, _Each)]
+    if len(plain) < len(steps):
+        return lambda payload: _spread(payload, steps)
+    if len(plain) == 1 and plain[0].__qualname__.startswith("_attribute"):
         return attrgetter(parts[0])  # by far the most common, and done in C
-    if _each not in steps:
-        return lambda payload: _follow(payload, steps)
-    return lambda payload: _spread(payload, steps)
+    return lambda payload: _follow(payload, plain)
 
 
 def _follow(value: Any, steps: list[_Step]) -> Any:
@@ -192,10 +197,10 @@ def _follow(value: Any, steps: list[_Step]) -> Any:
     return value
 
 
-def _spread(value: Any, steps: list[_Step]) -> list[Any]:
+def _spread(value: Any, steps: _Steps) -> list[Any]:
     values = [value]
     for step in steps:
-        if step is _each:
+        if isinstance(step, _Each):
             values = [item for one in values if one is not None for item in one]
         else:
             values = [step(one) for one in values]

@@ -7,37 +7,44 @@ import posixpath
 from collections.abc import Iterable
 from pathlib import Path
 
-from bridge.sdk import Problem
+from bridge.sdk import MAX_YAML_BYTES, ConfigError, Problem, YamlFile, parse_yaml
 from rules.lists import MAX_CSV_BYTES
 from rules.ruleset import Documents
-from rules.tree import MAX_BYTES, Node, Parsed, read_tree
 
 
 def load_documents(paths: Iterable[Path], root: Path) -> Documents:
     """Read rule files and their lists. Names are relative to `root`; what cannot be read is among the problems."""
     files: dict[str, str] = {}
-    trees: dict[str, Parsed] = {}
+    trees: dict[str, YamlFile] = {}
     tables: dict[str, str] = {}
     problems: list[Problem] = []
     for path in sorted(set(paths)):
         name = _name(path, root)
-        text = _read(path, name, MAX_BYTES, problems)
+        text = _read(path, name, MAX_YAML_BYTES, problems)
         if text is None:
             continue
-        files[name], trees[name] = text, read_tree(name, text)
-        for table in _tables_of(name, trees[name][0]):
-            content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems)
+        files[name] = text
+        try:
+            trees[name] = parse_yaml(text, name)
+        except ConfigError:
+            continue  # the compiler says why, with what is wrong in the other files
+        for table, line in _tables_of(name, trees[name]):
+            named = f"{name}:{line}"
+            content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems, named)
             if content is not None:
                 tables[table] = content
     return Documents(files, tables, tuple(problems), trees)
 
 
-def _tables_of(name: str, tree: Node | None) -> list[str]:
-    """Return the CSV files that a rule file names, relative to the root as it is itself."""
-    lists = tree.value.get("lists") if tree is not None and isinstance(tree.value, dict) else None
-    parts = lists.values() if isinstance(lists, dict) else ()
-    named = [part.get("plates") for part in parts if isinstance(part, dict)]
-    return [table_name(name, file) for file in named if isinstance(file, str) and not posixpath.isabs(file)]
+def _tables_of(name: str, tree: YamlFile) -> list[tuple[str, int]]:
+    """Return the CSV files that a rule file names, relative to the root as it is itself, and in which line."""
+    lists = tree.value.get("lists") if isinstance(tree.value, dict) else None
+    found = []
+    for key, part in lists.items() if isinstance(lists, dict) else ():
+        file = part.get("plates") if isinstance(part, dict) else None
+        if isinstance(file, str) and not posixpath.isabs(file):
+            found.append((table_name(name, file), tree.position(("lists", key, "plates")).line))
+    return found
 
 
 def table_name(name: str, file: str) -> str:
@@ -49,7 +56,7 @@ def _name(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _read(path: Path, name: str, limit: int, problems: list[Problem]) -> str | None:
+def _read(path: Path, name: str, limit: int, problems: list[Problem], named: str = "") -> str | None:
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
@@ -61,5 +68,8 @@ def _read(path: Path, name: str, limit: int, problems: list[Problem]) -> str | N
         line = content[: error.start].count(b"\n") + 1
         problems.append(Problem(name, line, 1, "", "this is not UTF-8; save the file with that encoding"))
     except OSError as error:
-        problems.append(Problem(name, 0, 0, "", f"cannot be read: {error.strerror or error}"))
+        cure = "let the bridge's user read it"
+        if isinstance(error, FileNotFoundError):
+            cure = f"create it, or correct the path{' in ' if named else ''}{named}"
+        problems.append(Problem(name, 0, 0, "", f"cannot be read: {error.strerror or error}; {cure}"))
     return None

@@ -13,8 +13,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from bridge.sdk import Problem
-from rules.tree import Key, Node, Path
+from bridge.sdk import Problem, YamlFile, YamlKey, YamlPath
 
 M = TypeVar("M", bound=BaseModel)
 _ROUNDS = 4
@@ -45,12 +44,12 @@ _KINDS = {
 class Report:
     """The problems and warnings of one file."""
 
-    def __init__(self, file: str, root: Node) -> None:
-        self.file, self.root = file, root
+    def __init__(self, root: YamlFile) -> None:
+        self.file, self.root = root.file, root
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
-    def at(self, path: Sequence[Key], where: str = "") -> Spot:
+    def at(self, path: Sequence[YamlKey], where: str = "") -> Spot:
         """Return a place to report at."""
         return Spot(self, tuple(path), where)
 
@@ -60,10 +59,10 @@ class Spot:
 
     __slots__ = ("_report", "path", "where")
 
-    def __init__(self, report: Report, path: tuple[Key, ...], where: str) -> None:
+    def __init__(self, report: Report, path: tuple[YamlKey, ...], where: str) -> None:
         self._report, self.path, self.where = report, path, where
 
-    def __truediv__(self, key: Key) -> Spot:
+    def __truediv__(self, key: YamlKey) -> Spot:
         return Spot(self._report, (*self.path, key), self.where)
 
     def named(self, where: str) -> Spot:
@@ -73,7 +72,7 @@ class Spot:
     @property
     def value(self) -> Any:
         """What the file says here."""
-        return self._report.root.find(self.path).value
+        return self._report.root.at(self.path)
 
     def problem(self, message: str, *, key: bool = False) -> None:
         """Report an error at the value here, or at its key."""
@@ -83,7 +82,7 @@ class Spot:
         """Report something odd that does not stop the file from being used."""
         self._report.warnings.append(self._make(message, key))
 
-    def below(self, path: Sequence[Key]) -> Spot:
+    def below(self, path: Sequence[YamlKey]) -> Spot:
         """Return the place at a path below this one."""
         return Spot(self._report, (*self.path, *path), self.where)
 
@@ -95,7 +94,7 @@ class Spot:
     @property
     def line(self) -> int:
         """The line in the file."""
-        return self._report.root.place(self.path)[0]
+        return self._report.root.position(self.path).line
 
     @property
     def file(self) -> str:
@@ -103,7 +102,7 @@ class Spot:
         return self._report.file
 
     def _make(self, message: str, key: bool) -> Problem:
-        line, column = self._report.root.place(self.path, key=key)
+        line, column = self._report.root.position(self.path, key=key)
         return Problem(self._report.file, line, column, self.where, message)
 
     def read(
@@ -112,7 +111,7 @@ class Spot:
         *,
         value: Any = _HERE,
         defaults: Mapping[str, Any] = _NOTHING,
-        ignore: frozenset[Path] = frozenset(),
+        ignore: frozenset[YamlPath] = frozenset(),
     ) -> M | None:
         """Return what is here as a model; None if too little of it can be understood. Reports what is wrong.
 
@@ -125,7 +124,7 @@ class Spot:
             self.problem(f"must be a mapping, got {shown(value)}")
             return None
         value = copy.deepcopy(value)
-        pruned: list[Path] = []
+        pruned: list[YamlPath] = []
         for _ in range(_ROUNDS):
             try:
                 return model.model_validate(value)
@@ -142,7 +141,7 @@ class Spot:
                 return None
         return None
 
-    def _tell(self, model: type[BaseModel], path: Path, item: Any) -> None:
+    def _tell(self, model: type[BaseModel], path: YamlPath, item: Any) -> None:
         spot, name = self.below(path), ".".join(map(str, path))
         match item["type"]:
             case "extra_forbidden":
@@ -153,9 +152,9 @@ class Spot:
                 spot.problem(f"`{name}`: {sentence(item)}" if name else sentence(item))
 
 
-def _in_value(value: Any, loc: Sequence[Key]) -> Path:
+def _in_value(value: Any, loc: Sequence[YamlKey]) -> YamlPath:
     """Return the part of a pydantic location that exists; the rest is its own names of alternatives."""
-    path: list[Key] = []
+    path: list[YamlKey] = []
     for key in loc:
         keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
         if key in keys:
@@ -164,7 +163,7 @@ def _in_value(value: Any, loc: Sequence[Key]) -> Path:
     return tuple(path)
 
 
-def _prune(value: Any, path: Path, item: Any, defaults: Mapping[str, Any]) -> bool:
+def _prune(value: Any, path: YamlPath, item: Any, defaults: Mapping[str, Any]) -> bool:
     """Take out what an error is about, or put a default in its place. False if nothing is left to look at."""
     missing = item["type"] == "missing"
     if not path:
@@ -183,7 +182,7 @@ def _prune(value: Any, path: Path, item: Any, defaults: Mapping[str, Any]) -> bo
     return True
 
 
-def _names(model: Any, path: Sequence[Key]) -> list[str]:
+def _names(model: Any, path: Sequence[YamlKey]) -> list[str]:
     """Return the keys that may stand at a path below a model, of all alternatives together."""
     models = [model]
     for key in path:

@@ -15,11 +15,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from bridge.sdk import ActionSpec, Known, PayloadError, Problem
+from bridge.sdk import ActionSpec, Known, PayloadError, Problem, YamlFile
 from rules.index import Index
 from rules.rule import Rule, Trigger
 from rules.schedules import Place
-from rules.tree import Parsed
 
 if TYPE_CHECKING:
     from rules.trialreader import Trial
@@ -54,7 +53,7 @@ class Documents:
     files: Mapping[str, str]
     tables: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
-    trees: Mapping[str, Parsed] = field(default_factory=dict, compare=False, repr=False)
+    trees: Mapping[str, YamlFile] = field(default_factory=dict, compare=False, repr=False)
     """The files as they were read, where that is done already."""
 
 

@@ -14,12 +14,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bridge.sdk import ActionClass, ActionParams, ActionSpec, Known, parse_duration, unknown
+from bridge.sdk import ActionClass, ActionParams, ActionSpec, Known, YamlPath, parse_duration, unknown
 from rules.celscan import Scope
 from rules.expressions import Expression
 from rules.report import Spot, shown
 from rules.templates import PLACEHOLDER, Params, find_templates
-from rules.tree import Path
 
 RESERVED = ("as", "with", "wait", "if")
 """Keys of every step, inside its parameters or beside its action; an action with a parameter named so sees it too."""
@@ -170,7 +169,7 @@ class StepReader:
             value = {spec.shorthand: value}
         raw = {key: item for key, item in value.items() if key not in RESERVED} | asked
 
-        def say(path: Path, message: str) -> None:
+        def say(path: YamlPath, message: str) -> None:
             spot.below(path).problem(f"`{spec.name}`: {message}")
 
         return find_templates(raw, spec.params, scope, say)

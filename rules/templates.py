@@ -14,10 +14,9 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, JsonValue
 
-from bridge.sdk import Place, escape_for, place_of
+from bridge.sdk import Place, YamlKey, escape_for, place_of
 from rules.celscan import Scope, template_end
 from rules.expressions import Expression
-from rules.tree import Key
 
 OPEN = "{{"
 PLACEHOLDER = "x"
@@ -71,7 +70,7 @@ class Params:
     """An action's parameters as the user wrote them, with the templates found in them."""
 
     raw: dict[str, Any]
-    templates: Mapping[tuple[Key, ...], Template] = field(default_factory=dict)
+    templates: Mapping[tuple[YamlKey, ...], Template] = field(default_factory=dict)
 
     def filled(self, value_of: Callable[[Template], Any]) -> dict[str, Any]:
         """Return the parameters with something in place of every template."""
@@ -81,7 +80,7 @@ class Params:
         return filled
 
 
-def _fill(value: Any, path: tuple[Key, ...], found: Mapping[tuple[Key, ...], Template], value_of: Any) -> Any:
+def _fill(value: Any, path: tuple[YamlKey, ...], found: Mapping[tuple[YamlKey, ...], Template], value_of: Any) -> Any:
     if path in found:
         return value_of(found[path])
     if isinstance(value, dict):
@@ -91,13 +90,13 @@ def _fill(value: Any, path: tuple[Key, ...], found: Mapping[tuple[Key, ...], Tem
     return value
 
 
-Say = Callable[[tuple[Key, ...], str], None]
+Say = Callable[[tuple[YamlKey, ...], str], None]
 """Report a problem at a path inside the parameters."""
 
 
 def find_templates(raw: dict[str, Any], model: type[BaseModel], scope: Scope, say: Say) -> Params:
     """Return the parameters with their templates; reports those that are wrong or not allowed where they are."""
-    found: dict[tuple[Key, ...], Template] = {}
+    found: dict[tuple[YamlKey, ...], Template] = {}
     for path, text, place in _texts(raw, (), model, None):
         if OPEN not in text:
             continue
@@ -112,17 +111,17 @@ def find_templates(raw: dict[str, Any], model: type[BaseModel], scope: Scope, sa
 
 
 def _texts(
-    value: Any, path: tuple[Key, ...], annotation: Any, place: Place | None
-) -> list[tuple[tuple[Key, ...], str, Place | None]]:
+    value: Any, path: tuple[YamlKey, ...], annotation: Any, place: Place | None
+) -> list[tuple[tuple[YamlKey, ...], str, Place | None]]:
     """Return every text with the place that its type names."""
     if isinstance(value, str):
         return [(path, value, place)]
-    items: Sequence[tuple[Key, Any]] = ()
+    items: Sequence[tuple[YamlKey, Any]] = ()
     if isinstance(value, dict):
         items = tuple(value.items())
     elif isinstance(value, list):
         items = tuple(enumerate(value))
-    found: list[tuple[tuple[Key, ...], str, Place | None]] = []
+    found: list[tuple[tuple[YamlKey, ...], str, Place | None]] = []
     for key, item in items:
         inner, inner_place = (annotation, place) if place else _below(annotation, key)
         if isinstance(key, str) and OPEN in key:
@@ -131,7 +130,7 @@ def _texts(
     return found
 
 
-def _below(annotation: Any, key: Key) -> tuple[Any, Place | None]:
+def _below(annotation: Any, key: YamlKey) -> tuple[Any, Place | None]:
     for model in _models(annotation):
         if key in (known := _params(model)):
             return known[key]
@@ -139,9 +138,9 @@ def _below(annotation: Any, key: Key) -> tuple[Any, Place | None]:
 
 
 @lru_cache(maxsize=256)
-def _params(model: type[BaseModel]) -> Mapping[Key, tuple[Any, Place | None]]:
+def _params(model: type[BaseModel]) -> Mapping[YamlKey, tuple[Any, Place | None]]:
     """Return type and place of each parameter, by both of its names."""
-    known: dict[Key, tuple[Any, Place | None]] = {}
+    known: dict[YamlKey, tuple[Any, Place | None]] = {}
     for name, info in model.model_fields.items():
         known[info.alias or name] = known[name] = info.annotation, place_of(info.annotation, tuple(info.metadata))
     return known

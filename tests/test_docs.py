@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from bridge.actions import BUILTIN as ACTIONS
 from bridge.bus.appender import host_appender
 from bridge.bus.host import Host
 from bridge.config.load import load
@@ -19,9 +20,11 @@ from bridge.config.reference import config_page, config_schema
 from bridge.contracts import ConnectorSpec
 from bridge.http.limits import Limits
 from bridge.registry import Registry
+from bridge.rulebook import action_specs
 from bridge.runtime.metrics import metrics_page
 from bridge.yamlfile import parse_yaml
 from connectors import BUILTIN
+from rules.jsonschema import rule_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,11 +49,21 @@ def asyncapi() -> str:
     return host.document()
 
 
+def _rules() -> dict[str, Any]:
+    """Return the schema of a rule file with the actions of this checkout."""
+    return rule_schema(action_specs(Registry("action", ACTIONS, "vms_bridge.none")))
+
+
+def _as_json(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/ref/metrics.md": metrics_page,
     "docs/ref/config.md": lambda: config_page(shipped()),
     "docs/ref/asyncapi.json": asyncapi,
-    "docs/ref/config.schema.json": lambda: json.dumps(config_schema(shipped()), indent=1, ensure_ascii=False) + "\n",
+    "docs/ref/config.schema.json": lambda: _as_json(config_schema(shipped())),
+    "docs/ref/rules.schema.json": lambda: _as_json(_rules()),
 }
 
 
@@ -66,9 +79,18 @@ def test_every_option_is_described() -> None:
     assert [row for row in rows if row.endswith("|  |")] == []
 
 
-def test_the_configuration_schema_is_one() -> None:
-    """An editor can use it."""
+def test_the_schemas_are_some() -> None:
+    """An editor can use them."""
     jsonschema.Draft202012Validator.check_schema(config_schema(shipped()))
+    jsonschema.Draft202012Validator.check_schema(_rules())
+
+
+def test_the_shipped_rules_fit_their_schema() -> None:
+    """An editor marks nothing in them."""
+    validator = jsonschema.Draft202012Validator(_rules())
+    for path in sorted((ROOT / "rules" / "examples").glob("*.yaml")):
+        content = parse_yaml(path.read_text(encoding="utf-8")).value
+        assert [error.message for error in validator.iter_errors(content)] == [], path.name
 
 
 def test_the_example_configuration_loads() -> None:

@@ -53,6 +53,7 @@ def _examination(config: Path, *, offline: bool) -> Iterator[Finding]:
     from bridge.commands.tail import data_dir
 
     yield from machine.programs()
+    yield machine.video()
     yield from machine.clock()
     loaded: list[Loaded] = []
     yield from _configuration(config, loaded)

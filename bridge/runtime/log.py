@@ -20,7 +20,7 @@ from bridge.runtime.redact import Redactor
 _OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 """Attributes that every record has; whatever else it has was given as `extra`."""
 
-_QUIET = {"asyncio": logging.INFO, "httpx": logging.WARNING, "httpcore": logging.WARNING, "websockets": logging.WARNING}
+_QUIET = {"asyncio": logging.INFO} | dict.fromkeys(("aiohttp", "httpcore", "httpx", "websockets"), logging.WARNING)
 """Libraries that say more than a reader of this log can use. httpx logs whole URLs, query and all."""
 
 

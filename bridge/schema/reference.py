@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import json
-import types
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_origin
 
 from pydantic import AwareDatetime, BaseModel
 
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import PAYLOADS, Payload
+from bridge.schema.typewords import type_words
 
 _NAMES: dict[Any, str] = {
-    str: "text",
-    int: "whole number",
-    float: "number",
-    bool: "true/false",
     datetime: "time",
     AwareDatetime: "time",
     Origin: "see below",
     Payload: "by kind",
-    type(None): "none",
 }
 
 
-def type_words(annotation: Any) -> str:
-    """Return a type in words a reader of YAML knows."""
-    if annotation in _NAMES:
-        return _NAMES[annotation]
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return type_words(arguments[0])
-    if origin is Literal:
-        return " \\| ".join(f"`{value}`" for value in arguments)
-    if origin in (Union, types.UnionType):
-        return " or ".join(type_words(a) for a in arguments if a is not type(None))
-    if origin is tuple:
-        return f"list of {type_words(arguments[0])}"
-    if origin is dict:
+def _words(annotation: Any) -> str:
+    return type_words(annotation, _NAMES, _inside)
+
+
+def _inside(annotation: Any) -> str:
+    if get_origin(annotation) is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"{{{', '.join(annotation.model_fields)}}}"
@@ -49,7 +36,7 @@ def type_words(annotation: Any) -> str:
 def _rows(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         need = "always" if field.is_required() else ""
-        yield f"| `{name}` | {type_words(field.annotation)} | {need} | {field.description or ''} |"
+        yield f"| `{name}` | {_words(field.annotation)} | {need} | {field.description or ''} |"
 
 
 def events_page() -> str:

@@ -19,7 +19,16 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from bridge.sdk import RAW_LIMIT, PayloadError, PushFormat, PushItem
+from bridge.sdk import (
+    PUSH_DEPTH,
+    PUSH_ITEMS,
+    PUSH_KEYS,
+    PUSH_TEXT,
+    RAW_LIMIT,
+    PayloadError,
+    PushFormat,
+    PushItem,
+)
 
 from .decode import build, compact, original
 from .draft import WRONG, DecodeContext, Draft, Message, need, refusal
@@ -28,11 +37,6 @@ from .read_sightings import plate_correlation, plate_read
 from .times import Moment
 from .values import channels, code, text
 
-MAX_ITEMS = 1000
-MAX_DEPTH = 16
-MAX_MEMBERS = 200
-MAX_TEXT = 4096
-"""Bounds of one pushed item (items: of one body); the documented ones have six short members."""
 FUTURE = timedelta(days=1)
 """A `when` further ahead than this is a device without a clock (R-22)."""
 
@@ -62,8 +66,8 @@ def _items(body: bytes) -> list[Any]:
     listed = parsed if isinstance(parsed, list) else [parsed]
     if not listed:
         raise PayloadError("empty", "the body is an empty array")
-    if len(listed) > MAX_ITEMS:
-        raise PayloadError("too_many", f"the body holds {len(listed)} items; at most {MAX_ITEMS} at once")
+    if len(listed) > PUSH_ITEMS:
+        raise PayloadError("too_many", f"the body holds {len(listed)} items; at most {PUSH_ITEMS} at once")
     if not isinstance(parsed, dict | list):
         raise PayloadError("not_an_object", "the body is neither an object nor an array of objects")
     return listed
@@ -111,7 +115,7 @@ def _bounded(item: Any) -> Message:
     """Return the item with its texts in NFC. Raises PayloadError for what is out of bounds."""
     if not isinstance(item, dict):
         raise PayloadError("not_an_object", "the item is no JSON object")
-    left = [MAX_MEMBERS]
+    left = [PUSH_KEYS]
     bounded: Message = _walk(item, 1, left)
     compact(bounded)
     return bounded
@@ -122,21 +126,21 @@ def _walk(value: Any, depth: int, left: list[int]) -> Any:
         return _text(value)
     if not isinstance(value, dict | list):
         return value
-    if depth > MAX_DEPTH:
-        raise PayloadError("too_deep", f"the item is nested deeper than {MAX_DEPTH}")
+    if depth > PUSH_DEPTH:
+        raise PayloadError("too_deep", f"the item is nested deeper than {PUSH_DEPTH}")
     if isinstance(value, _Doubled):
         raise PayloadError("duplicate_key", "the item names a member twice")
     left[0] -= len(value)
     if left[0] < 0:
-        raise PayloadError("too_many_keys", f"the item has more than {MAX_MEMBERS} members")
+        raise PayloadError("too_many_keys", f"the item has more than {PUSH_KEYS} members")
     if isinstance(value, list):
         return [_walk(part, depth + 1, left) for part in value]
     return {_text(name): _walk(part, depth + 1, left) for name, part in value.items()}
 
 
 def _text(value: str) -> str:
-    if len(value) > MAX_TEXT:
-        raise PayloadError("too_long", f"the item holds a text of {len(value)} characters; at most {MAX_TEXT}")
+    if len(value) > PUSH_TEXT:
+        raise PayloadError("too_long", f"the item holds a text of {len(value)} characters; at most {PUSH_TEXT}")
     if any(unicodedata.category(char) == "Cc" and char not in _LINE_BREAKS for char in value):
         raise PayloadError("bad_text", "the item holds control characters")
     return unicodedata.normalize("NFC", value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Literal
 
 import pytest
@@ -26,6 +27,11 @@ from bridge.yamlfile import MAX_BYTES, dotted, parse_yaml, read_yaml
         ("2026-01-10", "2026-01-10"),
         ("007", "007"),
         ("12E45", "12E45"),
+        ("1.", "1."),
+        ("=", "="),
+        ("NULL", "NULL"),
+        ("True", "True"),
+        ("1" * 19, "1" * 19),
         ("1_000", "1_000"),
         ("0x1F", "0x1F"),
         (".inf", ".inf"),
@@ -67,14 +73,14 @@ def test_every_part_has_its_place() -> None:
     ("text", "said"),
     [
         ("a: 1\nb: 2\na: 3\n", "f:3:1: a: stands twice; it is already in line 1"),
-        ("a: &x 1\n", "f:1:4: a: anchors are not allowed; remove &x"),
-        ("&x a: 1\n", "f:1:1: a: anchors are not allowed; remove &x"),
-        ("a: {b: *x}\n", "f:1:8: a.b: aliases are not allowed; write out what *x stands for"),
+        ("a: &x 1\n", "f:1:4: a: anchors are not allowed; quote the text, or remove &x"),
+        ("&x a: 1\n", "f:1:1: a: anchors are not allowed; quote the text, or remove &x"),
+        ("a: {b: *x}\n", "f:1:8: a.b: aliases are not allowed; quote the text, or write out *x"),
         ("a: 1\n---\nb: 2\n", "f:2:1: a second document begins here; a file holds one"),
-        ("a: !include b.yaml\n", "f:1:4: a: the tag !include is not known here"),
+        ("a: !include b.yaml\n", "f:1:4: a: the tag !include is not known here; quote the text"),
+        ("a: {{ x }}\n", "f:1:5: a: a key must be a single word; quote a value that starts with `{`"),
         ("a: !!python/object:os.system {}\n", "the tag tag:yaml.org,2002:python/object:os.system is not known here"),
         ("? [a, b]\n: 1\n", "f:1:3: a key must be a single word"),
-        ("[" * 100 + "]" * 100, "is nested deeper than 64 levels"),
     ],
 )
 def test_what_is_refused_is_named_and_the_rest_is_read(text: str, said: str) -> None:
@@ -95,7 +101,7 @@ def test_what_is_refused_is_named_and_the_rest_is_read(text: str, said: str) -> 
             ),
         ),
         ("a:\n\tb: 2\n", "f:2:1: is not YAML: a tab where only spaces may indent"),
-        ("a: 1\nb: \x00\n", "f:2:1: holds a character that YAML does not allow"),
+        ("a: 1\nb: \x00\n", "f:2:4: holds a character that YAML does not allow"),
         ("a" * (MAX_BYTES + 1), "f: is larger than 1024 KiB; split it"),
     ],
 )
@@ -104,6 +110,44 @@ def test_what_is_not_yaml_stops_with_one_sentence(text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_yaml(text, "f")
     assert [str(p) for p in caught.value.problems] == [said]
+
+
+def test_small_mistakes_before_the_end_are_told_with_it() -> None:
+    """What stops the reading does not hide what was wrong before."""
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml("a: &x 1\na: 2\nb: *x\nc: [1\nd: 2\n", "f")
+    assert len(caught.value.problems) == 4
+
+
+BOMB = "a: &a [x, x, x, x]\n" + "".join(
+    f"{chr(98 + level)}: &{chr(98 + level)} [{', '.join([f'*{chr(97 + level)}'] * 9)}]\n" for level in range(20)
+)
+
+
+def test_a_bomb_is_defused() -> None:
+    """Each alias is a mistake and stands for nothing."""
+    found = parse_yaml(BOMB)
+    assert len(found.problems) == 21 + 20 * 9
+    assert found.value["b"] == [None] * 9
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "a: " + "{b: " * 50_000, "- " * 200_000], ids=["flow", "mappings", "block"]
+)
+def test_a_tower_is_refused_quickly(text: str) -> None:
+    """It ends in a message, not in memory or time spent."""
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match="nested deeper than 32 levels"):
+        parse_yaml(text)
+    assert time.monotonic() - began < 10
+
+
+def test_too_many_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is an end to how much a file may hold, whatever its size."""
+    monkeypatch.setattr("bridge.yamlfile.MAX_NODES", 10)
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml("- 1\n" * 11, "f")
+    assert [str(problem) for problem in caught.value.problems] == ["f:10:3: more than 10 values; split the file"]
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path) -> None:

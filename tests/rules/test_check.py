@@ -264,7 +264,8 @@ def test_a_mistake_outside_of_rules_has_its_message(text: str, problem: str) -> 
 def test_a_broken_yaml_value_gives_no_second_message() -> None:
     """What follows from a mistake in the YAML itself is not reported again."""
     text = _rule(id="*x")
-    assert problems_of(text) == ["r.yaml:2:9: anchors (`&`) and aliases (`*`) are not allowed; quote a text like this"]
+    said = "rules[0].id: aliases are not allowed; quote the text, or write out *x"
+    assert problems_of(text) == [f"r.yaml:2:9: {said}"]
 
 
 def test_names_belong_to_all_files_and_are_unique_among_them() -> None:
@@ -307,6 +308,6 @@ def test_files_that_cannot_be_read_are_problems_like_others(tmp_path: Path) -> N
     assert [str(problem) for problem in caught.value.problems] == [
         "a.yaml:2:1: unknown key `rulez`; did you mean `rules`?",
         "b.yaml:2:1: this is not UTF-8; save the file with that encoding",
-        "c.yaml: cannot be read: No such file or directory",
-        "lists/no.csv: cannot be read: No such file or directory",
+        "c.yaml: cannot be read: No such file or directory; create it, or correct the path",
+        "lists/no.csv: cannot be read: No such file or directory; create it, or correct the path in a.yaml:1",
     ]

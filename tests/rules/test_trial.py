@@ -9,10 +9,9 @@ import jsonschema
 import pytest
 
 import rules
-from bridge.sdk import PAYLOADS
+from bridge.sdk import PAYLOADS, parse_yaml
 from rules.jsonschema import rule_schema
 from rules.ruleset import SiteSettings
-from rules.tree import read_tree
 from rules.trial import TrialResult, run_trials
 from tests.rules.support import ACTIONS, rules_of
 
@@ -174,8 +173,7 @@ def test_the_schema_takes_what_the_compiler_takes() -> None:
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     for path in (Path(rules.__file__).parent / "examples").glob("*.yaml"):
-        tree, _ = read_tree(path.name, path.read_text(encoding="utf-8"))
-        assert tree is not None
+        tree = parse_yaml(path.read_text(encoding="utf-8"), path.name)
         assert list(validator.iter_errors(tree.value)) == []
 
 

@@ -33,6 +33,7 @@ FaultName = Literal[
     "shrinking_log",
     "control",
     "stuck_relay",
+    "skew",
 ]
 
 MEANINGS: dict[FaultName, str] = {
@@ -54,6 +55,7 @@ MEANINGS: dict[FaultName, str] = {
     "shrinking_log": "Each log query is preceded by the end of the `copies` oldest rows of that log: retention.",
     "control": "Device commands answer `code` (`channel` and `command` narrow it).",
     "stuck_relay": "Relays accept commands and do not switch (`channel` narrows it).",
+    "skew": "The server's clock is off by `by` seconds: in its events, its recordings and the Date of its answers.",
 }
 
 
@@ -74,6 +76,7 @@ class Fault(BaseModel):
     copies: int = Field(2, ge=2, le=100, description="For duplicate and shrinking_log.")
     wait: Duration = Field(timedelta(seconds=1), description="For delay and late_rows.")
     mode: Literal["drop", "401", "403", "404", "503", "close"] = Field("drop", description="For refuse.")
+    by: float = Field(60, ge=-1e9, le=1e9, description="For skew: seconds ahead; negative is behind.")
     size: int = Field(8 * 1024 * 1024, ge=1024, description="For big_snapshot, in bytes.")
 
 

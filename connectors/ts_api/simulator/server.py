@@ -87,16 +87,21 @@ class Simulator:
             piece_ms=_milliseconds(self.config.piece),
             segment_ms=_milliseconds(self.config.segment),
             since=self._now() - timedelta(days=self.config.recorded_days),
-            now=self._now,
+            now=self._clock,
             zone=find_zone(self.config.zone),
         )
-        self._world = World(self.config, recorder, now=self._now, monotonic=time.monotonic)
+        self._world = World(self.config, recorder, now=self._clock, monotonic=time.monotonic)
         self._stack.push_async_callback(self._world.stop)
         await self._listen(listener)
         if self.config.motion_tick:
             self._world.spawn(self._world.watch_motion(), "motion")
         if script:
             self.play(script)
+
+    def _clock(self) -> datetime:
+        """Return the time as the simulated server has it."""
+        skew = self._world.faults.get("skew") if self._world else None
+        return self._now() + timedelta(seconds=skew.by) if skew else self._now()
 
     async def _temporary_folder(self) -> Path:
         folder = await asyncio.to_thread(TemporaryDirectory, prefix="ts-api-")

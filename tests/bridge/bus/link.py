@@ -12,7 +12,10 @@ from typing import Any
 from bridge.bus.bus import Bus
 from bridge.bus.server import EmbeddedServer
 from bridge.config.models import BusConfig
-from tests.bridge.bus.helpers import CONFIG
+from tests.bridge.bus.helpers import CONFIG, until
+
+_ACKNOWLEDGED = b'"seq":'
+"""In every answer to a write to a stream, and in no other that our tests bring about."""
 
 
 class Link:
@@ -27,6 +30,9 @@ class Link:
         """Drop what the server says from now on."""
         self.closed = False
         """Break every new connection at once."""
+        self.refused = 0
+        """Connections that were broken at once."""
+        self._swallowed = b""
 
     @property
     def url(self) -> str:
@@ -54,9 +60,14 @@ class Link:
         for writer in self._pairs:
             writer.transport.abort()
 
+    async def dropped(self, count: int = 1) -> None:
+        """Return when the server has said of so many writes that they are stored, or refused, and nobody heard it."""
+        await until(lambda: self._swallowed.count(_ACKNOWLEDGED) >= count)
+
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._pairs.add(writer)
         if self.closed:
+            self.refused += 1
             writer.transport.abort()
             return
         there_reader, there = await asyncio.open_connection(self._host, self._port)
@@ -72,6 +83,7 @@ class Link:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if back and self.swallow:
+                    self._swallowed += data
                     continue
                 writer.write(data)
                 await writer.drain()

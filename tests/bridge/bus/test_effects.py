@@ -66,7 +66,7 @@ async def test_a_claim_whose_answer_was_lost_is_ours(tmp_path: Path) -> None:
         link.swallow = True
         claim = asyncio.create_task(bus.effects.claim(effect(1)))
         other = asyncio.create_task(bus.effects.claim(effect("other")))
-        await asyncio.sleep(0.2)  # its answers are dropped: nothing tells us that they were sent
+        await link.dropped(2)
         link.swallow = False
         link.cut()
         claimed = await claim

@@ -196,7 +196,8 @@ async def test_a_lost_request_is_sent_again(tmp_path: Path) -> None:
         link.cut()
         await until(lambda: not bus.connection.connected)
         commit = asyncio.create_task(bus.engine_store.commit(Step(replace(head, seq=8), {}, [order(1)])))
-        await asyncio.sleep(0.1)
+        refused = link.refused
+        await until(lambda: link.refused > refused)
         link.closed = False
         after = await commit
         assert await bus.engine_store.load() == (after, {})
@@ -283,8 +284,8 @@ async def test_state_is_what_the_last_steps_left(bus: Bus, steps: list[dict[Stat
 
 
 async def _cut_later(link: Link) -> None:
-    """Break the link once the server has surely written; its answers are dropped, so nothing tells us when."""
-    await asyncio.sleep(0.2)
+    """Break the link once the server has written and said so in vain."""
+    await link.dropped()
     link.swallow = False
     link.cut()
 

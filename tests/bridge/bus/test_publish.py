@@ -20,7 +20,7 @@ from bridge.bus.window import Group, Limits, RecentIds, Window
 from bridge.bus.wire import BATCH_ID, MSG_ID, Outgoing, RefusedError
 from bridge.errors import StoreUnavailableError
 from tests.bridge.bus.helpers import count, running_bus, until
-from tests.bridge.bus.link import linked_bus
+from tests.bridge.bus.link import Link, linked_bus
 
 SUBJECT = "vms.home.event.nvr1.motion.started.1"
 
@@ -140,15 +140,15 @@ async def test_a_lost_acknowledgement_is_asked_for_again(tmp_path: Path) -> None
 
 
 class running_link:  # noqa: N801 - reads as a statement
-    """Break the link once the server has surely stored something, and let answers through again."""
+    """Break the link once the server has stored something and said so in vain, and let answers through again."""
 
-    def __init__(self, link: object, bus: Bus) -> None:
+    def __init__(self, link: Link, bus: Bus) -> None:
         self._link, self._bus = link, bus
 
     async def __aenter__(self) -> None:
-        await asyncio.sleep(0.2)  # the server's answers are dropped: nothing tells us that they were sent
-        self._link.swallow = False  # type: ignore[attr-defined]
-        self._link.cut()  # type: ignore[attr-defined]
+        await self._link.dropped()
+        self._link.swallow = False
+        self._link.cut()
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing to do."""

@@ -38,6 +38,7 @@ def test_a_machine_and_a_server_that_are_well(server: dict[str, Any], site: Path
     assert code == 0
     assert "sha256" in found["nats-server"][0]["message"]
     assert "nats-py" in found["packages"][0]["message"]
+    assert "libavcodec" in found["video"][0]["message"]
     assert "median" in found["fsync"][0]["message"]
     assert "4 channels" in found["source nvr1"][0]["message"]
     assert [path.name for path in site.iterdir()] == ["bridge.yaml"]

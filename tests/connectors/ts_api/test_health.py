@@ -65,8 +65,10 @@ async def test_health_says_what_is_and_what_to_do() -> None:
         kept = Kept(sim, topics=["LPR", "crowd"], **patient)
         up = await kept.shows("ok")
         assert up.topics == ("LPR",)
-        await eventually(lambda: kept.states[-1].flaws)
-        assert "crowd" in kept.states[-1].flaws[0][1]
+        await eventually(lambda: len(kept.states[-1].flaws) == 2)
+        flaws = dict(kept.states[-1].flaws)
+        assert "crowd" in flaws["topics_refused"]
+        assert "s off ours" in flaws["clock_differs"]  # its clock is right, and ours is a test's
 
         sim.faults.set("bad_gateway")
         sim.disconnect()

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bridge.sdk import Origin, PayloadError, PushItem, VmsEvent
-from connectors.ts_api.push import FUTURE, MAX_DEPTH, MAX_ITEMS, MAX_MEMBERS, MAX_TEXT, PUSH
+from bridge.sdk import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT, Origin, PayloadError, PushItem, VmsEvent
+from connectors.ts_api.push import FUTURE, PUSH
 from tests.connectors.ts_api.recorded import RECEIVED, SEOUL, load, utc
 
 PLATE = load("push.lpr.json")
@@ -111,10 +111,10 @@ def test_r21_members_that_are_not_known_are_accepted() -> None:
         (CALL | {"event": "callHold"}, "bad_field"),
         (CALL | {"event": ["callStart"]}, "bad_field"),
         ([PLATE], "not_an_object"),
-        (PLATE | {"x": nested(MAX_DEPTH)}, "too_deep"),
-        (PLATE | {"x": [0] * MAX_MEMBERS}, "too_many_keys"),
-        (PLATE | {"x": "x" * (MAX_TEXT + 1)}, "too_long"),
-        (PLATE | {"x" * (MAX_TEXT + 1): 1}, "too_long"),
+        (PLATE | {"x": nested(PUSH_DEPTH)}, "too_deep"),
+        (PLATE | {"x": [0] * PUSH_KEYS}, "too_many_keys"),
+        (PLATE | {"x": "x" * (PUSH_TEXT + 1)}, "too_long"),
+        (PLATE | {"x" * (PUSH_TEXT + 1): 1}, "too_long"),
     ],
 )
 def test_r21_an_item_that_cannot_be_used_has_a_reason(item: Any, expected: str) -> None:
@@ -125,10 +125,10 @@ def test_r21_an_item_that_cannot_be_used_has_a_reason(item: Any, expected: str) 
 
 def test_an_item_at_the_bounds_is_accepted() -> None:
     """The bounds are what they say."""
-    assert event(PLATE | {"x": nested(MAX_DEPTH - 1)})
-    assert event(PLATE | {"x": [0] * (MAX_MEMBERS - len(PLATE) - 1)})
-    assert event(PLATE | {"x": "x" * MAX_TEXT})
-    assert len(push([PLATE] * MAX_ITEMS)) == MAX_ITEMS
+    assert event(PLATE | {"x": nested(PUSH_DEPTH - 1)})
+    assert event(PLATE | {"x": [0] * (PUSH_KEYS - len(PLATE) - 1)})
+    assert event(PLATE | {"x": "x" * PUSH_TEXT})
+    assert len(push([PLATE] * PUSH_ITEMS)) == PUSH_ITEMS
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_an_item_at_the_bounds_is_accepted() -> None:
         (b"[]", "empty"),
         (b'"LPR"', "not_an_object"),
         (b"null", "not_an_object"),
-        (b"[" + b"{}," * MAX_ITEMS + b"{}]", "too_many"),
+        (b"[" + b"{}," * PUSH_ITEMS + b"{}]", "too_many"),
     ],
 )
 def test_r21_a_body_that_cannot_be_read_is_refused_whole(body: bytes, expected: str) -> None:

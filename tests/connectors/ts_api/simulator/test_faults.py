@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -172,3 +173,21 @@ async def test_faults_end_by_themselves(sim: Simulator) -> None:
     await sim.until(lambda: not sim.faults.active())
     sim.faults.set("vod_empty", times=2)
     assert [sim.faults.use("vod_empty") is not None for _ in range(3)] == [True, True, False]
+
+
+async def test_a_skewed_clock_is_in_the_date_and_in_the_events(config: SimulatorConfig) -> None:
+    """Every answer says what the server's clock says, right or wrong, and its events are dated by the same clock."""
+    now = datetime(2026, 1, 10, 23, 0, tzinfo=UTC)
+    async with (
+        Simulator(config, now=lambda: now) as sim,
+        httpx.AsyncClient(base_url=sim.url) as http,
+        v0_socket(sim, "LPR") as socket,
+    ):
+        await socket.read()
+        assert parsedate_to_datetime((await http.get("/api/info?apiVersion")).headers["date"]) == now
+        sim.faults.set("skew", by=-90)
+        skewed = now - timedelta(seconds=90)
+        (date,) = (await http.get("/api/info?apiVersion")).headers.get_list("date")
+        assert parsedate_to_datetime(date) == skewed
+        await sim.event("LPR", plateNo="12AB345")
+        assert datetime.fromisoformat((await socket.read())["timestamp"]) == skewed

@@ -1,0 +1,117 @@
+"""MQTT through the whole bridge: the same message on the embedded listener and on a real Mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.bridge.actions.brokers import Kind, broker
+from tests.e2e.site import Bridge, bridge
+
+CONFIG = """\
+site: home
+zone: UTC
+http: {{port: 0, push: {{gate: {{username: gate, password: s3cret}}}}}}
+{mqtt}
+rules: [rules/*.yaml]
+"""
+RULES = """\
+rules:
+  - id: tell
+    when: {kind: plate.read}
+    then:
+      - mqtt: {topic: "gate/{{ event.data.plate }}", payload: {plate: "{{ event.data.plate }}"}, retain: true}
+"""
+OURS = ("vms/home/event/gate/plate/read/1", "vms/home/order/0/evil", "vms/home/effect/evil", "vms/home/head/0")
+"""The subjects of the bridge as an MQTT client would have to call them."""
+
+
+class Place(NamedTuple):
+    """Where a broker is, and how to log in there."""
+
+    port: int
+    username: str = ""
+    password: str = ""
+
+
+@asynccontextmanager
+async def _site(folder: Path, kind: Kind) -> AsyncIterator[tuple[Bridge, Place]]:
+    """A bridge with its own listener, or with a Mosquitto beside it."""
+    if kind == "nats-server":
+        mqtt = "bus: {mqtt: {port: 0}}\nmqtt: {broker: embedded}"
+        async with bridge(folder, CONFIG.format(mqtt=mqtt), RULES) as site:
+            assert site.running.server is not None
+            access = site.running.server.mqtt
+            assert access is not None
+            yield site, Place(access.port, access.username, access.password.get_secret_value())
+        return
+    async with (
+        broker("mosquitto", folder) as served,
+        bridge(folder, CONFIG.format(mqtt=f"mqtt: {{port: {served.port}}}"), RULES) as site,
+    ):
+        yield site, Place(served.port)
+
+
+@asynccontextmanager
+async def _client(place: Place, name: str) -> AsyncIterator[tuple[Client, dict[str, bytes]]]:
+    """Somebody else on the broker who subscribes to everything; with what he got, by topic."""
+    got: dict[str, bytes] = {}
+    subscribed = threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2, client_id=name)
+    if place.username:
+        client.username_pw_set(place.username, place.password)
+    client.on_message = lambda _client, _data, message: got.update({message.topic: message.payload})
+    client.on_connect = lambda client, *_: client.subscribe("#", 1)
+    client.on_subscribe = lambda *_: subscribed.set()
+    await asyncio.to_thread(client.connect, "127.0.0.1", place.port)
+    client.loop_start()
+    try:
+        assert await asyncio.to_thread(subscribed.wait, 20)
+        yield client, got
+    finally:
+        client.disconnect()
+        await asyncio.to_thread(client.loop_stop)
+
+
+async def _push(site: Bridge, plate: str) -> None:
+    body = {"topic": "LPR", "src": "F00001", "plateNo": plate}
+    async with httpx.AsyncClient(base_url=site.running.http.url, auth=("gate", "s3cret")) as http:
+        (await http.post("/api/push", json=body)).raise_for_status()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["nats-server", "mosquitto"])
+async def test_a_message_of_a_rule_arrives_at_a_subscriber(tmp_path: Path, kind: Kind) -> None:
+    """An event that comes in goes out as a message, alike on both brokers."""
+    async with _site(tmp_path, kind) as (site, place), _client(place, "listener") as (_, got):
+        await _push(site, "12AB345")
+        await site.until(lambda: "vms/gate/12AB345" in got)
+        assert json.loads(got["vms/gate/12AB345"]) == {"plate": "12AB345"}
+        assert got["vms/home/bridge/state"] == b"online"
+
+
+@pytest.mark.timeout(120)
+async def test_an_mqtt_client_is_no_source_of_events_or_orders(tmp_path: Path) -> None:
+    """With the listener's own credentials nothing reaches the log, the orders or the engine's head."""
+    async with _site(tmp_path, "nats-server") as (site, place), _client(place, "attacker") as (attacker, got):
+        await _push(site, "FIRST1")
+        await site.until(lambda: site.of("plate.read"))
+        forged = site.of("plate.read")[0].model_copy(update={"id": "forged"}).encode()
+        for topic in OURS:
+            attacker.publish(topic, forged, qos=1)
+        await site.until(lambda: set(OURS) <= set(got))
+        await _push(site, "SECOND2")
+        await site.until(lambda: "vms/gate/SECOND2" in got)
+        assert [event.id for event in site.of("plate.read") if event.id == "forged"] == []
+        assert len(site.of("plate.read")) == 2
+        assert site.dead == []
