@@ -29,6 +29,8 @@ class DoorSite(Site):
     doors: int = 1
     actions: Sequence[str] = BOTH
     pushes: list[Push] = field(default_factory=list)
+    untrusted: set[str] = field(default_factory=set)
+    """Plates that came while the clock was wrong: none of them may be let in."""
     over: threading.Event = field(default_factory=threading.Event)
     """Set when nothing need be pushed any more."""
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -33,10 +33,12 @@ MAX_AGE = 3.0
 _STALL = 5.0
 
 
-def steady(folder: Path, seconds: int, seed: int, rate: float = RATE) -> Outcome:
-    """Push 1,000 events a second; the goals are those of an idle machine."""
-    outcome = _steady(folder / "site", seconds, rate)
-    control = _steady(folder / "control", 3, rate / 4, stall=2.0)
+def steady(folder: Path, seconds: int, seed: int, *, timed: bool = True) -> Outcome:
+    """Push 1,000 events a second. Not `timed`: on a machine that does other things too, how fast is not judged."""
+    outcome = _steady(folder / "site", seconds, RATE)
+    if not timed:
+        outcome.problems = [problem for problem in outcome.problems if "p50" not in problem and "p99" not in problem]
+    control = _steady(folder / "control", 3, RATE / 4, stall=2.0)
     showed = f"event to order p99 {control.figures['order_p99_ms']:.0f} ms"
     outcome.control = Control("a bridge that is let run (stopped for 2 s)", showed, bool(control.problems))
     return outcome
