@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from bridge.bench.faults import row_disk, row_power, row_server
+from bridge.bench.faults import row_clock, row_disk, row_links, row_load, row_power, row_server, row_sinks, row_timers
 from bridge.bench.faults.common import UnavailableError
 from bridge.bench.faults.outcome import Outcome
 from tests.faults.seed import chosen_seed
@@ -46,3 +47,39 @@ def test_the_disk_is_slow(tmp_path: Path) -> None:
 def test_the_disk_is_full(tmp_path: Path) -> None:
     """F5: refused within 2 s, taken again within 10 s of room, twice; a server that nobody looks after stays dead."""
     passes(row_disk.measure, tmp_path, 2)
+
+
+@pytest.mark.timeout(300)
+def test_the_links_are_bad(tmp_path: Path) -> None:
+    """F7: eight toxics on four links: nothing lost, one gap an outage, a half-open socket seen within 10 s."""
+    passes(row_links.measure, tmp_path, 1)
+
+
+@pytest.mark.timeout(180)
+def test_the_clock_jumps(tmp_path: Path) -> None:
+    """F8: nobody is let in by a clock that is wrong, everybody again when it is right; timers are never early."""
+    passes(partial(row_clock.measure, disguised=False), tmp_path, 4)
+
+
+@pytest.mark.timeout(180)
+def test_a_receiver_hangs(tmp_path: Path) -> None:
+    """F9: the other receiver is told as quickly as before, memory does not grow, and nothing is lost."""
+    passes(row_sinks.measure, tmp_path, 15)
+
+
+@pytest.mark.timeout(180)
+def test_timers_run_out_over_kills(tmp_path: Path) -> None:
+    """C2: each exactly once over three kills, never early, at most 2 s late while there is a bridge."""
+    passes(row_timers.measure, tmp_path, 100)
+
+
+@pytest.mark.timeout(120)
+def test_a_steady_load(tmp_path: Path) -> None:
+    """L1: 1,000 events a second through 100 rules: every event is stored, every order made and carried out."""
+    passes(partial(row_load.steady, timed=False), tmp_path, 5)
+
+
+@pytest.mark.timeout(180)
+def test_a_burst_with_a_stop_in_the_middle(tmp_path: Path) -> None:
+    """L2: everything is stored and done, and nobody is let in too late because of it."""
+    passes(row_load.burst, tmp_path, 10_000)

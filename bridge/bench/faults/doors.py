@@ -29,8 +29,11 @@ class DoorSite(Site):
     doors: int = 1
     actions: Sequence[str] = BOTH
     pushes: list[Push] = field(default_factory=list)
+    untrusted: set[str] = field(default_factory=set)
+    """Plates that came while the clock was wrong: none of them may be let in."""
     over: threading.Event = field(default_factory=threading.Event)
     """Set when nothing need be pushed any more."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def ledger(self) -> Path:
@@ -97,11 +100,12 @@ class DoorSite(Site):
 
     def push(self, *, age: timedelta = timedelta(0), seconds: float = 60) -> None:
         """Push the next plate until it is acknowledged; each try is the same message, as a device repeats it."""
-        plate = f"P{len(self.pushes) + 1}"
         when = datetime.now(UTC) - age
+        with self._lock:
+            plate = f"P{len(self.pushes) + 1}"
+            pushed = Push(plate, when.timestamp(), age.total_seconds())
+            self.pushes.append(pushed)
         body = json.dumps({"topic": "LPR", "src": "F00001", "plateNo": plate, "when": when.isoformat()}).encode()
-        pushed = Push(plate, when.timestamp(), age.total_seconds())
-        self.pushes.append(pushed)
 
         def tried() -> bool:
             pushed.acked = self.request("POST", "/api/push", body)[0] == 200

@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Self
@@ -16,6 +16,10 @@ from .site import push_headers
 
 _PATIENCE = 10.0
 """Seconds for one answer; after that the same is sent again."""
+
+
+def _plain(prefix: str, sender: int, number: int) -> str:
+    return f"{prefix}{sender:02d}N{number:07d}"
 
 
 @dataclass
@@ -32,11 +36,14 @@ class Load:
     most: int = 0
     """Stop by itself after so many plates of all senders; 0: never."""
     prefix: str = "L"
-    repeat: bool = True
+    name: Callable[[str, int, int], str] = _plain
+    """Makes a plate of prefix, sender and number."""
     yeses: list[float] = field(default_factory=list)
     """When each yes came, on the monotonic clock."""
     took: list[float] = field(default_factory=list)
     """Seconds that each push with a yes took."""
+    sent: dict[str, float] = field(default_factory=dict)
+    """When each plate was first sent, on the wall clock."""
     statuses: list[tuple[float, int, float]] = field(default_factory=list)
     """When any other answer came, which (0: none), and after how many seconds."""
     retry_after: int = 0
@@ -90,7 +97,7 @@ class Load:
             if self.rate:
                 due = began + number * self.senders / self.rate
                 self._over.wait(max(0.0, due - time.monotonic()))
-            plates = [f"{self.prefix}{sender:02d}N{number + place:07d}" for place in range(count)]
+            plates = [self.name(self.prefix, sender, number + place) for place in range(count)]
             number += count
             with self._lock:
                 self.ledger.offered += count
@@ -99,6 +106,7 @@ class Load:
 
     def _until_yes(self, connection: http.client.HTTPConnection, plates: Sequence[str]) -> None:
         body = pushed(plates)
+        self.sent.update(dict.fromkeys(plates, time.time()))
         while not self._over.is_set():
             began = time.monotonic()
             status, again = _post(connection, body)
@@ -111,8 +119,6 @@ class Load:
                     return
                 self.statuses.append((now, status, now - began))
                 self.retry_after += again
-            if not self.repeat:
-                return
             self._over.wait(0.05)
 
 

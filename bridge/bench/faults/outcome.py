@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .ledger import Kept, Ledger
+
 
 @dataclass(frozen=True)
 class Control:
@@ -42,6 +44,11 @@ class Outcome:
         """Note a problem unless it holds."""
         if not holds:
             self.problems.append(words)
+
+    def count(self, ledger: Ledger, kept: Kept) -> None:
+        """Take over what was promised and what of it is there."""
+        self.injected, self.acked = ledger.offered, len(ledger.acked)
+        self.lost, self.doubled = kept.lost, kept.doubled
 
     def none_lost(self) -> None:
         """Note what is lost or doubled."""

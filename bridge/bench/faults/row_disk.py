@@ -40,8 +40,7 @@ def measure(folder: Path, times: int, seed: int) -> Outcome:
                 _fill_and_free(outcome, site, load, disk, times, random.Random(seed))
             site.stop(process)
         kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
-    outcome.injected, outcome.acked = ledger.offered, len(ledger.acked)
-    outcome.lost, outcome.doubled = kept.lost, kept.doubled
+    outcome.count(ledger, kept)
     outcome.none_lost()
     outcome.control = _control(folder)
     return outcome

@@ -43,8 +43,7 @@ def _cuts(folder: Path, cuts: int, seed: int, events: int, sync: str) -> Outcome
             starts.append(site.wait_ready(process, 60))
             site.stop(process)
         kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
-    outcome.injected, outcome.acked = ledger.offered, len(ledger.acked)
-    outcome.lost, outcome.doubled = kept.lost, kept.doubled
+    outcome.count(ledger, kept)
     outcome.figures = {"start_max_s": max(starts)}
     outcome.none_lost()
     return outcome
@@ -88,8 +87,7 @@ def _paced(folder: Path, seconds: int, sync_seconds: float) -> Outcome:
                 took = time.monotonic() - began
             site.stop(process)
         kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
-    outcome.injected, outcome.acked = ledger.offered, len(ledger.acked)
-    outcome.lost, outcome.doubled = kept.lost, kept.doubled
+    outcome.count(ledger, kept)
     rate, p99 = len(ledger.acked) / took, rank(load.took, 0.99)
     outcome.figures = {"rate": rate, "p50_ms": rank(load.took, 0.5) * 1e3, "p99_ms": p99 * 1e3}
     outcome.none_lost()

@@ -48,8 +48,7 @@ def _run(folder: Path, kills: int, seed: int, *, forgetful: bool = False) -> Out
                 recoveries.append(_end_server(site, load, chance.choice((signal.SIGKILL, signal.SIGTERM))))
         site.stop(process)
     kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
-    outcome.injected, outcome.acked = ledger.offered, len(ledger.acked)
-    outcome.lost, outcome.doubled = kept.lost, kept.doubled
+    outcome.count(ledger, kept)
     outcome.figures = {"recovery_max_s": max(recoveries), "recovery_mean_s": sum(recoveries) / kills}
     outcome.none_lost()
     outcome.hold(max(recoveries) <= RECOVERY, f"the longest recovery took {max(recoveries):.1f} s")

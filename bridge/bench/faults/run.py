@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import row_disk, row_kill, row_power, row_server
+from . import row_clock, row_disk, row_kill, row_links, row_load, row_power, row_server, row_sinks, row_timers
 from .common import FaultError, UnavailableError
 from .outcome import Outcome
 
@@ -37,6 +37,12 @@ ROWS: Mapping[str, Row] = {
     "F3": Row("nats-server is killed or ended", row_server.measure, 3, 100),
     "F4": Row("the power is cut", row_power.measure, 1, 30, partial(row_power.measure, events=34_500)),
     "F5": Row("the disk is full", row_disk.measure, 1, 10),
+    "F7": Row("every link is bad in every way", row_links.measure, 0, 10),
+    "F8": Row("the clock jumps", row_clock.measure, 0, 24),
+    "F9": Row("a receiver hangs", row_sinks.measure, 0, 600),
+    "C2": Row("timers run out over kills", row_timers.measure, 0, 20_000),
+    "L1": Row("a steady load", row_load.steady, 0, 600),
+    "L2": Row("a burst, stopped in the middle", row_load.burst, 0, 50_000),
     "L4": Row("the disk is slow", row_power.slow_sync, 0, 60),
 }
 _AT_ONCE = 3

@@ -1,0 +1,126 @@
+"""C2: timers run out while the bridge is killed, and while what they wait for ends at the same moment.
+
+Each plate has two steps: the second goes when the first has ended, at the latest after `WAIT`. The
+first never ends for one half, and ends just about then for the other. Either way the second goes
+exactly once, never before its time.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from .common import rank
+from .ledger import Kept, Ledger, stored_plates
+from .load import Load
+from .outcome import Control, Outcome
+from .receiver import Receiver, tell
+from .site import Site
+
+WAIT = 6.0
+"""Seconds."""
+LATE = 2.0
+"""Seconds that a timer may be late (p99), while a bridge is there."""
+_CLOCKS = 0.05
+_RESTARTS = 3
+
+
+def measure(folder: Path, timers: int, seed: int) -> Outcome:
+    """Let so many timers run out, over three kills."""
+    outcome = _run(folder / "site", timers, seed, _RESTARTS)
+    control = _run(folder / "control", 20, seed, 1, forget=True)
+    showed = "; ".join(control.problems)
+    outcome.control = Control("its memory (the data directory is new after the kill)", showed, bool(control.problems))
+    return outcome
+
+
+def _run(folder: Path, timers: int, seed: int, restarts: int, *, forget: bool = False) -> Outcome:
+    folder.mkdir()
+    chance = random.Random(seed)
+    site, ledger = Site(folder), Ledger(folder / "acked")
+    outcome = Outcome("C2", "timers run out over kills", f"{timers} timers, {restarts} kills")
+    away: list[tuple[float, float]] = []
+    with Receiver(slow=("first",), patience=60) as receiver:
+        _write(site, receiver)
+        with site.bridge() as process:
+            site.wait_ready(process)
+            sent = _push(site, ledger, timers)
+            until = time.time() + 1.0
+            _rest(min(until, max(sent.values())))
+            site.power_off(process)
+        for number in range(restarts):
+            down = time.time()
+            if forget:
+                site.data = folder / "another"
+                _write(site, receiver)
+            with site.bridge() as process:
+                site.wait_ready(process)
+                away.append((down, time.time()))
+                if number < restarts - 1:
+                    time.sleep(chance.uniform(0.5, 2.5))
+                    site.power_off(process)
+                    continue
+                _rest(max(sent.values()) + WAIT + 1)
+                _all_told(receiver, ledger, 5 if forget else 20 + timers / 20)
+                receiver.release()
+                site.stop(process)
+    kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
+    outcome.count(ledger, kept)
+    _judge(outcome, receiver, sent, away)
+    return outcome
+
+
+def _write(site: Site, receiver: Receiver) -> None:
+    steps = [
+        tell("first", "slow", **{"as": "first"}),
+        tell("second", "quick", **{"with": "first", "wait": f"{WAIT:g}s"}),
+    ]
+    site.write(
+        rules=[{"id": "wait", "when": {"kind": "plate.read"}, "then": steps}],
+        webhooks={"slow": receiver.config(timeout="15s"), "quick": receiver.config()},
+    )
+
+
+def _push(site: Site, ledger: Ledger, timers: int) -> dict[str, float]:
+    with Load(site.http_port, ledger, batch=5, senders=2, rate=max(50.0, timers / 60), most=timers) as load:
+        load.finish(120)
+    return load.sent
+
+
+def _rest(until: float) -> None:
+    time.sleep(max(0.0, until - time.time()))
+
+
+def _all_told(receiver: Receiver, ledger: Ledger, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while ledger.acked - {hook.plate for hook in receiver.of("second")} and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def _judge(outcome: Outcome, receiver: Receiver, sent: dict[str, float], away: list[tuple[float, float]]) -> None:
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    first: dict[str, float] = {}
+    for hook in receiver.of("second"):
+        ids[hook.plate].add(hook.id)
+        first.setdefault(hook.plate, hook.at)
+    early = [plate for plate, at in first.items() if at < sent[plate] + WAIT - _CLOCKS]
+    late = [_lateness(sent[plate] + WAIT, at, away) for plate, at in first.items()]
+    never = set(sent) - set(first)
+    twice = [plate for plate, names in ids.items() if len(names) > 1]
+    outcome.wrong = len(never) + len(twice) + len(early)
+    outcome.figures = {"late_p50_s": rank(late, 0.5), "late_p99_s": rank(late, 0.99)}
+    outcome.none_lost()
+    outcome.hold(not never, f"{len(never)} timers never ran out")
+    outcome.hold(not twice, f"{len(twice)} ran out twice")
+    outcome.hold(not early, f"{len(early)} ran out early")
+    outcome.hold(rank(late, 0.99) <= LATE, f"p99 of lateness is {rank(late, 0.99):.1f} s")
+
+
+def _lateness(due: float, at: float, away: list[tuple[float, float]]) -> float:
+    """Return how late it was, from when there was a bridge to do it."""
+    for down, back in away:
+        if down <= due < back:
+            due = back
+    return max(0.0, at - due)
