@@ -77,7 +77,7 @@ class SourceGaps:
         counter: GapCounter,
     ) -> None:
         """`name` is the source as events have it, `<site>/<source>`."""
-        self._name, self._clock = name, clock
+        self._name, self._own_name, self._clock = name, name.partition("/")[2], clock
         self._source = source if isinstance(source, Backfills) else None
         self._matcher, self._store, self._tell, self._counter = matcher, store, tell, counter
         self._outages: dict[datetime, Outage] = {}
@@ -208,7 +208,7 @@ class SourceGaps:
         )
         if not told:
             await self._tell(outage)
-            self._counter.gap(self._name)
+            self._counter.gap(self._own_name)
         del self._outages[since]
         self._resumed.discard(since)
         await self._save()
@@ -278,7 +278,7 @@ class SourceGaps:
         new, refused = await self._store_new(past)
         counts = Counter(event.type for event in new)
         for kind, count in counts.items():
-            self._counter.fetched(self._name.partition("/")[2], kind, count)
+            self._counter.fetched(self._own_name, kind, count)
         outage = self._outages[since]
         begins = dict(outage.log_begins)
         if missed.begins is not None and missed.begins > since:

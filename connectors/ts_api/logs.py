@@ -35,10 +35,10 @@ _PAGE = 50
 """Rows asked for at once: what every server gives; the largest number is not documented."""
 _OVERLAP = 5
 """Rows of a page that the next one begins with."""
-_MOST_BACK = 100
-"""Steps back in one reading: a log that loses rows faster than that is not worth following."""
+_MOST_WASTED = 100
+"""Requests in a row that bring nothing new, or step back: such a log cannot be followed."""
 _ASKS = 20_000
-"""Requests after which the log is taken to have no end."""
+"""Requests for one reading: a million rows in an hour are none of ours."""
 _BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -46,21 +46,24 @@ async def pages(system: System, log: Log, since: datetime, until: datetime) -> A
     """Yield the pages of a log between two times, oldest first; a row may be in two. Raises ConnectorError."""
     api = await system.api()
     at, step, tail = 0, _PAGE, frozenset[str]()
-    back = 0
+    before, wasted = frozenset[str](), 0
     for _ in range(_ASKS):
+        if wasted == _MOST_WASTED:
+            break
         page = await _ask(system, api, log, since, until, at, _PAGE)
-        lost = at and tail and not page.refused and not any(row.place in tail for row in page.rows)
-        if lost and back < _MOST_BACK:
+        places = frozenset(row.place for row in page.rows)
+        if at and tail and not page.refused and not tail & places:
             # What lay before us is gone, so what we want lies before `at`.
-            at, step, back = max(0, at - step), step * 2, back + 1
+            at, step, wasted = max(0, at - step), step * 2, wasted + 1
             continue
-        step = _PAGE
         yield page
         if page.last:
             return
-        at += max(1, page.count - _OVERLAP)
+        wasted = wasted + 1 if places <= before and not page.refused else 0
+        at, step, before = at + max(1, page.count - _OVERLAP), _PAGE, places
         tail = frozenset(row.place for row in page.rows[-_OVERLAP:])
-    raise ConnectorUnavailableError(f"GET {_QUERY[api.found.dialect, log][0]}: the log has no end")
+    path, _ = _QUERY[api.found.dialect, log]
+    raise ConnectorUnavailableError(f"GET {path}: the log has no end, or its pages do not turn")
 
 
 async def oldest(system: System, log: Log, until: datetime) -> Row | None:
