@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from bridge.bus.bus import Bus
 from bridge.bus.server import EmbeddedServer
+from bridge.cli import app
 from bridge.commands.audit import may_be_trimmed
+from bridge.commands.tail import reaching
 from bridge.config.load import load
 from bridge.registry import Registry
 from bridge.schema.event import Origin
 from bridge.schema.orders import About, ActionClass
 from connectors import BUILTIN
 from tests.bridge.bus.helpers import NOW, effect, order, result
-from tests.bridge.commands.helpers import cli, going, write_site
+from tests.bridge.commands.helpers import PATIENCE, going, write_site
 
 PLATE = "12AB345"
 
@@ -41,10 +44,10 @@ async def _fill(site: Path) -> None:
 
 
 @pytest.fixture
-async def filled(site: Path) -> Path:
+def filled(site: Path) -> Path:
     """A site with something in it, and no bridge running."""
     write_site(site)
-    await _fill(site)
+    asyncio.run(_fill(site))
     return site
 
 
@@ -52,40 +55,49 @@ def _lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-async def _run(site: Path, *arguments: str, code: int = 0) -> str:
-    done = await asyncio.to_thread(cli, *arguments, cwd=site)
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done.stdout if code == 0 or "--json" in arguments else done.stdout + done.stderr
+def _run(site: Path, *arguments: str, code: int = 0) -> str:
+    """Run a command here, without the second that a process of its own takes to begin."""
+    done = CliRunner().invoke(app, [*arguments, "--config", str(site / "bridge.yaml")])
+    assert done.exit_code == code, (done.output, done.exception)
+    return done.stdout if code == 0 or "--json" in arguments else done.output
 
 
-async def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
+async def _records(site: Path, wanted: int) -> None:
+    """Wait until the trail of a running bridge has so many records."""
+    loaded = load(site / "bridge.yaml", Registry("source type", BUILTIN, "vms_bridge.none"), {})
+    async with asyncio.timeout(PATIENCE), reaching(loaded) as connection:
+        while (await connection.api("STREAM.INFO.VMS-home-RESULTS"))["state"]["messages"] < wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
     """What moves something is shown and refused; what a person did is in the trail that the bridge writes next."""
-    listed = _lines(await _run(filled, "dlq", "list", "--json"))
+    listed = _lines(_run(filled, "dlq", "list", "--json"))
     assert [(each["letter"], each["class"], each["redrivable"]) for each in listed] == [
         (1, "information", True), (2, "actuating", False), (3, "message", False),
     ]  # fmt: skip
     assert (listed[0]["rule"], listed[0]["action"], listed[0]["reason"]) == ("r", "webhook", "gave_up")
-    (one,) = _lines(await _run(filled, "dlq", "list", "--class", "message", "--json"))
+    (one,) = _lines(_run(filled, "dlq", "list", "--class", "message", "--json"))
     assert (one["letter"], one["error"]) == (3, "line 1")
-    shown = await _run(filled, "dlq", "list")
+    shown = _run(filled, "dlq", "list")
     assert "gave_up" in shown
     assert "\x1b" not in shown
 
-    (whole,) = _lines(await _run(filled, "dlq", "show", "2", "--json"))
+    (whole,) = _lines(_run(filled, "dlq", "show", "2", "--json"))
     assert whole["body"]["id"] == "o8"
     assert "never goes again" in whole["why_not"]
-    assert "{not json" in await _run(filled, "dlq", "show", "3")
-    assert "no dead letter 77" in await _run(filled, "dlq", "show", "77", code=1)
+    assert "{not json" in _run(filled, "dlq", "show", "3")
+    assert "no dead letter 77" in _run(filled, "dlq", "show", "77", code=1)
 
-    did = _lines(await _run(filled, "dlq", "redrive", "1", "2", "--json", code=1))
+    did = _lines(_run(filled, "dlq", "redrive", "1", "2", "--json", code=1))
     assert [(each["letter"], each["done"]) for each in did] == [(1, True), (2, False)]
-    await _run(filled, "dlq", "drop", "3", "--why", "a test")
-    assert [each["letter"] for each in _lines(await _run(filled, "dlq", "list", "--json"))] == [2]
+    _run(filled, "dlq", "drop", "3", "--why", "a test")
+    assert [each["letter"] for each in _lines(_run(filled, "dlq", "list", "--json"))] == [2]
 
-    with going("run", cwd=filled):
-        async with asyncio.timeout(30):
-            while len(records := _lines(await _run(filled, "audit", "export"))) < 5:  # noqa: ASYNC110
-                await asyncio.sleep(0.2)
+    with going("run", "--config", str(filled / "bridge.yaml"), cwd=filled) as bridge:
+        bridge.line("listening", "err")
+        asyncio.run(_records(filled, 5))
+        records = _lines(_run(filled, "audit", "export"))
     trail = [each["record"] for each in records]
     assert [(each["action"], each["outcome"]) for each in trail][:4] == [
         ("webhook", "done"), ("webhook", "refused"), ("dlq-redrive", "done"), ("dlq-drop", "done"),
@@ -93,40 +105,44 @@ async def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> No
     assert trail[3]["message"].endswith("dead letter 3 (message, bad_json) a test")
     # The order that went again has ended too: this site has no such receiver.
     assert trail[4]["order"] == did[0]["order"]
-    assert json.loads(await _run(filled, "audit", "verify", "--json"))["state"] == "intact"
+    assert json.loads(_run(filled, "audit", "verify", "--json"))["state"] == "intact"
 
 
-async def test_an_altered_trail_is_found(filled: Path) -> None:
+def test_an_altered_trail_is_found(filled: Path) -> None:
     """Verified as it is, then with its end cut off."""
-    assert "intact: records 1 to 2" in await _run(filled, "audit", "verify")
-    config = load(filled / "bridge.yaml", Registry("source type", BUILTIN, "vms_bridge.none"), {}).config
-    async with EmbeddedServer(config.bus, filled / "data") as server, Bus.open("home", config.bus, server) as bus:
-        await bus.connection.api(f"STREAM.MSG.DELETE.{bus.stream('RESULTS')}", {"seq": 2})
-    said = json.loads(await _run(filled, "audit", "verify", "--json", code=1))
+    assert "intact: records 1 to 2" in _run(filled, "audit", "verify")
+
+    async def cut() -> None:
+        config = load(filled / "bridge.yaml", Registry("source type", BUILTIN, "vms_bridge.none"), {}).config
+        async with EmbeddedServer(config.bus, filled / "data") as server, Bus.open("home", config.bus, server) as bus:
+            await bus.connection.api(f"STREAM.MSG.DELETE.{bus.stream('RESULTS')}", {"seq": 2})
+
+    asyncio.run(cut())
+    said = json.loads(_run(filled, "audit", "verify", "--json", code=1))
     assert (said["state"], said["altered_at"]) == ("altered", 2)
-    assert "altered at 2: the trail ends with 1, and an anchor names 2" in await _run(filled, "audit", "verify", code=1)
+    assert "altered at 2: the trail ends with 1, and an anchor names 2" in _run(filled, "audit", "verify", code=1)
 
 
-async def test_anchors_kept_elsewhere_count_too(filled: Path) -> None:
+def test_anchors_kept_elsewhere_count_too(filled: Path) -> None:
     """Whoever deletes the anchors here proves nothing."""
     kept = filled / "kept.jsonl"
     (filled / "data" / "audit" / "anchors.jsonl").rename(kept)
-    said = json.loads(await _run(filled, "audit", "verify", "--json"))
+    said = json.loads(_run(filled, "audit", "verify", "--json"))
     assert (said["state"], said["proven_to"], said["unproven"]) == ("unproven", 0, 2)
-    assert json.loads(await _run(filled, "audit", "verify", "--anchors", str(kept), "--json"))["state"] == "intact"
+    assert json.loads(_run(filled, "audit", "verify", "--anchors", str(kept), "--json"))["state"] == "intact"
     kept.write_text("{}")
-    assert "no anchor" in await _run(filled, "audit", "verify", "--anchors", str(kept), code=2)
+    assert "no anchor" in _run(filled, "audit", "verify", "--anchors", str(kept), code=2)
 
 
-async def test_a_plate_is_found_and_forgotten(filled: Path) -> None:
+def test_a_plate_is_found_and_forgotten(filled: Path) -> None:
     """Its records are found by it, until it is erased; the chain stays whole, and that it was done is written down."""
-    (found,) = _lines(await _run(filled, "audit", "export", "--plate", PLATE))
+    (found,) = _lines(_run(filled, "audit", "export", "--plate", PLATE))
     assert found["record"]["order"] == "o1"
-    assert PLATE not in await _run(filled, "audit", "export", "--raw")
-    assert json.loads(await _run(filled, "audit", "erase", PLATE, "--json")) == {"erased": True}
-    assert json.loads(await _run(filled, "audit", "erase", PLATE, "--json")) == {"erased": False}
-    assert "no such plate" in await _run(filled, "audit", "export", "--plate", PLATE, code=2)
-    assert "intact" in await _run(filled, "audit", "verify")
+    assert PLATE not in _run(filled, "audit", "export", "--raw")
+    assert json.loads(_run(filled, "audit", "erase", PLATE, "--json")) == {"erased": True}
+    assert json.loads(_run(filled, "audit", "erase", PLATE, "--json")) == {"erased": False}
+    assert "no such plate" in _run(filled, "audit", "export", "--plate", PLATE, code=2)
+    assert "intact" in _run(filled, "audit", "verify")
 
 
 def test_what_limits_may_have_dropped() -> None:
