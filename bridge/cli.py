@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 import bridge
+from bridge.commands.audit import audit
 from bridge.commands.bench import bench
 from bridge.commands.check import check, run_rule_tests
 from bridge.commands.demo import demo
+from bridge.commands.dlq import dlq
 from bridge.commands.doctor import doctor
 from bridge.commands.events import events
 from bridge.commands.init import init
@@ -51,6 +53,8 @@ app.command()(init)
 app.command()(doctor)
 app.command(context_settings=_PASS_ON)(simulate)
 app.add_typer(bench)
+app.add_typer(dlq)
+app.add_typer(audit)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ here; the copy of the log elsewhere is what counts against root.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import secrets
 from datetime import datetime
@@ -40,7 +41,7 @@ class Anchors:
     async def load(self) -> int:
         """Read what there is, making a key at first; return the last record named. Raises StoreUnavailableError."""
         try:
-            self._key = await asyncio.to_thread(read_key, self._folder)
+            self._key = await asyncio.to_thread(_made_key, self._folder)
             found = await asyncio.to_thread(read_anchors, self._folder)
         except OSError as exc:
             raise StoreUnavailableError(f"the anchors of the audit trail cannot be read: {exc.strerror}") from exc
@@ -68,11 +69,20 @@ class Anchors:
 
 
 def read_key(folder: Path) -> bytes:
-    """Return the key that seals, mode 0600; at first it is made. Raises OSError."""
-    path = folder / KEY
-    if not path.exists():
-        write_synced(path, secrets.token_hex(32).encode() + b"\n")
-    return bytes.fromhex(path.read_text(encoding="ascii").strip())
+    """Return the key that seals; empty while there is none, and then nothing is genuine. Raises OSError."""
+    try:
+        return bytes.fromhex((folder / KEY).read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        return b""
+    except ValueError as exc:
+        raise OSError(errno.EINVAL, f"{KEY} holds no key") from exc
+
+
+def _made_key(folder: Path) -> bytes:
+    """Return the key, made at first, mode 0600. Raises OSError."""
+    if not (folder / KEY).exists():
+        write_synced(folder / KEY, secrets.token_hex(32).encode() + b"\n")
+    return read_key(folder)
 
 
 def read_anchors(folder: Path) -> list[Anchor]:

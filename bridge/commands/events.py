@@ -80,7 +80,7 @@ def events(
     loaded = load_site(Path(config))
     filed = Subjects(loaded.config.site).events(source, _kind(kind), channel)
     hidden = frozenset() if everything or kind in HIDDEN else HIDDEN
-    wanted = Wanted(filed, _since(since, loaded.config.tzinfo), contains.casefold(), hidden)
+    wanted = Wanted(filed, since_when(since, loaded.config.tzinfo), contains.casefold(), hidden)
     asyncio.run(_show(loaded, wanted, limit, follow=follow, as_json=as_json))
 
 
@@ -100,7 +100,7 @@ def _kind(text: str | None) -> str | None:
     return text
 
 
-def _since(text: str | None, zone: ZoneInfo) -> datetime | None:
+def since_when(text: str | None, zone: ZoneInfo) -> datetime | None:
     """Return the moment that `1h` or an ISO time means. Raises ConfigError."""
     from bridge.schema.units import parse_duration
 
@@ -221,7 +221,7 @@ def _print(message: Received, zone: ZoneInfo, *, as_json: bool) -> None:
     try:
         line = describe(VmsEvent.decode(message.data), zone)
     except ValidationError:
-        line = _harmless(f"{message.subject} holds what is no event; --json shows it as it is")
+        line = harmless(f"{message.subject} holds what is no event; --json shows it as it is")
     out().print(line, markup=False, highlight=False)
 
 
@@ -234,9 +234,9 @@ def describe(event: VmsEvent, zone: ZoneInfo) -> str:
         said = said[: _MOST - 1] + "…"
     note = "" if event.origin in ("live", "bridge") else f" ({event.origin})"
     when = event.time.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
-    return _harmless(f"{when}  {event.type:<18} {where:<16} {said}{note}".rstrip())
+    return harmless(f"{when}  {event.type:<18} {where:<16} {said}{note}".rstrip())
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Return the text without what a terminal obeys: a plate may hold anything its sender liked."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

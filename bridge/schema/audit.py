@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -68,7 +68,7 @@ class Anchor(Record):
 
     def genuine(self, key: bytes) -> bool:
         """Tell whether it was made with this key."""
-        return hmac.compare_digest(self.mac, _mac(key, self.n, self.hash, self.at))
+        return bool(key) and hmac.compare_digest(self.mac, _mac(key, self.n, self.hash, self.at))
 
 
 def _mac(key: bytes, n: int, record_hash: str, at: datetime) -> str:
@@ -91,23 +91,11 @@ class Verdict:
     why: str | None = None
 
 
-def verify(
-    trail: Iterable[tuple[str, bytes]], anchors: Sequence[Anchor], key: bytes, subjects: Subjects, *, trimmed: bool
-) -> Verdict:
-    """Judge records as stored, subject and body, oldest first. Pure.
+class TrailCheck:
+    """One way along a trail: records as stored, subject and body, oldest first. Pure.
 
     `trimmed` says that the stream may have dropped its oldest by its limits; otherwise the trail begins with 1.
     """
-    check = _Check(anchors, key, subjects, trimmed=trimmed)
-    for subject, body in trail:
-        check.take(subject, body)
-        if check.why is not None:
-            break
-    return check.verdict()
-
-
-class _Check:
-    """One way along a trail."""
 
     def __init__(self, anchors: Sequence[Anchor], key: bytes, subjects: Subjects, *, trimmed: bool) -> None:
         self._subjects, self._trimmed = subjects, trimmed
@@ -122,7 +110,9 @@ class _Check:
         self.why: str | None = None
 
     def take(self, subject: str, body: bytes) -> None:
-        """Look at the next record."""
+        """Look at the next record; nothing more is to be learned once something is wrong (`why`)."""
+        if self.why is not None:
+            return None
         expected = self._last + 1
         try:
             record = AuditRecord.decode(body)

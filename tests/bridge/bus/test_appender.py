@@ -21,7 +21,7 @@ from bridge.bus.platekeys import FILE, PlateKeys
 from bridge.bus.pull import scan
 from bridge.bus.results import action_ended
 from bridge.errors import StoreError
-from bridge.schema.audit import GENESIS, AuditRecord, Verdict, digest, verify
+from bridge.schema.audit import GENESIS, AuditRecord, TrailCheck, Verdict, digest
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import ActionEnded
 from bridge.schema.orders import About, Result
@@ -229,10 +229,11 @@ async def test_a_forgotten_plate_gets_another_hash(tmp_path: Path) -> None:
 
 
 async def _verdict(bus: Bus, folder: Path) -> Verdict:
-    found = [
-        (message.subject, message.data) async for b in scan(bus.connection, bus.stream("RESULTS")) for message in b
-    ]
-    return verify(found, read_anchors(folder), read_key(folder), Subjects("home"), trimmed=False)
+    check = TrailCheck(read_anchors(folder), read_key(folder), Subjects("home"), trimmed=False)
+    async for batch in scan(bus.connection, bus.stream("RESULTS")):
+        for message in batch:
+            check.take(message.subject, message.data)
+    return check.verdict()
 
 
 async def test_the_trail_is_anchored_after_so_many_records_and_when_told(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bridge.schema.audit import GENESIS, Anchor, AuditRecord, Verdict, canonical, digest, verify
+from bridge.schema.audit import GENESIS, Anchor, AuditRecord, TrailCheck, Verdict, canonical, digest
 from bridge.schema.orders import ActionClass
 from bridge.schema.subjects import Subjects
 
@@ -55,7 +55,10 @@ ANCHORS = [Anchor.sealed(KEY, n, digest(TRAIL[n - 1][1]), NOW) for n in (8, 16, 
 
 def judge(found: Trail, *, anchors: list[Anchor] = ANCHORS, key: bytes = KEY, trimmed: bool = False) -> Verdict:
     """What is said of it."""
-    return verify(found, anchors, key, SUBJECTS, trimmed=trimmed)
+    check = TrailCheck(anchors, key, SUBJECTS, trimmed=trimmed)
+    for subject, body in found:
+        check.take(subject, body)
+    return check.verdict()
 
 
 def test_a_whole_trail_is_unproven_after_its_last_anchor() -> None:

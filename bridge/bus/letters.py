@@ -1,0 +1,175 @@
+"""Dead letters, for the person who looks at them: find, read, send on their way again, drop.
+
+Only information can go again: what moves something was for its moment, and that is over. It goes as an order
+of its own id with the origin `replay`, which the gate refuses to everything that moves. What a person
+does is written into the effect ledger before it is done, so it is in the audit trail like any other end.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import ValidationError
+
+from bridge.bus.acks import Acks
+from bridge.bus.connect import Connection
+from bridge.bus.effects import JetEffectLedger
+from bridge.bus.engine_store import ORDERS_KEPT
+from bridge.bus.streams import stream_name
+from bridge.bus.wire import EXPECTED, NO_MESSAGE, TTL, Outgoing, RefusedError
+from bridge.errors import StoreError
+from bridge.schema.base import stable_id
+from bridge.schema.event import Origin
+from bridge.schema.orders import ActionClass, Effect, Order, Result
+from bridge.schema.subjects import Subjects, unescape
+
+_PATIENCE = 15.0
+_PREFIX = "Vms-"
+_CUT = "Full-Size"
+OPERATOR = "operator"
+"""The rule that records of what a person did name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter."""
+
+    seq: int
+    stored: datetime
+    action_class: str
+    reason: str
+    body: bytes
+    headers: Mapping[str, str]
+    """What was noted of it, without our prefix."""
+
+    @property
+    def order(self) -> Order | None:
+        """The order in it, if it is one and whole."""
+        try:
+            return None if _CUT in self.headers else Order.decode(self.body)
+        except ValidationError:
+            return None
+
+    @property
+    def error(self) -> str:
+        """What was said of it when it was given up."""
+        return self.headers.get("error") or self.headers.get("Error") or ""
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot go again; None if it can."""
+        order = self.order
+        if order is None:
+            return "it is no order that this version can read; what is in it can be shown"
+        classes = {order.action_class.value, self.action_class}
+        if classes != {ActionClass.INFORMATION.value}:
+            return (
+                f"an order that is {order.action_class.value.replace('_', ' ')} was for its moment and never goes again"
+            )
+        return None
+
+    @classmethod
+    def read(cls, subject: str, seq: int, stored: datetime, body: bytes, headers: Mapping[str, str]) -> Letter:
+        """Return the letter of a message as it is stored."""
+        action_class, reason = (unescape(token) or "" for token in subject.split(".")[-2:])
+        kept = {name.removeprefix(_PREFIX): value for name, value in headers.items() if name.startswith(_PREFIX)}
+        return cls(seq, stored, action_class, reason, body, kept)
+
+
+class DeadLetterBox:
+    """The dead letters of one site. Every method raises StoreUnavailableError when the log is not there."""
+
+    def __init__(self, connection: Connection, site: str, who: str) -> None:
+        self._connection, self._site, self._who = connection, site, who
+        self._acks, self._subjects = Acks(connection), Subjects(site)
+        self._stream, self._engine = stream_name(site, "DLQ"), stream_name(site, "ENGINE")
+        self._ledger = JetEffectLedger(connection, self._acks, self._engine, site)
+
+    async def get(self, seq: int) -> Letter:
+        """Return one. Raises StoreError when there is none of that number."""
+        try:
+            answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", {"seq": seq})
+        except RefusedError as exc:
+            if exc.code == NO_MESSAGE:
+                raise StoreError(f"there is no dead letter {seq}") from exc
+            raise
+        message = answer["message"]
+        lines = base64.b64decode(message.get("hdrs", "")).decode(errors="replace").split("\r\n")[1:]
+        pairs = (line.partition(":") for line in lines if line)
+        headers = {name: value.strip() for name, _, value in pairs}
+        body = base64.b64decode(message.get("data", ""))
+        return Letter.read(message["subject"], seq, datetime.fromisoformat(message["time"]), body, headers)
+
+    async def redrive(self, seq: int, now: datetime) -> str:
+        """Give the order of a letter to the runners anew and take the letter away; return the new order's id.
+
+        Twice for the same letter is once. Raises StoreError when it cannot go again.
+        """
+        letter = await self.get(seq)
+        order = letter.order
+        if order is None or letter.obstacle is not None:
+            raise StoreError(f"dead letter {seq}: {letter.obstacle}")
+        again = order.model_copy(
+            update={
+                "id": stable_id("redrive", self._site, order.id, seq),
+                "origin": Origin.REPLAY,
+                "created": now,
+                "expires": None,
+            }
+        )
+        await self._note("redrive", letter, now, f"as order {again.id}")
+        headers = {TTL: str(int(ORDERS_KEPT.total_seconds())), EXPECTED: "0"}
+        message = Outgoing(self._subjects.order(again.id), again.encode(), headers)
+        try:
+            await self._acks.store([message], _PATIENCE)
+        except RefusedError as exc:
+            if not exc.stale:  # else it was given already, and only the letter was left
+                raise
+        await self._remove(seq)
+        return again.id
+
+    async def drop(self, seq: int, now: datetime, why: str = "") -> None:
+        """Take a letter away for good; that it was dropped, by whom and why, stays. Raises StoreError."""
+        await self._note("drop", await self.get(seq), now, why)
+        await self._remove(seq)
+
+    async def _note(self, did: Literal["redrive", "drop"], letter: Letter, now: datetime, more: str) -> None:
+        order = letter.order
+        said = f"dead letter {letter.seq} ({letter.action_class}, {letter.reason}) {more}".rstrip()
+        causes = (order.id,) if order else ()
+        await note(self._ledger, f"dlq-{did}", self._who, now, said, causes)
+
+    async def _remove(self, seq: int) -> None:
+        await self._connection.api(f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq})
+
+
+async def note(
+    ledger: JetEffectLedger, did: str, who: str, now: datetime, message: str, causes: tuple[str, ...] = ()
+) -> None:
+    """Write down what a person did, as an order that has ended: the audit trail is made of those."""
+    name = stable_id(did, who, now.astimezone(UTC).isoformat(), message)
+    result = Result(
+        order=name,
+        rule=OPERATOR,
+        action=did,
+        action_class=ActionClass.INFORMATION,
+        outcome="done",
+        message=f"{who}: {message}",
+        attempts=1,
+        ended=now,
+        causes=causes,
+    )
+    effect = Effect(
+        order=name,
+        action_class=ActionClass.INFORMATION,
+        status="ended",
+        attempt=1,
+        executor=who,
+        claimed=now,
+        result=result,
+    )
+    await ledger.claim(effect)
