@@ -1,6 +1,6 @@
 """Write messages to a stream in order, many at once when many come, one at once when one comes.
 
-What is waiting when the last write is done goes out as the next one: a lone message by itself, more
+What is waiting when the last write is done goes out as the next one: a few messages each by itself, more
 as one atomic batch with one sync for all of it. One write is under way at a time, so the order is
 the order of `put`, whatever has to be sent again. A message is promised when the server has synced
 it, and refused when it could not be for long; nothing is kept for later.
@@ -17,7 +17,7 @@ from typing import Self
 from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.window import Entry, Group, Limits, Totals, Window
-from bridge.bus.wire import BATCH_INCOMPLETE, NO_ROOM, Ack, Outgoing, RefusedError
+from bridge.bus.wire import BATCH_INCOMPLETE, FEW, NO_ROOM, Ack, Outgoing, RefusedError
 from bridge.errors import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -138,6 +138,9 @@ class Publisher:
     async def _write(self, entries: list[Entry]) -> None:
         """Send entries once and settle those that were answered. Raises StoreUnavailableError: send the rest again."""
         if not entries:
+            return
+        if 1 < len(entries) <= FEW:
+            await self._write_one_by_one(entries)
             return
         try:
             ack = await self._acks.store([entry.message for entry in entries], self._limits.resend)
