@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,9 +20,8 @@ import httpx
 import pytest
 
 from bridge.schema.kinds import PlateRead
-from tests.bridge.commands.helpers import Program, cli, going
+from tests.bridge.commands.helpers import PATIENCE, Program, cli, going
 from tests.e2e.site import Bridge, Letter, bridge, simulator
-from tests.faults.site import wait_for
 
 PUSHER = ("gate", "s3cret")
 CONFIG = """\
@@ -114,7 +114,7 @@ def test_on_a_full_disk_pushes_are_refused_and_nothing_that_was_taken_is_lost(tm
             assert int(refused.headers["retry-after"]) >= 1
             assert "send it again" in refused.text
             assert "the disk is full" in program.line("events are refused", "err")
-            wait_for(lambda: any(words in _not_ready(url) for words in ("disk is full", "no space left")), 20)
+            _until_not_ready(url, "disk is full", "no space left")
             (disk / "fill").unlink()
             program.line("events are taken again", "err")
             assert _pushed(url, "LATER1").status_code == 200
@@ -151,9 +151,15 @@ def _pushed(url: str, plate: str) -> httpx.Response:
     return httpx.post(f"{url}/api/push", json=_lpr(plate, pad="x" * 3000), auth=PUSHER, timeout=20)
 
 
-def _not_ready(url: str) -> str:
-    answer = httpx.get(f"{url}/readyz", timeout=10)
-    return answer.text if answer.status_code == 503 else ""
+def _until_not_ready(url: str, *reasons: str) -> None:
+    """Wait until health says no, for one of these reasons."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        answer = httpx.get(f"{url}/readyz", timeout=10)
+        if answer.status_code == 503 and any(reason in answer.text for reason in reasons):
+            return
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.05)
 
 
 def _plates(site: Bridge) -> list[str]:

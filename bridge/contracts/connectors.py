@@ -1,26 +1,21 @@
-"""The protocols between the parts. Whoever implements or uses a part needs this file and the schema, nothing else.
+"""What a connector is given, what it can do, and how the registry knows it.
 
-Three families: what a connector can do (capabilities), what an action is, and the durable parts
-(log, engine store, effect ledger). All of them are small on purpose: a system implements what it
-can do and nothing else.
+A system implements the capabilities that it has and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import httpx
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from bridge.clock import Clock
 from bridge.schema.event import VmsEvent
-from bridge.schema.orders import ActionClass, Effect, Order, Result
-
-# --- events in -----------------------------------------------------------------------------------
 
 
 class Emit(Protocol):
@@ -64,9 +59,6 @@ class Session(Protocol):
     async def park(self, message: str | bytes, reason: str, error: str) -> None:
         """Put one message that could not be understood among the dead letters. Returns when it is stored."""
         ...
-
-
-# --- what a connector can do -----------------------------------------------------------------------
 
 
 @runtime_checkable
@@ -378,224 +370,4 @@ class Connector(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections. Idempotent."""
-        ...
-
-
-# --- actions ---------------------------------------------------------------------------------------
-
-
-class ActionParams(BaseModel):
-    """The parameters of an action, as written in a rule; every field described.
-
-    Text fields may hold `{{ CEL }}`; they are rendered before the order is made, so `run` sees values.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-P = TypeVar("P", bound=ActionParams)
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What exists at this site, for checks at load time. None means: not known here, do not check."""
-
-    sources: frozenset[str] | None = None
-    channels: Mapping[str, frozenset[str]] | None = None
-    presets: Mapping[tuple[str, str], frozenset[str]] | None = None
-    doors: frozenset[str] | None = None
-    outputs: frozenset[str] | None = None
-    webhooks: frozenset[str] | None = None
-    mqtt: bool | None = None
-
-
-class Services(Protocol):
-    """What actions may reach, by type: `services.get(DoorKeeper)`. Wired in one place, bridge.app."""
-
-    def get(self, service: type[T]) -> T:
-        """Return the one service of that type. Raises ActionRejectedError if the site has none."""
-        ...
-
-    def source(self, name: str, capability: type[T]) -> T:
-        """Return a configured source as a capability. Raises ActionRejectedError if it has it not."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ActionContext:
-    """One try of one order."""
-
-    order: Order
-    attempt: int
-    clock: Clock
-    services: Services
-
-
-@dataclass(frozen=True, slots=True)
-class ActionSpec(Generic[P]):
-    """An action as the registry knows it. `run` tries once and raises; the runner retries."""
-
-    name: str
-    summary: str
-    params: type[P]
-    action_class: ActionClass
-    run: Callable[[P, ActionContext], Awaitable[Mapping[str, JsonValue]]]
-    example: str
-    shorthand: str | None = None
-    """The parameter that a bare value sets: `open: main-gate` is `open: {door: main-gate}`."""
-    max_age: timedelta | None = None
-    """How old the cause may be when it starts; None: no limit."""
-    timeout: timedelta = timedelta(seconds=15)
-    """One try is cut off after this."""
-    give_up_after: timedelta = timedelta(days=3)
-    """Retries stop then, and the order is dead."""
-    check: Callable[[P, Known], Iterable[str]] = lambda params, known: ()
-    """Problems visible before running: an unknown door, a channel that does not exist."""
-    classify: Callable[[P], ActionClass] | None = None
-    """For actions whose class depends on their parameters: a relay switched off releases."""
-    failed: Callable[[P, Result, ActionContext], Awaitable[None]] | None = None
-    """Told of every order of this action that ends without being done, before it is let go of; perhaps twice."""
-    target: Callable[[P, Order], str] | None = None
-    """What an order is for: a door, an output, a camera, a receiver; default: the action itself.
-
-    Orders that move something are done one after another for each target; of the others a bounded
-    number for each target at once, so that one slow receiver holds up nobody else.
-    """
-
-
-# --- the durable parts -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An event as it stands in the log: its place, and the log's own clock."""
-
-    seq: int
-    stamp: datetime
-    event: VmsEvent
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class StateKey:
-    """Where a value of engine state belongs. Rules starting with `$` are the engine's own."""
-
-    rule: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """How far the engine is, and by which rules. `epoch` counts owners."""
-
-    seq: int
-    epoch: int
-    ruleset: str
-    revision: int = 0
-    """The store's revision of this record; the fence. Not part of the record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one engine step decided."""
-
-    head: Head
-    changed: Mapping[StateKey, Mapping[str, JsonValue] | None] = field(default_factory=dict)
-    orders: Sequence[Order] = ()
-
-
-class EngineStore(Protocol):
-    """Head, state and orders of one partition."""
-
-    async def load(self) -> tuple[Head | None, Mapping[StateKey, dict[str, Any]]]:
-        """Return the head and all state."""
-        ...
-
-    async def commit(self, step: Step, beside: Awaitable[None] | None = None) -> Head:
-        """Write the step, fenced by `step.head.revision`; return the new head.
-
-        Head and state are written whole or not at all; orders may stand there before the head has moved, and
-        are then given again, the same. `beside` is done at the same time, and before the head moves.
-        Raises StaleOwnerError when somebody else has written, StoreUnavailableError when nobody could.
-        """
-        ...
-
-
-class EventLog(Protocol):
-    """The durable log, read in order."""
-
-    def read(self, after: int) -> AsyncIterator[Sequence[Logged]]:
-        """Yield batches of events after a sequence: what is there at once, at most about 500; waits when idle.
-
-        A message that is not an event is parked as a dead letter and skipped.
-        """
-        ...
-
-    async def done(self, seq: int) -> None:
-        """Say that everything up to `seq` is committed; a hint for the broker, not the truth."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A ledger record and the revision that changing it must name."""
-
-    effect: Effect
-    revision: int
-
-
-class EffectLedger(Protocol):
-    """Which order is being done, was done, and how it ended. The truth about effects."""
-
-    async def claim(self, effect: Effect) -> Claimed | None:
-        """Insert the first record of an order; None if there is one already."""
-        ...
-
-    async def find(self, order: str) -> Claimed | None:
-        """Return an order's record."""
-        ...
-
-    async def update(self, claimed: Claimed, effect: Effect) -> Claimed:
-        """Replace a record. Raises StaleOwnerError if it changed meanwhile."""
-        ...
-
-    def unfinished(self) -> AsyncIterator[Claimed]:
-        """Yield every record that has not ended."""
-        ...
-
-
-class OrderQueue(Protocol):
-    """Orders to be done, oldest first, at least once each."""
-
-    def take(self) -> AsyncIterator[PendingOrder]:
-        """Yield orders as they come; at most a bounded number is in hand."""
-        ...
-
-
-class PendingOrder(Protocol):
-    """One order in hand."""
-
-    @property
-    def order(self) -> Order:
-        """What to do."""
-        ...
-
-    async def done(self) -> None:
-        """It has ended and is recorded; do not bring it again."""
-        ...
-
-    async def later(self, delay: timedelta) -> None:
-        """Bring it again after the delay."""
-        ...
-
-    async def working(self) -> None:
-        """Still at it; do not bring it to anybody else yet."""
-        ...
-
-
-class DeadLetters(Protocol):
-    """Where things go that cannot be used; inspected by hand."""
-
-    async def bury(self, action_class: str, reason: str, body: bytes, headers: Mapping[str, str]) -> None:
-        """Store one; returns when it is synced."""
         ...

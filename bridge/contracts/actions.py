@@ -1,0 +1,93 @@
+"""What an action is: its parameters, what it may reach, and how the registry knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from bridge.clock import Clock
+from bridge.schema.orders import ActionClass, Order, Result
+
+
+class ActionParams(BaseModel):
+    """The parameters of an action, as written in a rule; every field described.
+
+    Text fields may hold `{{ CEL }}`; they are rendered before the order is made, so `run` sees values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+P = TypeVar("P", bound=ActionParams)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What exists at this site, for checks at load time. None means: not known here, do not check."""
+
+    sources: frozenset[str] | None = None
+    channels: Mapping[str, frozenset[str]] | None = None
+    presets: Mapping[tuple[str, str], frozenset[str]] | None = None
+    doors: frozenset[str] | None = None
+    outputs: frozenset[str] | None = None
+    webhooks: frozenset[str] | None = None
+    mqtt: bool | None = None
+
+
+class Services(Protocol):
+    """What actions may reach, by type: `services.get(DoorKeeper)`. Wired in one place, bridge.app."""
+
+    def get(self, service: type[T]) -> T:
+        """Return the one service of that type. Raises ActionRejectedError if the site has none."""
+        ...
+
+    def source(self, name: str, capability: type[T]) -> T:
+        """Return a configured source as a capability. Raises ActionRejectedError if it has it not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActionContext:
+    """One try of one order."""
+
+    order: Order
+    attempt: int
+    clock: Clock
+    services: Services
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec(Generic[P]):
+    """An action as the registry knows it. `run` tries once and raises; the runner retries."""
+
+    name: str
+    summary: str
+    params: type[P]
+    action_class: ActionClass
+    run: Callable[[P, ActionContext], Awaitable[Mapping[str, JsonValue]]]
+    example: str
+    shorthand: str | None = None
+    """The parameter that a bare value sets: `open: main-gate` is `open: {door: main-gate}`."""
+    max_age: timedelta | None = None
+    """How old the cause may be when it starts; None: no limit."""
+    timeout: timedelta = timedelta(seconds=15)
+    """One try is cut off after this."""
+    give_up_after: timedelta = timedelta(days=3)
+    """Retries stop then, and the order is dead."""
+    check: Callable[[P, Known], Iterable[str]] = lambda params, known: ()
+    """Problems visible before running: an unknown door, a channel that does not exist."""
+    classify: Callable[[P], ActionClass] | None = None
+    """For actions whose class depends on their parameters: a relay switched off releases."""
+    failed: Callable[[P, Result, ActionContext], Awaitable[None]] | None = None
+    """Told of every order of this action that ends without being done, before it is let go of; perhaps twice."""
+    target: Callable[[P, Order], str] | None = None
+    """What an order is for: a door, an output, a camera, a receiver; default: the action itself.
+
+    Orders that move something are done one after another for each target; of the others a bounded
+    number for each target at once, so that one slow receiver holds up nobody else.
+    """
