@@ -16,7 +16,7 @@ from bridge.app import Registries, Running, running
 from bridge.bus.pull import scan
 from bridge.commands.site import actions, connectors
 from bridge.config.load import load
-from bridge.runtime import gaps
+from bridge.runtime import filling
 from bridge.schema.event import Origin, VmsEvent
 from connectors.ts_api.simulator import Simulator, SimulatorConfig
 from connectors.ts_api.simulator.config import UserConfig
@@ -82,7 +82,7 @@ def opened(sim: Simulator) -> int:
 @pytest.mark.timeout(120)
 async def test_what_was_missed_is_stored_and_moves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither does what has changed meanwhile look as if it happened now."""
-    monkeypatch.setattr(gaps, "LATE", timedelta(seconds=5))
+    monkeypatch.setattr(filling, "LATE", timedelta(seconds=5))
     async with simulated() as sim:
         await sim.event("motionChanges", channel=1, motion=True)
         async with bridge(tmp_path, sim) as up:

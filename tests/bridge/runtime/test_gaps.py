@@ -13,7 +13,8 @@ import pytest
 
 from bridge.contracts import Missed
 from bridge.errors import ConnectorUnavailableError, PayloadError, StoreUnavailableError
-from bridge.runtime.gaps import LATE, OVERLAP, SLICE, TRIES, SourceGaps
+from bridge.runtime.filling import LATE, OVERLAP, SLICE, TRIES
+from bridge.runtime.gaps import SourceGaps
 from bridge.runtime.outages import Cursor, Outage
 from bridge.runtime.twins import TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
@@ -222,7 +223,7 @@ async def test_a_log_that_stays_away_does_not_hide_the_gap(error: Exception, cap
         await world.clock.advance(2 * 3600)
     (outage,) = world.told
     assert outage.told().lost == ("LPR", "motionChanges")
-    assert "a gap cannot be filled" in caplog.text
+    assert "what was missed is lost" in caplog.text
 
 
 async def test_while_the_source_is_away_again_its_log_is_not_asked() -> None:
