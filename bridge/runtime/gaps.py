@@ -12,14 +12,15 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from bridge.clock import Clock
-from bridge.contracts import Backfills, Missed
+from bridge.contracts import Backfills, Emit, Missed
 from bridge.errors import StoreUnavailableError
 from bridge.runtime.filling import FillCounter, Filler, GivenUpError, until_stored
-from bridge.runtime.outages import STOPPED, Cursor, CursorStore, Outage
+from bridge.runtime.outages import STOPPED, Cursor, CursorStore, Forgetful, Outage
 from bridge.runtime.twins import TwinMatcher
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,31 @@ class GapCounter(FillCounter, Protocol):
         ...
 
 
+class _Uncounted:
+    def gap(self, source: str) -> None:
+        """Count nothing."""
+
+    def fetched(self, source: str, kind: str, count: int) -> None:
+        """Count nothing."""
+
+    def twin(self, source: str, via: str) -> None:
+        """Count nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What outages need beside the listening: who knows events again, where records are kept, who counts."""
+
+    matcher: TwinMatcher
+    cursors: CursorStore
+    counter: GapCounter
+
+    @classmethod
+    def forgetful(cls, emit: Emit) -> Ledger:
+        """Return one that survives nothing and knows events by their ids only."""
+        return cls(TwinMatcher(emit, {}, {}, _Uncounted()), Forgetful(), _Uncounted())
+
+
 Tell = Callable[[Outage], Awaitable[None]]
 """Publish the event that tells an outage; returns when it is stored."""
 
@@ -52,24 +78,22 @@ class SourceGaps:
         self,
         name: str,
         source: object,
-        matcher: TwinMatcher,
-        store: CursorStore,
+        ledger: Ledger,
         tell: Tell,
         clock: Clock,
-        counter: GapCounter,
     ) -> None:
         """`name` is the source as events have it, `<site>/<source>`."""
         self._name, self._own_name, self._clock = name, name.partition("/")[2], clock
-        self._store, self._tell, self._counter = store, tell, counter
+        self._store, self._counter, self._tell = ledger.cursors, ledger.counter, tell
         self._outages: dict[datetime, Outage] = {}
         self._resumed: set[datetime] = set()
         self._heard = self._written = self._sure = clock.now()
         self._doubted: datetime | None = None
         self._saving = asyncio.Lock()
         self._up, self._news, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._filler = (
-            Filler(name, source, matcher, store, clock, counter, self._up) if isinstance(source, Backfills) else None
-        )
+        self._filler: Filler | None = None
+        if isinstance(source, Backfills):
+            self._filler = Filler(name, source, ledger.matcher, self._store, clock, self._counter, self._up)
 
     @property
     def since(self) -> datetime | None:

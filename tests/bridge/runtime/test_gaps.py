@@ -14,7 +14,7 @@ import pytest
 from bridge.contracts import Missed
 from bridge.errors import ConnectorUnavailableError, PayloadError, StoreUnavailableError
 from bridge.runtime.filling import LATE, OVERLAP, SLICE, TRIES
-from bridge.runtime.gaps import SourceGaps
+from bridge.runtime.gaps import Ledger, SourceGaps
 from bridge.runtime.outages import Cursor, Outage
 from bridge.runtime.twins import TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
@@ -109,7 +109,7 @@ class World:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SourceGaps]:
         matcher = TwinMatcher(self.emit, {}, {}, self)
-        gaps = SourceGaps(NAME, self.source, matcher, self, self.tell, self.clock, self)
+        gaps = SourceGaps(NAME, self.source, Ledger(matcher, self, self), self.tell, self.clock)
         task = asyncio.create_task(self._run(gaps))
         await settle()
         try:
