@@ -101,6 +101,9 @@ class Filler:
             await self._read(gap, reached - OVERLAP, upto, resumed)
             reached = upto
             await gap.note(reached=reached)
+        outage = gap.outage
+        if outage.topics and outage.lost is not None and outage.lost.issuperset(outage.topics):
+            return  # there is no log that anything could come late into
         await self._clock.sleep((until + LATE - self._clock.now()).total_seconds())
         await self._read(gap, max(since, until - SLICE) - OVERLAP, until + OVERLAP, resumed)
 

@@ -166,6 +166,17 @@ async def test_the_end_of_a_gap_is_read_twice() -> None:
     assert Cursor.model_validate_json(world.record or b"").outages == ()
 
 
+async def test_without_any_log_there_is_nothing_to_wait_for() -> None:
+    """The licence has none, or we may not read it: that is told at once."""
+    world = World()
+    assert isinstance(world.source, Source)
+    world.source.answers = [lambda: [Missed((), unfetchable=("LPR", "motionChanges", "packing"))]]
+    async with world.running() as gaps:
+        await world.outage(gaps, 60)
+        assert world.told[0].told().lost == ("LPR", "motionChanges")
+    assert len(world.source.asked) == 1
+
+
 async def test_a_long_gap_is_read_in_slices() -> None:
     """Each is written down, so a crash repeats one of them at most; only the end is read twice."""
     world = World()
