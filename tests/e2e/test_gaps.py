@@ -42,6 +42,7 @@ async def bridge(folder: Path, sim: Simulator) -> AsyncIterator[Running]:
         "sources": {"nvr1": {"type": "ts-api", "url": sim.url, "username": USER, "password": PASSWORD}},
         "outputs": {"barrier": {"source": "nvr1", "channel": "1", "relay": "relay-1", "idle": "off"}},
         "doors": {"gate": {"output": "barrier", "mode": "act", "pulse": "200ms", "min_score": 0}},
+        "safety": {"hold_off": "0s", "trusted_clocks": ["nvr1"]},
         "rules": ["rules.yaml"],
     }
     rule = {"id": "open", "when": {"kind": "plate.read"}, "then": [{"open": "gate"}]}
@@ -103,8 +104,8 @@ async def test_what_was_missed_is_stored_and_moves_nothing(tmp_path: Path, monke
                 ("2", Origin.RESYNC),
             ]
             await sim.event("motionChanges", channel=2, motion=False)
-            (ended,) = [event for event in await until_stored(up, "motion.ended", 3) if event.origin is Origin.LIVE]
-            assert ended.subject == "2"
+            ended = await until_stored(up, "motion.ended", 4)
+            assert [event.subject for event in ended if event.origin is Origin.LIVE] == ["2"]
             assert opened(sim) == 1
 
         await sim.event("LPR", plateNo="MISSED2", channel=1)
