@@ -43,11 +43,12 @@ from bridge.media.recorded import ClipMaker
 from bridge.media.store import ClipStore, Retention
 from bridge.registry import Registry
 from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site
+from bridge.runtime.gaps import Ledger
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.redact import Redactor
 from bridge.runtime.report import SourceReport
-from bridge.runtime.supervisor import Ledger, Supervisor
+from bridge.runtime.supervisor import Supervisor
 from bridge.runtime.twins import TwinMatcher
 from bridge.safety.releases import ReleaseJournal
 from bridge.safety.site import Safety

@@ -1,62 +1,70 @@
-"""Fill the gaps of one source from its own log, and tell each outage exactly once.
+"""Keep account of one source's outages, and have each filled and told exactly once.
 
 A gap runs from when the source was last heard to when it is heard again; that the bridge itself was
-away makes no difference. Live events do not wait for it: they flow at once, and the twin matcher
-knows them again in what is fetched. The log is read with some overlap, slice by slice, and its end a
-second time some minutes later, for rows come late. Then the event `source.gap` says what was fetched
-and what is lost. This module knows no vendor, and what it fetches never looks live.
+away makes no difference. Live events do not wait for it: they flow at once, and the twin matcher knows
+them again in what `filling.py` fetches. Then the event `source.gap` says what was fetched and what is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from bridge.clock import Clock
-from bridge.contracts import Backfills, Missed
-from bridge.errors import ConnectorError, PayloadError, StoreUnavailableError
-from bridge.runtime.outages import STOPPED, Cursor, CursorStore, Outage
+from bridge.contracts import Backfills, Emit, Missed
+from bridge.errors import StoreUnavailableError
+from bridge.runtime.filling import FillCounter, Filler, GivenUpError, until_stored
+from bridge.runtime.outages import STOPPED, Cursor, CursorStore, Forgetful, Outage
 from bridge.runtime.twins import TwinMatcher
-from bridge.schema.event import Origin, VmsEvent
 
 log = logging.getLogger(__name__)
 
-OVERLAP = timedelta(minutes=2)
-"""Read before and after the gap as well: clocks differ, and rows are written after they happened."""
-LATE = timedelta(minutes=3)
-"""After the gap, when its end is read again: by then the rows that come late are there."""
-SLICE = timedelta(hours=1)
-"""Read at once; what must be remembered of a long gap is bounded by it."""
 LAZY = timedelta(seconds=10)
 """How far the written cursor may be behind."""
 CALM = timedelta(minutes=1)
 """From the last event that could not be stored until all are taken to be: they are tried every second or two."""
-TRIES = 60
-"""While the source is heard but its log is not to be had; then the gap is told as it is. About an hour."""
-_WAITS = (1.0, 60.0)
 _LAST_WORD = 2.0
 """Seconds for the record when we are told to stop; without it the next start reads a little more."""
+_NEXT = timedelta(microseconds=1)
 
-T = TypeVar("T")
 
-
-class GapCounter(Protocol):
+class GapCounter(FillCounter, Protocol):
     """Where gaps are counted."""
 
     def gap(self, source: str) -> None:
         """A gap was told."""
         ...
 
+
+class _Uncounted:
+    def gap(self, source: str) -> None:
+        """Count nothing."""
+
     def fetched(self, source: str, kind: str, count: int) -> None:
-        """So many events were fetched afterwards."""
-        ...
+        """Count nothing."""
+
+    def twin(self, source: str, via: str) -> None:
+        """Count nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What outages need beside the listening: who knows events again, where records are kept, who counts."""
+
+    matcher: TwinMatcher
+    cursors: CursorStore
+    counter: GapCounter
+
+    @classmethod
+    def forgetful(cls, emit: Emit) -> Ledger:
+        """Return one that survives nothing and knows events by their ids only."""
+        return cls(TwinMatcher(emit, {}, {}, _Uncounted()), Forgetful(), _Uncounted())
 
 
 Tell = Callable[[Outage], Awaitable[None]]
@@ -70,22 +78,22 @@ class SourceGaps:
         self,
         name: str,
         source: object,
-        matcher: TwinMatcher,
-        store: CursorStore,
+        ledger: Ledger,
         tell: Tell,
         clock: Clock,
-        counter: GapCounter,
     ) -> None:
         """`name` is the source as events have it, `<site>/<source>`."""
         self._name, self._own_name, self._clock = name, name.partition("/")[2], clock
-        self._source = source if isinstance(source, Backfills) else None
-        self._matcher, self._store, self._tell, self._counter = matcher, store, tell, counter
+        self._store, self._counter, self._tell = ledger.cursors, ledger.counter, tell
         self._outages: dict[datetime, Outage] = {}
         self._resumed: set[datetime] = set()
         self._heard = self._written = self._sure = clock.now()
         self._doubted: datetime | None = None
         self._saving = asyncio.Lock()
         self._up, self._news, self._ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._filler: Filler | None = None
+        if isinstance(source, Backfills):
+            self._filler = Filler(name, source, ledger.matcher, self._store, clock, self._counter, self._up)
 
     @property
     def since(self) -> datetime | None:
@@ -112,7 +120,7 @@ class SourceGaps:
         """The source is not heard any more, since then. Said again in the same outage it changes nothing."""
         self._up.clear()
         if self.since is None:
-            self._outages[since] = Outage(since=since, cause=cause)
+            self._open(since, cause)
             self._news.set()
 
     def back(self, now: datetime, topics: tuple[str, ...]) -> None:
@@ -130,17 +138,21 @@ class SourceGaps:
 
     async def load(self) -> None:
         """Go on where the last process was: its own absence is an outage. Waits until the store answers."""
-        record = await self._stored(lambda: self._store.load(self._name))
+        record = await until_stored(lambda: self._store.load(self._name), self._clock)
         if record is None:
             return
         cursor = Cursor.model_validate_json(record)
         self._outages = {outage.since: outage for outage in cursor.outages}
         self._resumed = set(self._outages)
         if self.since is None:
-            since = min(cursor.heard, self._clock.now())
-            self._outages.setdefault(since, Outage(since=since, cause=STOPPED))
-            self._resumed.add(since)
+            self._resumed.add(self._open(min(cursor.heard, self._clock.now()), STOPPED))
         self._ended.set()
+
+    def _open(self, since: datetime, cause: str) -> datetime:
+        while since in self._outages:  # two outages have two beginnings, or they would have one id
+            since += _NEXT
+        self._outages[since] = Outage(since=since, cause=cause)
+        return since
 
     def _change(self, since: datetime, **changes: object) -> Outage:
         changed = self._outages[since] = self._outages[since].model_copy(update=changes)
@@ -150,20 +162,13 @@ class SourceGaps:
         async with self._saving:
             self._written = self._heard
             record = self._record()
-            await self._stored(lambda: self._store.save(self._name, record))
+            await until_stored(lambda: self._store.save(self._name, record), self._clock)
 
     def _record(self) -> bytes:
         if self._doubted is None or self._heard - self._doubted > CALM:
             self._sure = self._heard
         cursor = Cursor(heard=self._sure, outages=tuple(self._outages.values()))
         return cursor.model_dump_json(exclude_defaults=True).encode()
-
-    async def _stored(self, work: Callable[[], Awaitable[T]]) -> T:
-        while True:
-            try:
-                return await work()
-            except StoreUnavailableError as exc:
-                await self._clock.sleep(exc.retry_after.total_seconds())
 
     # --- the work ---------------------------------------------------------------------------------
 
@@ -203,10 +208,7 @@ class SourceGaps:
             await self._fill(outage)
             outage = self._change(since, complete=True)
             await self._save()
-        told = since in self._resumed and await self._stored(
-            lambda: self._store.is_told(self._name, outage.id_for(self._name))
-        )
-        if not told:
+        if since not in self._resumed or not await self._is_told(outage):
             await self._tell(outage)
             self._counter.gap(self._own_name)
         del self._outages[since]
@@ -215,132 +217,42 @@ class SourceGaps:
 
     async def _is_told(self, outage: Outage) -> bool:
         event = outage.id_for(self._name)
-        return await self._stored(lambda: self._store.is_told(self._name, event))
+        return await until_stored(lambda: self._store.is_told(self._name, event), self._clock)
 
     async def _fill(self, outage: Outage) -> None:
-        if self._source is None:
+        if self._filler is None:
             self._change(outage.since, lost=None)
             return
-        self._matcher.filling(self._name, True)
         try:
-            await self._fill_from(self._source, outage)
-        except _GivenUpError as exc:
-            log.error("a gap cannot be filled", extra={"source": self._name, "detail": str(exc)})
+            await self._filler.fill(_Gap(self, outage.since), resumed=outage.since in self._resumed)
+        except GivenUpError as exc:
+            log.error("what was missed is lost", extra={"source": self._name, "detail": str(exc)})
             self._change(outage.since, lost=None)
-        finally:
-            self._matcher.filling(self._name, False)
 
-    async def _fill_from(self, source: Backfills, outage: Outage) -> None:
-        since, until = outage.since, outage.until or outage.since
-        reached = outage.reached or since
-        if outage.begun is None:
-            self._change(since, begun=self._clock.now())
-            await self._save()
-        else:
-            await self._recount(outage)
-        while reached < until:
-            upto = min(reached + SLICE, until)
-            await self._read(source, since, reached - OVERLAP, upto)
-            reached = upto
-            self._change(since, reached=reached)
-            await self._save()
-        wait = until + LATE - self._clock.now()
-        await self._clock.sleep(wait.total_seconds())
-        await self._read(source, since, max(since, until - SLICE) - OVERLAP, until + OVERLAP)
 
-    async def _read(self, source: Backfills, since: datetime, begin: datetime, end: datetime) -> None:
-        """Read a span of the source's log and store what is new, however often it takes."""
-        if since in self._resumed or self._clock.now() - begin > SLICE:
-            await self._recall(begin, end + OVERLAP)
-        for attempt in range(1, TRIES + 1):
-            await self._up.wait()
-            try:
-                await self._read_once(source, since, begin, end)
-            except ConnectorError as exc:
-                log.info("the source's log is not to be had", extra={"source": self._name, "error": str(exc)})
-            except Exception as exc:
-                # The edge to a connector's code: its bug must not keep the gap from being told.
-                log.exception("a gap cannot be read", extra={"source": self._name})
-                raise _GivenUpError(f"{type(exc).__name__}: {exc}") from exc
-            else:
-                return
-            first, longest = _WAITS
-            await self._clock.sleep(min(longest, first * 2.0 ** min(attempt, 16)) * (0.5 + 0.5 * random.random()))
-        raise _GivenUpError(f"not to be had in {TRIES} tries")
+class _Gap:
+    """The `Progress` of one gap; topics may still be added to it meanwhile."""
 
-    async def _read_once(self, source: Backfills, since: datetime, begin: datetime, end: datetime) -> None:
-        async with aclosing(_closable(source.missed(begin, end))) as pages:
-            async for missed in pages:
-                await self._take(since, missed)
+    def __init__(self, gaps: SourceGaps, since: datetime) -> None:
+        self._gaps, self._since = gaps, since
 
-    async def _take(self, since: datetime, missed: Missed) -> None:
-        past = replace(missed, events=[_as_past(event) for event in missed.events])
-        new, refused = await self._store_new(past)
-        counts = Counter(event.type for event in new)
-        for kind, count in counts.items():
-            self._counter.fetched(self._own_name, kind, count)
-        outage = self._outages[since]
+    @property
+    def outage(self) -> Outage:
+        return self._gaps._outages[self._since]
+
+    async def note(self, **changes: object) -> None:
+        self._gaps._change(self._since, **changes)
+        await self._gaps._save()
+
+    def found(self, missed: Missed, counts: Counter[str], refused: int) -> None:
+        outage = self.outage
         begins = dict(outage.log_begins)
-        if missed.begins is not None and missed.begins > since:
+        if missed.begins is not None and missed.begins > self._since:
             begins[missed.log] = min(missed.begins, begins.get(missed.log, missed.begins))
-        self._change(
-            since,
+        self._gaps._change(
+            self._since,
             fetched=Counter(outage.fetched) + counts,
             lost=(outage.lost or frozenset()) | frozenset(missed.unfetchable),
             log_begins=begins,
             refused=outage.refused + missed.refused + refused,
         )
-
-    async def _store_new(self, missed: Missed) -> tuple[Sequence[VmsEvent], int]:
-        """Store what is new of a page; return it, and how many of its events the log does not take."""
-        try:
-            return await self._stored(lambda: self._matcher.fill(missed)), 0
-        except PayloadError as exc:
-            if len(missed.events) == 1:
-                log.error("a fetched event is lost", extra={"source": self._name, "error": str(exc)})
-                return (), 1
-        # One of them is too large, and nobody says which.
-        single = [await self._store_new(replace(missed, events=[event])) for event in missed.events]
-        return [event for new, _ in single for event in new], sum(refused for _, refused in single)
-
-    # --- what is known already --------------------------------------------------------------------
-
-    async def _recall(self, begin: datetime, end: datetime) -> None:
-        """Have the matcher know what stands in the log: another process wrote it, or it was long ago."""
-
-        async def remember() -> None:
-            async for events in self._store.recall(self._name, begin, end):
-                for event in events:
-                    self._matcher.remember(event)
-
-        await self._stored(remember)
-
-    async def _recount(self, outage: Outage) -> None:
-        """Count what was fetched for an outage before this process: the log knows, whatever the record says."""
-        begun = outage.begun or outage.since
-        counts: Counter[str] = Counter()
-
-        async def count() -> None:
-            counts.clear()
-            async for events in self._store.recall(self._name, begun, self._clock.now()):
-                for event in events:
-                    if event.origin is Origin.BACKFILL and event.source == self._name and event.received >= begun:
-                        counts[event.type] += 1
-                    self._matcher.remember(event)
-
-        await self._stored(count)
-        self._change(outage.since, fetched=counts)
-
-
-class _GivenUpError(Exception):
-    """The source's log cannot be read."""
-
-
-def _as_past(event: VmsEvent) -> VmsEvent:
-    """Return the event marked as what it is: history moves nothing, whatever its connector calls it."""
-    return event if event.origin is Origin.BACKFILL else event.model_copy(update={"origin": Origin.BACKFILL})
-
-
-async def _closable(pages: AsyncIterator[Missed]) -> AsyncGenerator[Missed, None]:
-    async for page in pages:
-        yield page

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from bridge.clock import Clock
 from bridge.contracts import Emit, Listens
@@ -24,9 +24,8 @@ from bridge.errors import (
     ConnectorUnsupportedError,
     StoreUnavailableError,
 )
-from bridge.runtime.gaps import GapCounter, SourceGaps
-from bridge.runtime.outages import CursorStore, Forgetful, Outage
-from bridge.runtime.twins import TwinCounter, TwinMatcher
+from bridge.runtime.gaps import Ledger, SourceGaps
+from bridge.runtime.outages import Outage
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import Payload, SourceConnected, SourceLost
@@ -64,35 +63,6 @@ class SourceState:
 
 
 Report = Callable[[SourceState], None]
-
-
-class Counter(GapCounter, TwinCounter, Protocol):
-    """Where outages and what was found of them are counted."""
-
-
-class _Uncounted:
-    def gap(self, source: str) -> None:
-        """Count nothing."""
-
-    def fetched(self, source: str, kind: str, count: int) -> None:
-        """Count nothing."""
-
-    def twin(self, source: str, via: str) -> None:
-        """Count nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What outages need beside the listening: who knows events again, where records are kept, who counts."""
-
-    matcher: TwinMatcher
-    cursors: CursorStore
-    counter: GapCounter
-
-    @classmethod
-    def forgetful(cls, emit: Emit) -> Ledger:
-        """Return one that survives nothing and knows events by their ids only."""
-        return cls(TwinMatcher(emit, {}, {}, _Uncounted()), Forgetful(), _Uncounted())
 
 
 def wait_before_retry(attempt: int, bounds: tuple[float, float], fraction: float) -> float:
@@ -153,9 +123,7 @@ class SourceKeeper:
         self._emit, self._park, self._report = emit, park, report
         self.clock = clock
         ledger = ledger or Ledger.forgetful(emit)
-        self._gaps = SourceGaps(
-            f"{site}/{name}", connector, ledger.matcher, ledger.cursors, self._tell, clock, ledger.counter
-        )
+        self._gaps = SourceGaps(f"{site}/{name}", connector, ledger, self._tell, clock)
         now = clock.now()
         self._state = SourceState(name, up=False, since=now, code="starting", message="not connected yet")
         self._heard = now

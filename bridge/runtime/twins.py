@@ -39,6 +39,10 @@ class TwinCounter(Protocol):
         ...
 
 
+_Name = tuple[str, str]
+"""Source and id, which only together name an event."""
+
+
 class _Hand:
     """Events that were handed on together, and whether they are stored."""
 
@@ -60,16 +64,16 @@ class _Hand:
 
 
 class _Seen:
-    """An event that went on."""
+    """An event that went on. Made for every plate and object, so it is kept lean."""
 
-    __slots__ = ("gone", "hand", "ids", "keys", "paired", "scope", "via")
+    __slots__ = ("also", "gone", "hand", "keys", "name", "paired", "scope", "via")
 
-    def __init__(self, event: VmsEvent, scope: str, keys: Sequence[str], hand: _Hand | None) -> None:
-        self.ids = [(event.source, event.id)]
-        """Its own, and those of the events that were the same."""
-        self.via, self.scope, self.keys = event.via, scope, keys
+    def __init__(self, name: _Name, via: str, scope: str, keys: Sequence[str], hand: _Hand | None) -> None:
+        self.name, self.via, self.scope, self.keys = name, via, scope, keys
         self.hand = hand
         """With whom it is on its way; None once it is stored."""
+        self.also: tuple[_Name, ...] = ()
+        """The events that were the same."""
         self.paired: tuple[str, ...] = ()
         """The ways by which it came once more."""
         self.gone = False
@@ -100,8 +104,9 @@ class TwinMatcher:
         """
         self._emit, self._sources, self._pushed, self._counter = emit, sources, pushed, counter
         self._room = room
-        self._ids: dict[tuple[str, str], _Seen] = {}
-        self._keys: dict[str, tuple[_Seen, ...]] = {}
+        self._ids: dict[_Name, _Seen] = {}
+        self._keys: dict[str, _Seen | tuple[_Seen, ...]] = {}
+        """A tuple only where more than one has the key: most are one of a kind."""
         self._order: dict[str, deque[_Seen]] = {}
         self._filling: set[str] = set()
 
@@ -110,7 +115,8 @@ class TwinMatcher:
 
     async def __call__(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
         """Take events over, as `Emit` does. A twin is stored when the event is that it is a twin of."""
-        readers = [self._sources.get(event.source, self._pushed).get(event.type) for event in events]
+        sources, pushed = self._sources, self._pushed
+        readers = [sources.get(event.source, pushed).get(event.type) for event in events]
         if not any(readers):
             return await self._emit(events)
         keyed = [reader and reader(event) for event, reader in zip(events, readers, strict=True)]
@@ -126,8 +132,9 @@ class TwinMatcher:
     def remember(self, event: VmsEvent) -> None:
         """Note an event that stands in the log."""
         reader = self._sources.get(event.source, self._pushed).get(event.type)
-        if reader is not None and (event.source, event.id) not in self._ids:
-            self._note(event, self._scope(event), reader(event), None)
+        name = (event.source, event.id)
+        if reader is not None and name not in self._ids:
+            self._note(event, name, self._scope(event.source), reader(event), None)
 
     def filling(self, source: str, active: bool) -> None:
         """Say that a gap of `<site>/<source>` is being filled, or no more."""
@@ -149,16 +156,19 @@ class TwinMatcher:
             if keys is None:
                 new.append(event)
                 continue
-            scope = self._scope(event)
-            twin = self._find(event, scope, keys)
+            name = (event.source, event.id)
+            scope = self._scope(name[0])
+            twin = self._find(event, name, scope, keys)
             if twin is None:
                 new.append(event)
-                hand.noted.append(self._note(event, scope, keys, hand))
+                hand.noted.append(self._note(event, name, scope, keys, hand))
                 continue
             if event.via != LOG or twin.via != LOG:  # a row that is read again is no news to anybody
                 self._counter.twin(event.source_name, event.via)
             if twin.hand is not None and twin.hand is not hand:
                 others.add(twin.hand)
+        if new and not others:
+            return new, await self._pass_on(new, hand)
         promises = {other.promise() for other in others}
         if new:
             promises.add(await self._pass_on(new, hand))
@@ -176,35 +186,45 @@ class TwinMatcher:
         stored.add_done_callback(partial(self._settle, hand))
         return stored
 
-    def _scope(self, event: VmsEvent) -> str:
-        return event.source if event.source in self._sources else ""
+    def _scope(self, source: str) -> str:
+        return source if source in self._sources else ""
 
-    def _find(self, event: VmsEvent, scope: str, keys: TwinKeys) -> _Seen | None:
-        same = self._ids.get((event.source, event.id))
+    def _find(self, event: VmsEvent, name: _Name, scope: str, keys: TwinKeys) -> _Seen | None:
+        same = self._ids.get(name)
         if same is not None:
             return same
-        via = event.via
+        via, known = event.via, self._keys
         for key in keys.seeks:
-            for seen in self._keys.get(key, ()):
+            found = known.get(key)
+            if found is None:
+                continue
+            for seen in (found,) if isinstance(found, _Seen) else found:
                 if seen.is_twin_of(via, scope):
                     if via != LOG:
                         seen.paired += (via,)
-                    seen.ids.append((event.source, event.id))
-                    self._ids[event.source, event.id] = seen
+                    seen.also += (name,)
+                    self._ids[name] = seen
                     return seen
         return None
 
     # --- remembering ------------------------------------------------------------------------------
 
-    def _note(self, event: VmsEvent, scope: str, keys: TwinKeys, hand: _Hand | None) -> _Seen:
-        seen = self._ids[event.source, event.id] = _Seen(event, scope, keys.known_by, hand)
-        for key in seen.keys:
-            self._keys[key] = (*self._keys.get(key, ()), seen)
-        order = self._order.get(event.source)
+    def _note(self, event: VmsEvent, name: _Name, scope: str, keys: TwinKeys, hand: _Hand | None) -> _Seen:
+        seen = self._ids[name] = _Seen(name, event.via, scope, keys.known_by, hand)
+        known = self._keys
+        for key in keys.known_by:
+            others = known.get(key)
+            if others is None:
+                known[key] = seen
+            else:
+                known[key] = (others, seen) if isinstance(others, _Seen) else (*others, seen)
+        source = name[0]
+        order = self._order.get(source)
         if order is None:
-            order = self._order[event.source] = deque()
+            order = self._order[source] = deque()
         order.append(seen)
-        self._trim(event.source)
+        if len(order) > self._room:
+            self._trim(source)
         return seen
 
     def _trim(self, source: str) -> None:
@@ -229,14 +249,18 @@ class TwinMatcher:
             if seen.gone:
                 continue
             seen.gone = True
-            for name in seen.ids:
+            for name in (seen.name, *seen.also):
                 del self._ids[name]
             for key in seen.keys:
-                rest = tuple(other for other in self._keys.get(key, ()) if other is not seen)
-                if rest:
-                    self._keys[key] = rest
-                else:
-                    self._keys.pop(key, None)
+                self._forget_key(key, seen)
+
+    def _forget_key(self, key: str, seen: _Seen) -> None:
+        found = self._keys.get(key)
+        if found is seen:
+            del self._keys[key]
+        elif isinstance(found, tuple):
+            rest = tuple(other for other in found if other is not seen)
+            self._keys[key] = rest[0] if len(rest) == 1 else rest
 
 
 def _error_of(done: asyncio.Future[None]) -> BaseException | None:

@@ -28,7 +28,7 @@ from bridge.sdk import TwinKeys, TwinReader, VmsEvent, kinds, stable_id
 
 from .values import basename
 
-_TOLERANCE = 1
+_NEIGHBOURS = (-1, 0, 1)
 """Seconds by which two ways may differ about one moment."""
 _NOT_LIVE = frozenset({"push", "log"})
 """Ways of arrival whose times are another clock's than the event socket's."""
@@ -39,11 +39,19 @@ _SMALLEST_SHIFT = 1800
 def _of_plate(event: VmsEvent) -> TwinKeys:
     data = event.data
     assert isinstance(data, kinds.PlateRead)  # noqa: S101 - the kind says so
-    pictures = _picture_keys([data.image])
-    spread = _TOLERANCE if event.via in _NOT_LIVE else 0
-    read = _plate_keys("read", data, [event.time], spread)
-    stay = _plate_keys("plate", data, [data.first_seen or event.time], 0)
-    return TwinKeys((*pictures, *stay, *read), (*pictures, *read))
+    whose = f":{data.device or ''}:{data.plate}:"
+    second = _second(event.time)
+    stay = f"plate{whose}{_second(data.first_seen) if data.first_seen else second}"
+    picture = basename(data.image)
+    if event.via in _NOT_LIVE:
+        read = [f"read{whose}{second + shift}" for shift in _NEIGHBOURS]
+        return TwinKeys((*_picture_keys([data.image]), stay, *read), (*_picture_keys([data.image]), *read))
+    # Every plate that is heard comes here.
+    moment = f"read{whose}{second}"
+    if picture is None:
+        return TwinKeys((stay, moment), (moment,))
+    still = f"picture:{picture}"
+    return TwinKeys((still, stay, moment), (still, moment))
 
 
 def _of_object(event: VmsEvent) -> TwinKeys:
@@ -79,8 +87,8 @@ def plate_row(data: kinds.PlateRead, images: Iterable[str], begun: list[datetime
     `begun` and `ended` are the readings of its first and last sight: two where daylight saving repeats the hour.
     """
     pictures = _picture_keys(images)
-    read = _plate_keys("read", data, ended, _TOLERANCE)
-    stay = _plate_keys("plate", data, [*begun, *ended], _TOLERANCE)
+    read = _plate_keys("read", data, ended)
+    stay = _plate_keys("plate", data, [*begun, *ended])
     return TwinKeys((*pictures, *read), (*pictures, *stay, *read))
 
 
@@ -95,8 +103,8 @@ def _picture_keys(paths: Iterable[str | None]) -> list[str]:
     return [f"picture:{name}" for name in dict.fromkeys(names) if name]
 
 
-def _plate_keys(what: str, data: kinds.PlateRead, times: Iterable[datetime], spread: int) -> list[str]:
-    seconds = {_second(time) + shift for time in times for shift in range(-spread, spread + 1)}
+def _plate_keys(what: str, data: kinds.PlateRead, times: Iterable[datetime]) -> list[str]:
+    seconds = {_second(time) + shift for time in times for shift in _NEIGHBOURS}
     return [f"{what}:{data.device or ''}:{data.plate}:{second}" for second in sorted(seconds)]
 
 
@@ -117,4 +125,4 @@ def _row_key(event: VmsEvent) -> str:
 
 
 def _second(time: datetime) -> int:
-    return int(time.timestamp() // 1)
+    return int(time.timestamp())  # none is before 1970

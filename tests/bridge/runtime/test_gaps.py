@@ -13,7 +13,8 @@ import pytest
 
 from bridge.contracts import Missed
 from bridge.errors import ConnectorUnavailableError, PayloadError, StoreUnavailableError
-from bridge.runtime.gaps import LATE, OVERLAP, SLICE, TRIES, SourceGaps
+from bridge.runtime.filling import LATE, OVERLAP, SLICE, TRIES
+from bridge.runtime.gaps import Ledger, SourceGaps
 from bridge.runtime.outages import Cursor, Outage
 from bridge.runtime.twins import TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
@@ -108,7 +109,7 @@ class World:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SourceGaps]:
         matcher = TwinMatcher(self.emit, {}, {}, self)
-        gaps = SourceGaps(NAME, self.source, matcher, self, self.tell, self.clock, self)
+        gaps = SourceGaps(NAME, self.source, Ledger(matcher, self, self), self.tell, self.clock)
         task = asyncio.create_task(self._run(gaps))
         await settle()
         try:
@@ -163,6 +164,17 @@ async def test_the_end_of_a_gap_is_read_twice() -> None:
     gap = world.told[0].told()
     assert (gap.fetched, gap.lost) == ({"plate.read": 2}, ("motionChanges",))
     assert Cursor.model_validate_json(world.record or b"").outages == ()
+
+
+async def test_without_any_log_there_is_nothing_to_wait_for() -> None:
+    """The licence has none, or we may not read it: that is told at once."""
+    world = World()
+    assert isinstance(world.source, Source)
+    world.source.answers = [lambda: [Missed((), unfetchable=("LPR", "motionChanges", "packing"))]]
+    async with world.running() as gaps:
+        await world.outage(gaps, 60)
+        assert world.told[0].told().lost == ("LPR", "motionChanges")
+    assert len(world.source.asked) == 1
 
 
 async def test_a_long_gap_is_read_in_slices() -> None:
@@ -222,7 +234,7 @@ async def test_a_log_that_stays_away_does_not_hide_the_gap(error: Exception, cap
         await world.clock.advance(2 * 3600)
     (outage,) = world.told
     assert outage.told().lost == ("LPR", "motionChanges")
-    assert "a gap cannot be filled" in caplog.text
+    assert "what was missed is lost" in caplog.text
 
 
 async def test_while_the_source_is_away_again_its_log_is_not_asked() -> None:

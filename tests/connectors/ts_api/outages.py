@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bridge.runtime.supervisor import Ledger, SourceState, Supervisor
+from bridge.runtime.gaps import Ledger
+from bridge.runtime.supervisor import SourceState, Supervisor
 from bridge.runtime.twins import TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import SourceGap
