@@ -94,7 +94,8 @@ def _control(folder: Path) -> Control:
         site.write(bus={"servers": [f"nats://127.0.0.1:{port}"], "replicas": 1, "max_bytes": "32MiB"})
         with site.bridge() as process:
             site.wait_ready(process)
-            with Load(site.http_port, ledger, batch=1, rate=100.0) as load:
+            # One at a time: the server survives a batch that it has no room for, and not a single message.
+            with Load(site.http_port, ledger, batch=1, senders=1, rate=50.0) as load:
                 _fill_and_free(outcome, site, load, disk, 1, random.Random(1), BACK + 2)
     return Control(
         "the embedded server's quotas and supervision", "; ".join(outcome.problems) or "nothing", bool(outcome.problems)

@@ -119,8 +119,8 @@ def _judge(outcome: Outcome, receiver: Receiver, sent: dict[str, float], away: l
 
 
 def _lateness(due: float, at: float, away: list[tuple[float, float]]) -> float:
-    """Return how late it was, from when there was a bridge to do it."""
+    """Return how late it was, from when there was a bridge with time to do it."""
     for down, back in away:
-        if down <= due < back:
+        if down - LATE <= due < back:
             due = back
     return max(0.0, at - due)
