@@ -36,9 +36,10 @@ from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
 from bridge.config.models import BridgeConfig, HttpConfig, MqttConfig
 from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext, TwinReader
-from bridge.counting import EngineCounts, IntakeCounts, OrderCounts, SubscriberCounts
+from bridge.counting import EngineCounts, IntakeCounts, Observers, OrderCounts, SubscriberCounts
 from bridge.engine_host import EngineHost
 from bridge.errors import ActionError, StartError, StoreError
+from bridge.guardian import Guardian
 from bridge.http.api import SafetyApi
 from bridge.http.app import HttpServer
 from bridge.http.verify import Throttle
@@ -148,13 +149,18 @@ class _Start:
         desk = Desk(self.config.site, safety, self.clock)
         self.stack.push_async_callback(desk.aclose)
         buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)
-        emit = Tap(intake, [buttons.heard, safety.facts.heard, safety.clocks.heard])
+        emit = Tap(intake, [buttons.heard, safety.facts.heard, safety.clocks.heard, safety.cameras.heard])
         desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
         engine = await self._engine(bus, emit, rules)
         await self._reach(instance, server, emit, buttons)
+        guardian = Guardian(
+            self.config.site, self.config.safety, self.health, safety, self.services.get(Webhooks),
+            lambda: runner.tally.pending, self.clock,
+        )  # fmt: skip
+        emit.add(guardian.heard)
         runner = Runner(
             bus.orders, bus.effects, bus.dead, self.actions, self.services, safety.gate, self.clock, instance,
-            observer=OrderCounts(self.metrics, self.clock),
+            observer=Observers(OrderCounts(self.metrics, self.clock), guardian),
         )  # fmt: skip
         await self._spawn("runner", runner.run())
         matcher = self._matcher(emit)
@@ -162,6 +168,7 @@ class _Start:
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, matcher)
+        await self._spawn("guardian", guardian.run(emit))
         self._watch(bus, engine, runner, safety.releases)
         return Running(self.config, bus, server, http, engine, runner, self.health, self.metrics, self.tasks)
 
@@ -187,7 +194,8 @@ class _Start:
         await safety.load()
         self.stack.push_async_callback(safety.aclose)
         await self._spawn("releases", safety.releases.run())
-        for service in (safety.releases, safety.outputs, safety.doors, safety.gate):
+        await self._spawn("cameras", safety.cameras.run())
+        for service in (safety.releases, safety.outputs, safety.doors, safety.cameras, safety.gate):
             self.services.add(type(service), service)
         return safety
 

@@ -10,6 +10,7 @@ import hmac
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -24,15 +25,20 @@ from bridge.errors import ActionRejectedError, StoreUnavailableError
 from bridge.http.body import RefusedError, read_body
 from bridge.http.limits import address_key
 from bridge.http.verify import Throttle
+from bridge.safety.cameras import Camera
 from bridge.safety.desk import Desk
 from bridge.safety.pending import Pending
 from bridge.safety.reasons import Reason
 from bridge.safety.site import Safety
 from bridge.schema.orders import Result
+from bridge.schema.units import Duration, format_duration
 
 LOCAL = "local"
 """The client that the command line of this machine is."""
 MAX_BODY = 16 * 1024
+LOCK = timedelta(minutes=10)
+"""How long a person has a camera that does not say."""
+MAX_LOCK = timedelta(days=1)
 Role = Literal["viewer", "operator", "admin"]
 _RANK: dict[Role, int] = {"viewer": 0, "operator": 1, "admin": 2}
 _STATUS = {"done": 200, "refused": 409, "expired": 409, "dead": 500, "unknown": 504}
@@ -47,6 +53,7 @@ class Said(BaseModel):
 
     reason: str | None = Field(None, max_length=500, description="Why; kept with the command.")
     asked: AwareDatetime | None = Field(None, description="When the person asked; more than 10 s ago is not done.")
+    for_: Duration | None = Field(None, alias="for", description="How long a camera is locked; at most a day.")
     person: str | None = Field(None, max_length=64, description="Who; only the command line of this machine may say.")
 
 
@@ -86,6 +93,8 @@ class SafetyApi:
             self._route("POST", "/api/doors/{door}/release", "admin", self._release),
             self._route("POST", "/api/pending/{pending}/confirm", "operator", self._confirm),
             self._route("POST", "/api/pending/{pending}/deny", "operator", self._deny),
+            self._route("POST", "/api/cameras/{source}/{channel}/lock", "operator", self._lock),
+            self._route("POST", "/api/cameras/{source}/{channel}/unlock", "operator", self._unlock),
             self._route("POST", "/api/kill", "operator", self._kill),
             self._route("POST", "/api/kill/reset", "admin", self._unkill),
             self._route("POST", "/api/breaker/reset", "admin", self._reset_breaker),
@@ -150,6 +159,7 @@ class SafetyApi:
             "breaker": _latched(await safety.breaker.state()),
             "doors": doors,
             "pending": [_waits(one) for one in keeper.pending.all()],
+            "cameras": {"locked": safety.cameras.locks(), "held": safety.cameras.held()},
             "away": {str(target): orders for target, orders in safety.releases.owed().items()},
         }
         return JSONResponse(content)
@@ -177,6 +187,15 @@ class SafetyApi:
         await self._desk.unhold(request.path_params["door"], caller.who, caller.reason)
         return JSONResponse({"held": False})
 
+    async def _lock(self, request: Request, caller: Caller) -> Response:
+        span = min(caller.said.for_ or LOCK, MAX_LOCK)
+        self._desk.lock(_camera(request), caller.who, span, caller.said.reason)
+        return JSONResponse({"locked": True, "for": format_duration(span)})
+
+    async def _unlock(self, request: Request, caller: Caller) -> Response:
+        self._desk.unlock(_camera(request), caller.who, caller.said.reason)
+        return JSONResponse({"locked": False})
+
     async def _kill(self, _: Request, caller: Caller) -> Response:
         await self._desk.kill(caller.who, caller.reason)
         return JSONResponse({"killed": True})
@@ -199,6 +218,10 @@ async def _read(request: Request) -> Said:
     except ValidationError as exc:
         first = exc.errors()[0]
         raise RefusedError(422, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}") from exc
+
+
+def _camera(request: Request) -> Camera:
+    return Camera(request.path_params["source"], request.path_params["channel"])
 
 
 def _digest(token: str) -> bytes:

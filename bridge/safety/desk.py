@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from bridge.clock import Clock
 from bridge.contracts import Emit
 from bridge.errors import StoreUnavailableError
+from bridge.safety.cameras import Camera
 from bridge.safety.doors import needed_persons
 from bridge.safety.latch import Latch
 from bridge.safety.pending import Pending
@@ -97,6 +98,18 @@ class Desk:
         self._safety.doors.get(door)
         await self._safety.doors.holds[door].reset(who, reason)
         self.tell("unhold", door, (who,), reason)
+
+    # --- cameras ------------------------------------------------------------------------------------
+
+    def lock(self, camera: Camera, who: str, span: timedelta, reason: str | None = None) -> None:
+        """Keep rules away from a camera for a time; it is lost at a restart."""
+        self._safety.cameras.lock(camera, who, span)
+        self.tell("lock", str(camera), (who,), reason)
+
+    def unlock(self, camera: Camera, who: str, reason: str | None = None) -> None:
+        """Let rules have a camera again."""
+        self._safety.cameras.unlock(camera)
+        self.tell("unlock", str(camera), (who,), reason)
 
     # --- the whole site ------------------------------------------------------------------------------
 
