@@ -19,8 +19,8 @@ from bridge.config.safety import SafetyConfig
 from bridge.contracts import Emit
 from bridge.errors import ActionError, StoreUnavailableError
 from bridge.runtime.health import HealthBook, Level
-from bridge.runtime.troubles import Troubles, Report, words
 from bridge.runtime.stuck import Stuck
+from bridge.runtime.troubles import Report, Troubles, words
 from bridge.safety.site import Safety
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin, VmsEvent

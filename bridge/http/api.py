@@ -105,7 +105,7 @@ class SafetyApi:
             try:
                 return await act(request, await self._caller(request, role))
             except RefusedError as exc:
-                return _said(exc.status, "refused", exc.message, exc.headers)
+                return _said(exc.status, exc.reason, exc.message, exc.headers)
             except ActionRejectedError as exc:
                 return _said(404 if exc.reason in _UNKNOWN_NAMES else 409, exc.reason, str(exc))
             except StoreUnavailableError as exc:
@@ -122,17 +122,19 @@ class SafetyApi:
     async def _caller(self, request: Request, needed: Role) -> Caller:
         name, role = self._identify(request)
         if _RANK[role] < _RANK[needed]:
-            raise RefusedError(403, f"this needs the role {needed}; {name} is {role}")
+            raise RefusedError(403, "role", f"this needs the role {needed}; {name} is {role}")
         said = await _read(request)
         if said.person is not None and name != LOCAL:
-            raise RefusedError(403, "only the command line of this machine says who it is")
+            raise RefusedError(403, "role", "only the command line of this machine says who it is")
         return Caller(f"cli:{said.person or LOCAL}" if name == LOCAL else f"api:{name}", said)
 
     def _identify(self, request: Request) -> tuple[str, Role]:
         address = address_key(request.client.host) if request.client else "local"
         wait = self._throttle.wait(address)
         if wait > 0:
-            raise RefusedError(429, "too many wrong tokens from this address", {"Retry-After": str(math.ceil(wait))})
+            raise RefusedError(
+                429, "throttled", "too many wrong tokens from this address", {"Retry-After": str(math.ceil(wait))}
+            )
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         offered = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
         digest, found = _digest(offered), None
@@ -144,7 +146,7 @@ class SafetyApi:
         if offered:
             self._throttle.failed(address)
         message = "wrong token" if offered else "a token is needed"
-        raise RefusedError(401, message, {"WWW-Authenticate": 'Bearer realm="vms-bridge"'})
+        raise RefusedError(401, "credentials", message, {"WWW-Authenticate": 'Bearer realm="vms-bridge"'})
 
     # --- what --------------------------------------------------------------------------------------------
 
@@ -217,7 +219,7 @@ async def _read(request: Request) -> Said:
         return Said.model_validate_json(await read_body(request, MAX_BODY))
     except ValidationError as exc:
         first = exc.errors()[0]
-        raise RefusedError(422, f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}") from exc
+        raise RefusedError(422, "bad_body", f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}") from exc
 
 
 def _camera(request: Request) -> Camera:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.runtime.troubles import CALM, SETTLE, Troubles, Report, words
+from bridge.runtime.troubles import CALM, SETTLE, Report, Troubles, words
 
 
 def test_a_blink_is_no_outage() -> None:
