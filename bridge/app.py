@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,6 +27,7 @@ from bridge.actions.runner import Runner
 from bridge.bus import store_format
 from bridge.bus.appender import Appender, host_appender
 from bridge.bus.bus import Bus
+from bridge.bus.command_orders import CommandOrders
 from bridge.bus.datadir import Lock
 from bridge.bus.host import Host
 from bridge.bus.marks import WAY_OUT
@@ -34,10 +36,13 @@ from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
 from bridge.config.models import BridgeConfig, HttpConfig, MqttConfig
 from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext, TwinReader
-from bridge.counting import EngineCounts, IntakeCounts, OrderCounts, SubscriberCounts
+from bridge.counting import EngineCounts, IntakeCounts, Observers, OrderCounts, SubscriberCounts
 from bridge.engine_host import EngineHost
 from bridge.errors import ActionError, StartError, StoreError
+from bridge.guardian import Guardian
+from bridge.http.api import SafetyApi
 from bridge.http.app import HttpServer
+from bridge.http.verify import Throttle
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
 from bridge.media.store import ClipStore, Retention
@@ -50,6 +55,9 @@ from bridge.runtime.redact import Redactor
 from bridge.runtime.report import SourceReport
 from bridge.runtime.supervisor import Supervisor
 from bridge.runtime.twins import TwinMatcher
+from bridge.safety.buttons import Buttons
+from bridge.safety.desk import Desk
+from bridge.safety.journal import write_synced
 from bridge.safety.releases import ReleaseJournal
 from bridge.safety.site import Safety
 from bridge.schema.base import stable_id
@@ -139,19 +147,29 @@ class _Start:
         intake = await bus.intake(IntakeCounts(self.metrics))
         await self._subscribers(bus)
         safety.facts.attach(intake.known.get)
-        emit = Tap(intake, [safety.facts.heard, safety.clocks.heard])
+        desk = Desk(self.config.site, safety, self.clock)
+        self.stack.push_async_callback(desk.aclose)
+        buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)
+        emit = Tap(intake, [buttons.heard, safety.facts.heard, safety.clocks.heard, safety.cameras.heard])
+        desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
         engine = await self._engine(bus, emit, rules)
-        await self._reach(instance, server, emit)
+        await self._reach(instance, server, emit, buttons)
+        guardian = Guardian(
+            self.config.site, self.config.safety, self.health, safety, self.services.get(Webhooks),
+            lambda: runner.tally.pending, self.clock,
+        )  # fmt: skip
+        emit.add(guardian.heard)
         runner = Runner(
             bus.orders, bus.effects, bus.dead, self.actions, self.services, safety.gate, self.clock, instance,
-            observer=OrderCounts(self.metrics, self.clock),
+            observer=Observers(OrderCounts(self.metrics, self.clock), guardian),
         )  # fmt: skip
         await self._spawn("runner", runner.run())
         matcher = self._matcher(emit)
-        http = await self._http(bus, matcher)
+        http = await self._http(bus, matcher, self._api(desk, safety))
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, matcher)
+        await self._spawn("guardian", guardian.run(emit))
         self._watch(bus, engine, runner, safety.releases)
         return Running(self.config, bus, server, http, engine, runner, self.health, self.metrics, self.tasks)
 
@@ -177,7 +195,8 @@ class _Start:
         await safety.load()
         self.stack.push_async_callback(safety.aclose)
         await self._spawn("releases", safety.releases.run())
-        for service in (safety.releases, safety.outputs, safety.doors, safety.gate):
+        await self._spawn("cameras", safety.cameras.run())
+        for service in (safety.releases, safety.outputs, safety.doors, safety.cameras, safety.gate):
             self.services.add(type(service), service)
         return safety
 
@@ -214,7 +233,7 @@ class _Start:
             await self._say(emit, "rules.changed", changed)
         return host
 
-    async def _reach(self, instance: str, server: EmbeddedServer | None, emit: Emit) -> None:
+    async def _reach(self, instance: str, server: EmbeddedServer | None, emit: Emit, buttons: Buttons) -> None:
         """Bring up what actions reach out with."""
         http = HttpClient()
         self.stack.push_async_callback(http.aclose)
@@ -223,6 +242,8 @@ class _Start:
         if self.config.mqtt is not None:
             config = _broker(self.config.mqtt, server)
             publisher = MqttPublisher(config, self.config.site, instance, self.clock)
+            if self.config.safety.kill_topic:
+                publisher.listen(f"{self.config.site}/kill/set", buttons.message)
             self.services.add(MqttPublisher, publisher)
             await self._spawn("mqtt", publisher.run())
         clips = self.config.clips
@@ -233,7 +254,11 @@ class _Start:
         self.services.add(ClipMaker, ClipMaker(workers, store, self.clock))
         await self._spawn("retention", _retain(store, self.clock))
 
-    async def _http(self, bus: Bus, emit: Emit) -> HttpServer:
+    def _api(self, desk: Desk, safety: Safety) -> SafetyApi:
+        self.token = secrets.token_urlsafe(24)
+        return SafetyApi(self.config.http.api, self.token, desk, safety, Throttle(self.clock))
+
+    async def _http(self, bus: Bus, emit: Emit, api: SafetyApi) -> HttpServer:
         server = HttpServer(
             _http_config(self.loaded, self.config.http),
             site=self.config.site,
@@ -245,8 +270,12 @@ class _Start:
             observer=self.metrics,
             ready=self.health.snapshot,
             metrics=self.metrics.render,
+            more=api.routes(),
         )
-        return await self.stack.enter_async_context(server)
+        await self.stack.enter_async_context(server)
+        access = to_json({"url": server.url, "token": self.token})
+        await asyncio.to_thread(write_synced, self.data_dir / "api.json", access)  # for our own command line
+        return server
 
     def _matcher(self, emit: Emit) -> TwinMatcher:
         """Return the way into the log for what comes from outside, which may come by several ways."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
+from bridge.actions.tally import Observer
 from bridge.clock import Clock
 from bridge.runtime.metrics import Metrics
 from bridge.schema.orders import Order, Result
@@ -38,6 +39,28 @@ class EngineCounts:
         self._metrics.step(events, seconds)
         for order in orders:
             self._metrics.order(order.action, order.action_class.value)
+
+
+class Observers:
+    """Several that want to hear of orders, told one after the other."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def taken(self, order: Order) -> None:
+        """An order was seen for the first time."""
+        for observer in self._observers:
+            observer.taken(order)
+
+    def failed(self, order: Order, attempt: int, error: str) -> None:
+        """One try failed."""
+        for observer in self._observers:
+            observer.failed(order, attempt, error)
+
+    def ended(self, result: Result) -> None:
+        """An order has ended."""
+        for observer in self._observers:
+            observer.ended(result)
 
 
 class OrderCounts:

@@ -12,6 +12,7 @@ import logging
 import random
 import ssl
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
@@ -78,6 +79,7 @@ class MqttPublisher:
         self._state_topic = f"{config.prefix}/{site}/bridge/state"
         self._versions = list(_VERSIONS[config.version])
         self._session: Session | None = None
+        self._inbox: dict[str, Callable[[bytes], None]] = {}
         self._newest: OrderedDict[str, datetime] = OrderedDict()
         self.problem: str | None = _NOT_YET
         """Why there is no connection; None while there is one."""
@@ -91,6 +93,13 @@ class MqttPublisher:
     def version(self) -> Literal["3.1.1", "5"]:
         """The MQTT version spoken now, or tried next."""
         return "5" if self._versions[0] == _V5 else "3.1.1"
+
+    def listen(self, topic: str, take: Callable[[bytes], None]) -> None:
+        """Take the messages of a topic under our prefix, from the next connection on; retained ones are left out.
+
+        `take` is called on the event loop with the payload.
+        """
+        self._inbox[f"{self._config.prefix}/{topic}"] = take
 
     async def publish(
         self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False, stamp: datetime | None = None
@@ -136,13 +145,14 @@ class MqttPublisher:
     async def _one_session(self) -> str:
         """Be connected until the link ends; return why it did."""
         client = await asyncio.to_thread(self._client, self._versions[0])
-        session = Session.of(client)
+        session = Session.of(client, self._inbox)
         try:
             await asyncio.to_thread(self._connect, client)
             client.loop_start()
             if not await session.answered():
                 self._versions.append(self._versions.pop(0))  # some old brokers hang up on a version they do not know
                 raise OSError(f"the connection ended before the broker answered ({session.closed.result()})")
+            session.subscribe()
             await session.publish(self._state_topic, b"online", 1, True)
             self._session, self.problem = session, None
             _LOG.info("the MQTT broker is connected", extra={"version": self.version})

@@ -7,11 +7,11 @@ does. Knows nothing of reconnecting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -43,15 +43,18 @@ class Session:
     connected: asyncio.Future[None]
     closed: asyncio.Future[str]
     acks: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    inbox: Mapping[str, Callable[[bytes], None]] = field(default_factory=dict)
+    """Who takes the messages of which topic."""
 
     @classmethod
-    def of(cls, client: Client) -> Session:
+    def of(cls, client: Client, inbox: Mapping[str, Callable[[bytes], None]]) -> Session:
         """Take over a client that is not connected yet."""
         loop = asyncio.get_running_loop()
-        session = cls(client, loop, loop.create_future(), loop.create_future())
+        session = cls(client, loop, loop.create_future(), loop.create_future(), inbox=inbox)
         client.on_connect = session._on_connect
         client.on_disconnect = session._on_disconnect
         client.on_publish = session._on_publish
+        client.on_message = session._on_message
         return session
 
     def _on_connect(
@@ -68,6 +71,16 @@ class Session:
         self, client: Client, data: Any, message: int, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._from_thread(self._acked, message, reason)
+
+    def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
+        take = self.inbox.get(message.topic)
+        if take is not None and not message.retain:  # what is retained was said to somebody else, long ago
+            self._from_thread(take, bytes(message.payload))
+
+    def subscribe(self) -> None:
+        """Ask for the messages of the inbox."""
+        if self.inbox:
+            self.client.subscribe([(topic, 1) for topic in self.inbox])
 
     def _from_thread(self, call: Callable[..., None], *arguments: Any) -> None:
         if not self.loop.is_closed():

@@ -1,20 +1,22 @@
 """The action `ptz`: turn a camera.
 
-A preset is transient: repeated while it is worth something. A move starts motion, so it is
-actuating, never longer than 30 s, and its stop is written down before it is sent.
+A preset is transient: repeated while it is worth something. It may be held for a time, or while the
+event lasts, and then the camera goes home. A move starts motion, so it is actuating, never longer
+than 30 s, and its stop is written down before it is sent. Who has the camera is not decided here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from bridge.actions.where import channel_of, check_place, source_of
 from bridge.contracts import ActionContext, ActionParams, ActionSpec, ControlsPtz, Known
 from bridge.registry import unknown
+from bridge.safety.cameras import Camera, Cameras
 from bridge.safety.gate import Gate
 from bridge.safety.releases import ReleaseJournal, Target
 from bridge.schema.base import Record
@@ -47,6 +49,11 @@ class PtzParams(ActionParams):
     move: Move | None = Field(None, description="Move, and stop after `for`.")
     stop: bool = Field(False, description="Stop moving.")
     for_: Duration = Field(timedelta(seconds=1), alias="for", description="How long a move lasts; at most 30s.")
+    hold: Literal["event"] | Duration | None = Field(
+        None, description="Stay at the preset for so long, or `event`: while the event lasts; then go `home`."
+    )
+    home: Text | None = Field(None, description="The preset to go to when `hold` is over.")
+    at_most: Duration = Field(timedelta(minutes=10), description="The longest that `hold: event` lasts.")
     source: str | None = Field(None, description="The camera's source; default: the event's.")
     channel: str | None = Field(
         None, description="The camera's channel; default: the event's.", coerce_numbers_to_str=True
@@ -56,6 +63,10 @@ class PtzParams(ActionParams):
     def _one_thing(self) -> Self:
         if (self.preset is not None) + (self.move is not None) + self.stop != 1:
             raise ValueError("write exactly one of preset, move and stop")
+        if (self.hold is None) != (self.home is None):
+            raise ValueError("`hold` and `home` belong together: where to stay how long, and where to go then")
+        if self.hold is not None and self.preset is None:
+            raise ValueError("only a preset can be held")
         if self.for_ > MAX_MOVE:
             raise ValueError(f"a move lasts at most {format_duration(MAX_MOVE)}")
         return self
@@ -69,16 +80,30 @@ async def run(params: PtzParams, context: ActionContext) -> Mapping[str, JsonVal
     target = Target("ptz", source, channel)
     output: dict[str, JsonValue] = {"source": source, "channel": channel}
     if params.move is not None:
+        context.services.get(Cameras).ask(Camera(source, channel), context.order)
         await _move(params, params.move, context, journal, target, camera)
         return output | {"move": params.move.model_dump(mode="json"), "for": format_duration(params.for_)}
     if params.stop:
         await journal.idle(target)
         return output | {"stop": True}
     assert params.preset is not None  # noqa: S101 - the model says: exactly one of three
+    held = await _have(params, context, Camera(source, channel))
     if target in journal.owed():
         await journal.idle(target)  # or the stop it owes would end the way to the preset
     await camera.ptz_goto(channel, params.preset)
-    return output | {"preset": params.preset}
+    return output | {"preset": params.preset} | held
+
+
+async def _have(params: PtzParams, context: ActionContext, camera: Camera) -> dict[str, JsonValue]:
+    """Have the camera, for as long as the rule says. Raises ActionRejectedError if somebody else has it."""
+    cameras = context.services.get(Cameras)
+    if params.hold is None or params.home is None:
+        await cameras.take_over(camera, context.order)
+        return {}
+    lasts = params.hold == "event"
+    longest = params.at_most if isinstance(params.hold, str) else params.hold
+    await cameras.hold(camera, context.order, params.home, longest, while_it_lasts=lasts)
+    return {"home": params.home, "hold": "event" if lasts else format_duration(longest)}
 
 
 async def _move(

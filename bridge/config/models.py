@@ -19,6 +19,7 @@ from bridge.config.safety import SafetyConfig
 from bridge.schema.units import Duration, Size
 
 __all__ = [
+    "ApiClient",
     "BridgeConfig",
     "BusConfig",
     "ClipsConfig",
@@ -111,6 +112,16 @@ class HttpTls(Model):
     )
 
 
+class ApiClient(Model):
+    """Somebody who may command the bridge over HTTP."""
+
+    token: SecretStr = Field(description="For `Authorization: Bearer` and `X-API-Key`.", min_length=16)
+    role: Literal["viewer", "operator", "admin"] = Field(
+        "viewer",
+        description="`viewer` looks. `operator` opens, agrees and stops. `admin` also lets go what was stopped.",
+    )
+
+
 class HttpConfig(Model):
     """The one HTTP port: push, health, metrics."""
 
@@ -118,6 +129,7 @@ class HttpConfig(Model):
     port: Port = Field(8480, description="Port; 0 takes a free one.")
     tls: HttpTls | None = Field(None, description="Serve HTTPS instead of HTTP.")
     push: dict[Name, PushClient] = Field(default_factory=dict, description="Who may push, by name.")
+    api: dict[Name, ApiClient] = Field(default_factory=dict, description="Who may command doors, by name.")
     allow_query_auth: bool = Field(
         False,
         description="Accept `?token=` and `?apikey=` too; they end up in other programs' logs. `?auth=` is always "

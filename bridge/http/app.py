@@ -68,6 +68,7 @@ class HttpServer:
         observer: Observer,
         ready: Ready,
         metrics: Callable[[], bytes],
+        more: Sequence[Route] = (),
         limits: Limits | None = None,
     ) -> None:
         self._config, self._observer = config, observer
@@ -76,7 +77,7 @@ class HttpServer:
         if limits is None:
             self._limits = replace(self._limits, connections=config.max_connections, per_address=config.max_per_address)
         self._intake = Intake(site, zone, emit, park, clock, observer, self._limits.store)
-        self._app = _Counted(self._routes(formats), clock, observer)
+        self._app = _Counted(self._routes(formats, more), clock, observer)
         self._state = ServerState()
         self._listener: asyncio.Server | None = None
 
@@ -157,7 +158,7 @@ class HttpServer:
 
     # --- routes -------------------------------------------------------------------------------------
 
-    def _routes(self, formats: Sequence[PushFormat]) -> Starlette:
+    def _routes(self, formats: Sequence[PushFormat], more: Sequence[Route]) -> Starlette:
         clock = self._intake.clock
         keepers = Doorkeepers(
             Verifier(self._config), Signers(self._config.push), Replays(clock.now()), Throttle(clock)
@@ -167,6 +168,7 @@ class HttpServer:
             Route("/", self._root, methods=["GET"]),
             Route("/healthz", self._alive, methods=["GET"]),
             Route("/readyz", self._readiness, methods=["GET"]),
+            *more,
         ]
         if self._config.metrics:
             routes.append(Route("/metrics", self._scrape, methods=["GET"]))

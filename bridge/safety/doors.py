@@ -54,7 +54,7 @@ class DoorKeeper:
         self._clock = clock
         self._deciding = asyncio.Lock()
         self.pending = PendingOpenings(clock)
-        self.holds = {name: Latch(folder / "holds" / name, clock, f"hold of {name}") for name in doors}
+        self.holds = {name: hold_of(folder, name, clock) for name in doors}
 
     @property
     def doors(self) -> Mapping[str, DoorConfig]:
@@ -127,6 +127,11 @@ class DoorKeeper:
         seen = f"{contact.attribute} of {contact.entity}"
         _LOG.error("a door does not confirm that it opened", extra={"door": name, "contact": seen})
         raise ActionUnknownError(f"{WORDS[Reason.NOT_CONFIRMED]}: {seen} not seen within {seconds}")
+
+
+def hold_of(folder: Path, door: str, clock: Clock) -> Latch:
+    """Return the latch that stops a door by hand: the file `safety/holds/<door>` in the data directory."""
+    return Latch(folder / "holds" / door, clock, f"hold of {door}")
 
 
 def persons_of(order: Order) -> tuple[str, ...]:

@@ -47,6 +47,9 @@ class Reason(StrEnum):
     UNKNOWN_OUTPUT = "unknown_output"
     DOOR_OUTPUT = "door_output"
     NO_JOURNAL = "no_journal"
+    # cameras
+    CAMERA_LOCKED = "camera_locked"
+    CAMERA_BUSY = "camera_busy"
     # the runner
     SUPERSEDED = "superseded"
     INTERRUPTED = "interrupted"
@@ -89,6 +92,8 @@ WORDS: dict[Reason, str] = {
     Reason.UNKNOWN_OUTPUT: "no such output is declared",
     Reason.DOOR_OUTPUT: "the output belongs to a door, and only the door opens it",
     Reason.NO_JOURNAL: "its return to idle cannot be written down, so it is not switched",
+    Reason.CAMERA_LOCKED: "a person has the camera",
+    Reason.CAMERA_BUSY: "something more important has the camera",
     Reason.SUPERSEDED: "a later order took the output back to idle",
     Reason.INTERRUPTED: "the bridge was stopped in the middle; it may or may not have been done",
     Reason.NO_ANSWER: "it was sent and no answer came; it may or may not have been done",

@@ -8,6 +8,7 @@ from bridge.clock import Clock
 from bridge.config.models import BridgeConfig
 from bridge.contracts import Services
 from bridge.safety.breaker import Breaker
+from bridge.safety.cameras import Cameras
 from bridge.safety.clocks import SourceClocks
 from bridge.safety.doors import DoorKeeper
 from bridge.safety.facts import Facts
@@ -40,6 +41,7 @@ class Safety:
         self.facts = Facts(clock)
         self.openings = Openings(folder, clock)
         self.releases = ReleaseJournal(folder, services, clock)
+        self.cameras = Cameras(folder, services, clock)
         self.outputs = Outputs(
             config.outputs, config.doors, self.releases, self.openings, self.breaker, self.facts, services, clock
         )
@@ -49,6 +51,7 @@ class Safety:
         """Read what must not be forgotten over a restart. Raises StartError."""
         await self.releases.load()
         await self.openings.load()
+        await self.cameras.load()
 
     async def aclose(self) -> None:
         """Let go of files."""

@@ -70,6 +70,8 @@ class CallStarted(Call):
 class CallEnded(Call):
     """The call was ended at the device or by an operator."""
 
+    reason: Literal["seen", "timeout"] = Field("seen", description="`timeout`: the source never said it ended.")
+
 
 class MotionStarted(Payload):
     """Something began to move in a channel's picture."""
@@ -423,6 +425,23 @@ class BridgeStarted(Payload):
     instance: str
 
 
+class OutageStarted(Payload):
+    """Something is down, or comes and goes. Whatever went together is one outage."""
+
+    parent: str | None = Field(None, description="What the parts belong to: a source.")
+    parts: tuple[str, ...] = Field(description="What is down: `source nvr1`, `bus`, `source nvr1/3`.")
+    flapping: tuple[str, ...] = Field((), description="Those of them that come and go.")
+    message: str
+
+
+class OutageEnded(Payload):
+    """It has been well again for a while."""
+
+    parent: str | None = Field(None, description="What the parts belong to: a source.")
+    parts: tuple[str, ...] = Field(description="What is well again.")
+    message: str
+
+
 class BridgeHeartbeat(Payload):
     """The bridge is alive."""
 
@@ -475,6 +494,8 @@ PAYLOADS: dict[str, type[Payload]] = {
     "breaker.tripped": BreakerTripped,
     "command.given": CommandGiven,
     "bridge.started": BridgeStarted,
+    "outage.started": OutageStarted,
+    "outage.ended": OutageEnded,
     "bridge.heartbeat": BridgeHeartbeat,
     "bridge.tick": BridgeTick,
 }

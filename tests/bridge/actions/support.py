@@ -413,7 +413,8 @@ class Site:
         self.safety.clocks.learn("nvr", timedelta(0))
         self.known: dict[tuple[str, str], Any] = {}
         self.safety.facts.attach(lambda entity, attribute, default: self.known.get((entity, attribute), default))
-        for service in (self.gate, self.journal, self.outputs, self.doors):
+        self.cameras = self.safety.cameras
+        for service in (self.gate, self.journal, self.outputs, self.doors, self.cameras):
             self.services.put(service)
         self.queue = MemoryQueue(self.disk, self.power, clock)
         self.runner = Runner(
@@ -431,7 +432,8 @@ class Site:
 
     async def start(self) -> None:
         await self.safety.load()
-        self._tasks = [asyncio.create_task(self.journal.run()), asyncio.create_task(self.runner.run())]
+        parts = (self.journal.run(), self.cameras.run(), self.runner.run())
+        self._tasks = [asyncio.create_task(part) for part in parts]
         await settle()
 
     async def stop(self) -> None:

@@ -1,0 +1,219 @@
+"""`vms-bridge door` and `vms-bridge kill`: what a person at this machine may do to what moves.
+
+Asks the bridge that runs, with the token it keeps in its data directory. The kill switch and a hold
+are files as well, so that they work when no bridge answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bridge.commands.output import ConfigOption, Exit, JsonOption, command, out, print_json
+from bridge.commands.site import DEFAULT_CONFIG, load_site
+from bridge.errors import BridgeError, ConfigError, StartError
+from bridge.registry import unknown
+
+if TYPE_CHECKING:
+    from bridge.config.load import Loaded
+    from bridge.safety.latch import Latch
+
+door = typer.Typer(name="door", help="Look at doors, open, stop and release them.", no_args_is_help=True)
+breaker = typer.Typer(name="breaker", help="The breaker that stops a storm of openings.", no_args_is_help=True)
+
+Door = Annotated[str, typer.Argument(help="Name of the door.")]
+Pending = Annotated[str, typer.Argument(help="The opening that waits; see `door list`.")]
+Reason = Annotated[str | None, typer.Option("--reason", "-r", help="Why; kept with the command.")]
+
+
+@command
+def list_doors(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show the doors, what waits for people, the kill switch and the breaker."""
+    state = _ask(load_site(Path(config)), "GET", "/api/safety")
+    if as_json:
+        print_json(state)
+        return
+    for name, one in state["doors"].items():
+        held = f", stopped by {one['held']['principal']}: {one['held']['reason']}" if one["held"] else ""
+        _say(f"{name}: {one['mode']}{held}")
+    for one in state["pending"]:
+        _say(f"{one['id']} waits at {one['door']} until {one['until']}: {one['plate'] or one['rule']}")
+    for latch, words in (("kill", "the kill switch is pulled"), ("breaker", "the breaker has tripped")):
+        if state[latch]:
+            _say(f"{words}: {state[latch]['reason']} ({state[latch]['principal']}, {state[latch]['at']})")
+
+
+@command
+def open_door(
+    name: Door, reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
+) -> None:
+    """Open a door, within its limits."""
+    _end(_ask(load_site(Path(config)), "POST", f"/api/doors/{name}/open", reason), as_json)
+
+
+@command
+def confirm(
+    pending: Pending, reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
+) -> None:
+    """Agree to an opening that waits."""
+    _end(_ask(load_site(Path(config)), "POST", f"/api/pending/{pending}/confirm", reason), as_json)
+
+
+@command
+def deny(
+    pending: Pending, reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
+) -> None:
+    """Say no to an opening that waits."""
+    _end(_ask(load_site(Path(config)), "POST", f"/api/pending/{pending}/deny", reason), as_json)
+
+
+@command
+def hold(name: Door, reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Stop a door: it does not open until it is released. Works without a bridge."""
+    loaded = load_site(Path(config))
+    _known(loaded, name)
+    asyncio.run(_hold(loaded, name).pull(_who(), reason or "not said"))
+    _also(loaded, f"/api/doors/{name}/hold", reason)
+    _say(f"{name} is stopped until: vms-bridge door release {name}")
+
+
+@command
+def release(name: Door, reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Let a stopped door open again. Works without a bridge."""
+    loaded = load_site(Path(config))
+    _known(loaded, name)
+    if not _also(loaded, f"/api/doors/{name}/release", reason):
+        asyncio.run(_hold(loaded, name).reset(_who(), reason or "not said"))
+    _say(f"{name} may open again")
+
+
+@command
+def kill(
+    reset: Annotated[bool, typer.Option("--reset", help="Let things be switched again.")] = False,
+    reason: Reason = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Pull the kill switch: nothing leaves idle any more; what is away comes back. Works without a bridge."""
+    from bridge.clock import SystemClock
+    from bridge.commands.tail import data_dir
+    from bridge.safety.killswitch import KillSwitch
+
+    loaded = load_site(Path(config))
+    switch = KillSwitch(data_dir(loaded) / "safety", SystemClock())
+    if reset:
+        if not _also(loaded, "/api/kill/reset", reason):
+            asyncio.run(switch.reset(_who(), reason or "not said"))
+        _say("the kill switch is reset; things may be switched again")
+        return
+    asyncio.run(switch.pull(_who(), reason or "not said"))
+    _also(loaded, "/api/kill", reason)
+    _say("the kill switch is pulled; nothing leaves idle until: vms-bridge kill --reset")
+
+
+@command
+def reset_breaker(reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Reset the breaker, after a look at why it tripped."""
+    _ask(load_site(Path(config)), "POST", "/api/breaker/reset", reason)
+    _say("the breaker is reset")
+
+
+door.command("list")(list_doors)
+door.command("open")(open_door)
+door.command("confirm")(confirm)
+door.command("deny")(deny)
+door.command("hold")(hold)
+door.command("release")(release)
+breaker.command("reset")(reset_breaker)
+
+
+@breaker.callback()
+def _breaker() -> None:
+    """The breaker that stops a storm of openings."""
+
+
+def _hold(loaded: Loaded, name: str) -> Latch:
+    from bridge.clock import SystemClock
+    from bridge.commands.tail import data_dir
+    from bridge.safety.doors import hold_of
+
+    return hold_of(data_dir(loaded) / "safety", name, SystemClock())
+
+
+def _known(loaded: Loaded, name: str) -> None:
+    if name not in loaded.config.doors:
+        raise ConfigError(unknown("door", name, list(loaded.config.doors)))
+
+
+def _who() -> str:
+    return f"cli:{_person()}"
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in containers
+        return "local"
+
+
+def _also(loaded: Loaded, path: str, reason: str | None) -> bool:
+    """Tell the bridge that runs too, so that it is written down; return whether one was told."""
+    try:
+        _ask(loaded, "POST", path, reason)
+    except BridgeError:
+        return False
+    return True
+
+
+def _ask(loaded: Loaded, method: str, path: str, reason: str | None = None) -> dict[str, Any]:
+    """Ask the bridge that runs. Raises StartError if none does, BridgeError with its words if it says no."""
+    import httpx
+
+    access = _access(loaded)
+    said = {"person": _person()} | ({"reason": reason} if reason else {})
+    headers = {"Authorization": f"Bearer {access['token']}"}
+    try:
+        answer = httpx.request(
+            method,
+            access["url"] + path,
+            headers=headers,
+            json=said if method == "POST" else None,
+            timeout=35,
+            trust_env=False,
+        )
+        content: dict[str, Any] = answer.json()
+    except (httpx.HTTPError, ValueError) as exc:
+        raise StartError("the bridge does not answer", "see that it runs: vms-bridge run") from exc
+    if answer.status_code >= 400 and "outcome" not in content:
+        raise BridgeError(f"{content.get('reason')}: {content.get('message')}")
+    return content
+
+
+def _access(loaded: Loaded) -> Mapping[str, str]:
+    from bridge.commands.tail import data_dir
+
+    try:
+        access: Mapping[str, str] = json.loads((data_dir(loaded) / "api.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise StartError("no bridge runs here", "start it first: vms-bridge run") from exc
+    return access
+
+
+def _end(content: Mapping[str, Any], as_json: bool) -> None:
+    """Show how it ended; what was asked for and not done leaves with an error."""
+    if as_json:
+        print_json(content)
+    else:
+        words = content.get("message") or content.get("reason") or ""
+        _say(f"{content['outcome']}{': ' if words else ''}{words}")
+    if content["outcome"] not in ("done", "pending", "denied"):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _say(words: str) -> None:
+    out().print(words, markup=False, highlight=False)

@@ -1,0 +1,204 @@
+"""Look after the bridge once a second: outages, what a source never ended, the heartbeat, and who must be told.
+
+People are told directly, over HTTP and without the bus, because the bus may be what is down; the log hears of the
+same as events, when it can. Decides nothing about what moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from bridge.actions.endpoints import Delivery, Webhooks
+from bridge.clock import Clock
+from bridge.config.safety import SafetyConfig
+from bridge.contracts import Emit
+from bridge.errors import ActionError, StoreUnavailableError
+from bridge.runtime.health import HealthBook, Level
+from bridge.runtime.stuck import Stuck
+from bridge.runtime.troubles import Report, Troubles, words
+from bridge.safety.site import Safety
+from bridge.schema.base import stable_id
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import BridgeHeartbeat, OutageEnded, OutageStarted, Payload
+from bridge.schema.orders import ActionClass, Order, Result
+
+_LOG = logging.getLogger(__name__)
+SAFETY = "safety"
+"""The part of health that says whether anything is stopped or in doubt."""
+DOUBT = 600.0
+"""Seconds for which health shows that nobody knows what came of an order."""
+_TRIES = (0.0, 2.0, 10.0, 60.0)
+"""Seconds before each try of telling somebody."""
+_GOOD = frozenset({"connected", "unused", "unknown", "connecting"})
+"""States of a channel that are no outage; `connecting` is on its way to one or the other."""
+
+
+class Guardian:
+    """See the module. `heard` and `ended` may be called at any time; `run` does the rest."""
+
+    def __init__(
+        self,
+        site: str,
+        config: SafetyConfig,
+        health: HealthBook,
+        safety: Safety,
+        webhooks: Webhooks,
+        pending: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        self._site, self._config, self._health, self._safety = site, config, health, safety
+        self._webhooks, self._pending, self._clock = webhooks, pending, clock
+        self._troubles = Troubles()
+        self._stuck = Stuck({"motion.started": config.stuck.motion, "call.started": config.stuck.call})
+        self._doubt = ("", -DOUBT)
+        self._beat = clock.monotonic()
+        self._tasks: asyncio.TaskGroup | None = None
+        health.register(SAFETY, needed=False)
+
+    def heard(self, event: VmsEvent) -> None:
+        """Look at an event as it comes in."""
+        now = self._clock.monotonic()
+        self._stuck.heard(event, now)
+        if event.type == "channel.status" and event.origin in (Origin.LIVE, Origin.RESYNC):
+            up = getattr(event.data, "state", "unknown") in _GOOD
+            self._troubles.note(f"source {event.source_name}/{event.subject}", up=up, now=now)
+
+    # --- what the runner tells -------------------------------------------------------------------------
+
+    def taken(self, order: Order) -> None:
+        """An order was seen for the first time."""
+
+    def failed(self, order: Order, attempt: int, error: str) -> None:
+        """One try failed."""
+
+    def ended(self, result: Result) -> None:
+        """An order has ended; one that may have moved something and may not is told to people."""
+        if result.outcome != "unknown" or result.action_class is not ActionClass.ACTUATING:
+            return
+        text = f"{result.action} of {result.rule} ended unknown: {result.message or result.reason}"
+        self._doubt = (text, self._clock.monotonic())
+        self._tell(text)
+
+    # --- every second ------------------------------------------------------------------------------------
+
+    async def run(self, emit: Emit) -> None:
+        """Look once a second, until cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            while True:
+                await self.look(emit)
+                await self._clock.sleep(1.0)
+
+    async def look(self, emit: Emit) -> None:
+        """Look once; what follows from it goes on beside `run`."""
+        now, mono = self._clock.now(), self._clock.monotonic()
+        self._say_how_safe(mono)
+        why: dict[str, str] = {}
+        for part in self._health:
+            starting = part.reason == "starting"
+            self._troubles.note(part.name, up=starting or part.level is not Level.DOWN, now=mono)
+            why[part.name] = part.message
+        events = self._stuck.overdue(now, mono)
+        for report in self._troubles.look(mono):
+            text = words(report, why)
+            events.append(self._event(*_outage(report, text)))
+            self._tell(text)
+        if mono - self._beat >= self._config.heartbeat.total_seconds():
+            self._beat = mono
+            events.append(self._event("bridge.heartbeat", self._heartbeat()))
+        for event in events:
+            self._later(self._store(emit, event))
+
+    def _say_how_safe(self, mono: float) -> None:
+        doubt, at = self._doubt
+        trusted = self._safety.own_clock.trusted()
+        if self._safety.kill.pulled:
+            self._bad("kill_switch", "the kill switch is pulled; nothing moves", "vms-bridge kill --reset")
+        elif self._safety.breaker.pulled:
+            self._bad("breaker", "the breaker has tripped; nothing moves", "vms-bridge breaker reset")
+        elif not trusted:
+            self._bad("clock_stepped", "our clock went back; nothing moves until it has caught up", "look at NTP")
+        elif mono - at < DOUBT:
+            self._bad("unknown_outcome", doubt, "look whether it is as it should be")
+        else:
+            self._health.set(SAFETY, Level.UP)
+
+    def _bad(self, reason: str, message: str, cure: str) -> None:
+        if self._health[SAFETY].reason != reason:
+            self._tell(message)
+        self._health.set(SAFETY, Level.DEGRADED, reason, message, cure)
+
+    def _heartbeat(self) -> BridgeHeartbeat:
+        sources = [part.level for part in self._health if part.name.startswith("source ")]
+        down = sources.count(Level.DOWN)
+        return BridgeHeartbeat(sources_up=len(sources) - down, sources_down=down, pending_orders=self._pending())
+
+    # --- telling -------------------------------------------------------------------------------------------
+
+    def _tell(self, text: str) -> None:
+        for name in self._config.alerts:
+            self._later(self._alert(name, text, uuid.uuid4().hex))
+
+    async def _alert(self, name: str, text: str, number: str) -> None:
+        """Tell one receiver, a few times if need be, with the same id. Needs no bus."""
+        at = self._clock.now().isoformat()
+        body = json.dumps({"type": "vms-bridge.alert", "site": self._site, "text": text, "at": at}).encode()
+        for delay in _TRIES:
+            if delay:
+                await self._clock.sleep(delay)
+            try:
+                await self._webhooks.send(Delivery(number, "POST", "application/json", body, to=name))
+                return
+            except ActionError as exc:
+                _LOG.warning("an alert was not taken", extra={"webhook": name, "error": str(exc)})
+        _LOG.error("nobody could be told", extra={"webhook": name, "alert": text})
+
+    async def _store(self, emit: Emit, event: VmsEvent) -> None:
+        while True:
+            try:
+                await (await emit([event]))
+                return
+            except StoreUnavailableError as exc:
+                if event.type == "bridge.heartbeat":
+                    return  # one that is late says nothing
+                await self._clock.sleep(max(1.0, exc.retry_after.total_seconds()))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._tasks is None:
+            work.close()
+        else:
+            self._tasks.create_task(_quietly(work))
+
+    def _event(self, kind: str, data: Payload) -> VmsEvent:
+        now = self._clock.now()
+        return VmsEvent(
+            id=stable_id(kind, self._site, uuid.uuid4()),
+            type=kind,
+            source=f"{self._site}/bridge",
+            time=now,
+            timequality="device",
+            received=now,
+            origin=Origin.BRIDGE,
+            via="bridge",
+            data=data,
+        )
+
+
+def _outage(report: Report, text: str) -> tuple[str, Payload]:
+    parent = report.parent or None
+    if report.down:
+        return "outage.started", OutageStarted(
+            parent=parent, parts=report.parts, flapping=report.flapping, message=text
+        )
+    return "outage.ended", OutageEnded(parent=parent, parts=report.parts, message=text)
+
+
+async def _quietly(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:  # noqa: BLE001 - the edge of a task: what could not be told must not end the bridge
+        _LOG.exception("something could not be told")

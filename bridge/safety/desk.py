@@ -1,0 +1,227 @@
+"""The desk: what people and clients that are known by name may ask for, each kept as an event with who asked and when.
+
+To open is an order like any other: through the ledger, the gate and the door, at most once, with a
+result. To stop something needs no bus: it holds first and is written down when it can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from bridge.clock import Clock
+from bridge.contracts import Emit
+from bridge.errors import StoreUnavailableError
+from bridge.safety.cameras import Camera
+from bridge.safety.doors import needed_persons
+from bridge.safety.latch import Latch
+from bridge.safety.pending import Pending
+from bridge.safety.reasons import Reason, refusal
+from bridge.safety.site import Safety
+from bridge.schema.base import stable_id
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import BreakerTripped, CommandGiven, Payload
+from bridge.schema.orders import ActionClass, Order, Result
+
+_LOG = logging.getLogger(__name__)
+RULE = "$command"
+"""What orders by people have for a rule."""
+MAX_AGE = timedelta(seconds=10)
+"""What was asked for longer ago is not done any more."""
+STORED_WITHIN = 3.0
+"""Seconds that a command may take to be written down, before it is refused."""
+
+Submit = Callable[[Order], Awaitable[Result | None]]
+"""Give an order to the runners and return its end; None if it has not ended within a bounded time."""
+
+
+class Desk:
+    """The desk of one site. `connect` it when the bus is there; what stops something works before."""
+
+    def __init__(self, site: str, safety: Safety, clock: Clock) -> None:
+        self._site, self._safety, self._clock = site, safety, clock
+        self._emit: Emit | None = None
+        self._submit: Submit | None = None
+        self._unsaid: list[VmsEvent] = []
+        self._telling: set[asyncio.Task[None]] = set()
+        safety.breaker.on_trip = self._tripped
+
+    def connect(self, emit: Emit, submit: Submit) -> None:
+        """Begin to write down, first what could not be before."""
+        self._emit, self._submit = emit, submit
+        unsaid, self._unsaid = self._unsaid, []
+        for event in unsaid:
+            self._tell(event)
+
+    async def aclose(self) -> None:
+        """Let go of what is still being told."""
+        for task in self._telling:
+            task.cancel()
+        if self._telling:
+            await asyncio.wait(self._telling)
+
+    # --- doors -------------------------------------------------------------------------------------
+
+    async def open(self, door: str, who: str, *, reason: str | None = None, asked: datetime | None = None) -> Result:
+        """Open a door for a person. Raises ActionRejectedError if there is no such door, StoreUnavailableError."""
+        self._safety.doors.get(door)
+        return await self._order(door, (who,), "open", reason=reason, asked=asked)
+
+    async def confirm(self, pending: str, who: str, *, reason: str | None = None) -> Result | Pending:
+        """Agree to an opening; it opens when enough people did. Raises as `open`, or when it waits no longer."""
+        waits = self._safety.doors.pending.agree(pending, who)
+        if len(waits.persons) < max(waits.needed, needed_persons(self._safety.doors.get(waits.door))):
+            self.tell("confirm", waits.door, (who,), reason, pending)
+            return waits
+        self._safety.doors.pending.drop(pending)
+        return await self._order(waits.door, waits.persons, "confirm", reason=reason, pending=pending)
+
+    def deny(self, pending: str, who: str, *, reason: str | None = None) -> Pending:
+        """Say no to an opening. Raises ActionRejectedError when it waits no longer."""
+        found = next((one for one in self._safety.doors.pending.all() if one.id == pending), None)
+        if found is None:
+            raise refusal(Reason.NOT_PENDING, pending)
+        self._safety.doors.pending.drop(pending)
+        self.tell("deny", found.door, (who,), reason, pending)
+        return found
+
+    async def hold(self, door: str, who: str, reason: str) -> None:
+        """Stop a door by hand, until `unhold`. Raises ActionRejectedError if there is no such door, and OSError."""
+        self._safety.doors.get(door)
+        await self._pull(self._safety.doors.holds[door], "hold", door, who, reason)
+
+    async def unhold(self, door: str, who: str, reason: str) -> None:
+        """Let a door open again. Raises as `hold`."""
+        self._safety.doors.get(door)
+        await self._safety.doors.holds[door].reset(who, reason)
+        self.tell("unhold", door, (who,), reason)
+
+    # --- cameras ------------------------------------------------------------------------------------
+
+    def lock(self, camera: Camera, who: str, span: timedelta, reason: str | None = None) -> None:
+        """Keep rules away from a camera for a time; it is lost at a restart."""
+        self._safety.cameras.lock(camera, who, span)
+        self.tell("lock", str(camera), (who,), reason)
+
+    def unlock(self, camera: Camera, who: str, reason: str | None = None) -> None:
+        """Let rules have a camera again."""
+        self._safety.cameras.unlock(camera)
+        self.tell("unlock", str(camera), (who,), reason)
+
+    # --- the whole site ------------------------------------------------------------------------------
+
+    async def kill(self, who: str, reason: str) -> None:
+        """Pull the kill switch. Raises OSError if a restart would forget it; it holds all the same."""
+        await self._pull(self._safety.kill, "kill", None, who, reason)
+
+    async def unkill(self, who: str, reason: str) -> None:
+        """Reset the kill switch. Raises OSError, and then it stays pulled."""
+        await self._safety.kill.reset(who, reason)
+        self.tell("unkill", None, (who,), reason)
+
+    async def reset_breaker(self, who: str, reason: str) -> None:
+        """Reset the breaker. Raises OSError, and then it stays tripped."""
+        await self._safety.breaker.reset(who, reason)
+        self.tell("reset_breaker", None, (who,), reason)
+
+    # --- small things ----------------------------------------------------------------------------------
+
+    def tell(
+        self, command: str, target: str | None, persons: tuple[str, ...], reason: str | None, pending: str | None = None
+    ) -> None:
+        """Write a command down that has been done, as soon as that can be."""
+        given = CommandGiven(command=command, target=target, persons=persons, reason=reason, pending=pending)
+        self._tell(self._event("command.given", given, principal=persons[-1]))
+
+    async def _pull(self, latch: Latch, command: str, target: str | None, who: str, reason: str) -> None:
+        try:
+            await latch.pull(who, reason)
+        finally:
+            self.tell(command, target, (who,), reason)
+
+    async def _order(
+        self,
+        door: str,
+        persons: tuple[str, ...],
+        command: str,
+        *,
+        reason: str | None = None,
+        asked: datetime | None = None,
+        pending: str | None = None,
+    ) -> Result:
+        if self._emit is None or self._submit is None:
+            raise StoreUnavailableError("the bridge is still starting")
+        given = CommandGiven(command=command, target=door, persons=persons, reason=reason, pending=pending)
+        event = self._event("command.given", given, principal=persons[-1], asked=asked)
+        await self._stored(event)
+        result = await self._submit(self._order_of(event, door))
+        if result is None:
+            raise StoreUnavailableError("nobody carried it out in time; it will not be done later")
+        return result
+
+    async def _stored(self, event: VmsEvent) -> None:
+        assert self._emit is not None  # noqa: S101 - asked by the caller
+        try:
+            async with asyncio.timeout(STORED_WITHIN):
+                await (await self._emit([event]))
+        except TimeoutError as exc:
+            raise StoreUnavailableError("the command cannot be written down now") from exc
+
+    def _order_of(self, event: VmsEvent, door: str) -> Order:
+        return Order(
+            id=stable_id("command", event.id),
+            rule=RULE,
+            rule_version="1",
+            key=door,
+            index=0,
+            action="open",
+            action_class=ActionClass.ACTUATING,
+            params={"door": door},
+            causes=(event.id,),
+            trigger=event,
+            origin=Origin.COMMAND,
+            occurred=event.time,
+            received=event.received,
+            created=self._clock.now(),
+            expires=min(event.time, event.received) + MAX_AGE,
+        )
+
+    def _event(
+        self, kind: str, data: Payload, *, principal: str | None = None, asked: datetime | None = None
+    ) -> VmsEvent:
+        now = self._clock.now()
+        return VmsEvent(
+            id=stable_id(kind, self._site, uuid.uuid4()),
+            type=kind,
+            source=f"{self._site}/bridge",
+            time=asked or now,
+            timequality="received" if asked is None else "device",
+            received=now,
+            origin=Origin.BRIDGE if principal is None else Origin.COMMAND,
+            via="bridge" if principal is None else "api",
+            principal=principal,
+            data=data,
+        )
+
+    def _tripped(self, what: str, count: int) -> None:
+        self._tell(self._event("breaker.tripped", BreakerTripped(scope=f"site {what}", openings=count, within=60)))
+
+    def _tell(self, event: VmsEvent) -> None:
+        if self._emit is None:
+            self._unsaid.append(event)
+            return
+        task = asyncio.get_running_loop().create_task(self._until_stored(event), name=f"tell[{event.type}]")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _until_stored(self, event: VmsEvent) -> None:
+        while True:
+            try:
+                await self._stored(event)
+                return
+            except StoreUnavailableError as exc:
+                _LOG.warning("what was done cannot be written down yet", extra={"kind": event.type})
+                await self._clock.sleep(max(exc.retry_after.total_seconds(), 1.0))

@@ -1,0 +1,70 @@
+"""Doors and the kill switch at the command line, with a real bridge and a simulated server, and without any bridge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.bridge.commands.helpers import cli, going
+
+PLATE = "12AB345"
+
+
+def _site(folder: Path, server: dict[str, Any], **door: Any) -> None:
+    place = {"source": "nvr1", "channel": 1, "relay": "relay-1", "idle": "off"}
+    config = {
+        "site": "yard",
+        "http": {"port": 0},
+        "sources": {
+            "nvr1": {
+                "type": "ts-api",
+                "url": server["url"],
+                "username": server["username"],
+                "password": server["password"],
+            }
+        },
+        "outputs": {"barrier": place},
+        "doors": {"main": {"output": "barrier", "mode": "act", "cooldown": "0s", "pulse": "300ms"} | door},
+        "safety": {"hold_off": "0s"},
+        "rules": [],
+    }
+    (folder / "bridge.yaml").write_text(json.dumps(config), encoding="utf-8")
+
+
+def test_a_person_at_the_machine_opens_stops_and_kills(site: Path, server: dict[str, Any]) -> None:
+    """Open, stop, refused, release, kill, refused, reset, open: each said, and each in the log with who did it."""
+    _site(site, server)
+    with going("run", cwd=site) as program:
+        program.line("listening on", "err")
+        opened = cli("door", "open", "main", "-r", "a delivery", cwd=site)
+        assert (opened.returncode, opened.stdout.strip()) == (0, "done"), opened.stderr
+        assert cli("door", "hold", "main", cwd=site).returncode == 0
+        refused = cli("door", "open", "main", cwd=site)
+        assert (refused.returncode, "held by hand" in refused.stdout) == (1, True)
+        assert cli("door", "release", "main", cwd=site).returncode == 0
+        assert cli("kill", "-r", "smoke", cwd=site).returncode == 0
+        state = json.loads(cli("door", "list", "--json", cwd=site).stdout)
+        assert state["kill"]["reason"] == "smoke"
+        assert json.loads(cli("door", "open", "main", "--json", cwd=site).stdout)["reason"] == "kill_switch"
+        assert cli("kill", "--reset", cwd=site).returncode == 0
+        assert cli("door", "open", "main", cwd=site).returncode == 0
+        told = cli("events", "--kind", "command.given", "--json", cwd=site).stdout
+    events = [json.loads(line) for line in told.splitlines()]
+    assert [event["data"]["command"] for event in events] == [
+        "open", "hold", "open", "unhold", "kill", "open", "unkill", "open",
+    ]  # fmt: skip
+    assert all(event["principal"].startswith("cli:") for event in events)
+
+
+def test_the_kill_switch_and_a_hold_need_no_bridge(site: Path, server: dict[str, Any]) -> None:
+    """With nothing running they are latched all the same; what needs a bridge says so."""
+    _site(site, server)
+    assert cli("kill", cwd=site).returncode == 0
+    assert (site / "data" / "safety" / "kill").exists()
+    assert cli("kill", "--reset", cwd=site).returncode == 0
+    assert not (site / "data" / "safety" / "kill").exists()
+    assert cli("door", "hold", "main", cwd=site).returncode == 0
+    assert cli("door", "hold", "mian", cwd=site).returncode == 2
+    alone = cli("door", "open", "main", cwd=site)
+    assert (alone.returncode, "no bridge runs here" in alone.stderr) == (3, True)

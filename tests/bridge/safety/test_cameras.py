@@ -1,0 +1,151 @@
+"""Who has a camera, for how long, and that it always goes home."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.errors import ActionUnavailableError
+from bridge.safety.cameras import Camera
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.orders import Result
+from tests.bridge.actions.support import Device, Disk, Site, make_order, plate_event, running, until
+from tests.clock import VirtualClock
+
+NORTH = Camera("nvr", "1")
+_number = iter(range(1, 1_000_000))
+
+
+async def _goto(site: Site, preset: str, event: VmsEvent | None = None, priority: int = 0, **params: Any) -> Result:
+    number = next(_number)
+    event = event or plate_event(site.clock, number)
+    order = make_order(site.clock, "ptz", {"preset": preset, **params}, number, event, priority=priority)
+    return await site.do(order)
+
+
+def _went(site: Site) -> list[str]:
+    return [what.removeprefix("goto ") for _, what in site.device.ptz]
+
+
+async def test_a_camera_goes_home_when_its_time_is_over(tmp_path: Path) -> None:
+    """Held for 20 s, then home, once."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        result = await _goto(site, "gate", hold="20s", home="yard")
+        assert (result.outcome, result.output["hold"], result.output["home"]) == ("done", "20s", "yard")
+        await site.advance(19)
+        assert _went(site) == ["gate"]
+        await site.advance(2)
+        await until(lambda: not site.cameras.held())
+        await site.advance(60, step=10)
+        assert _went(site) == ["gate", "yard"]
+
+
+async def test_it_stays_while_the_event_lasts(tmp_path: Path) -> None:
+    """A call holds the camera until it ends; the end of another call does not."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        call = plate_event(clock, 1, type="call.started", data={"caller": "gate"})
+        await _goto(site, "gate", call, hold="event", home="yard")
+        await site.advance(100, step=10)
+        site.cameras.heard(plate_event(clock, 2, type="call.ended", subject="2", data={"caller": "door"}))
+        await site.advance(1)
+        assert _went(site) == ["gate"]
+        site.cameras.heard(plate_event(clock, 3, type="call.ended", data={"caller": "gate"}))
+        await site.advance(1)
+        await until(lambda: _went(site) == ["gate", "yard"])
+
+
+async def test_an_event_that_never_ends_does_not_keep_it(tmp_path: Path) -> None:
+    """`at_most` is the end of it."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        call = plate_event(clock, 1, type="call.started", data={"caller": "gate"})
+        await _goto(site, "gate", call, hold="event", home="yard", at_most="1m")
+        await site.advance(61, step=10)
+        await until(lambda: _went(site) == ["gate", "yard"])
+
+
+async def test_the_more_important_order_has_the_camera(tmp_path: Path) -> None:
+    """While an alarm holds it, a plate does not turn it; an equal one does, and takes the return over."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        await _goto(site, "alarm", priority=10, hold="30s", home="yard")
+        assert (await _goto(site, "gate")).reason == "camera_busy"
+        assert (await _goto(site, "other", priority=10, hold="1m", home="street")).outcome == "done"
+        await site.advance(62, step=5)
+        await until(lambda: not site.cameras.held())
+        assert _went(site) == ["alarm", "other", "street"]
+        assert (await _goto(site, "gate")).outcome == "done"
+
+
+async def test_whoever_takes_it_for_good_is_not_turned_back(tmp_path: Path) -> None:
+    """A later order without `hold` ends the return that an earlier one owed."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        await _goto(site, "gate", hold="20s", home="yard")
+        await _goto(site, "street")
+        await site.advance(60, step=5)
+        assert _went(site) == ["gate", "street"]
+
+
+async def test_a_person_has_the_camera_before_any_rule(tmp_path: Path) -> None:
+    """Locked: no preset and no move, whatever the priority; a stop always. What is owed waits for the person."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        await _goto(site, "gate", hold="20s", home="yard")
+        site.cameras.lock(NORTH, "anna", timedelta(minutes=5))
+        refused = await _goto(site, "alarm", priority=1000)
+        assert (refused.reason, "anna" in str(refused.message)) == ("camera_locked", True)
+        move = await site.do(make_order(clock, "ptz", {"move": {"pan": 1}}, next(_number)))
+        stop = await site.do(make_order(clock, "ptz", {"stop": True}, next(_number)))
+        assert (move.reason, stop.outcome) == ("camera_locked", "done")
+        await site.advance(120, step=10)
+        assert "yard" not in _went(site)
+        site.cameras.unlock(NORTH)
+        await site.advance(200, step=10)
+        await until(lambda: _went(site)[-1] == "yard")
+        assert (await _goto(site, "alarm")).outcome == "done"
+
+
+async def test_a_restart_turns_it_back(tmp_path: Path) -> None:
+    """Killed while it was held: at the next start it goes home at once."""
+    clock = VirtualClock()
+    device = Device(clock)
+    site = Site(tmp_path, clock, device=device)
+    await site.start()
+    await _goto(site, "gate", hold="1h", home="yard")
+    await site.die()
+    async with running(tmp_path, clock, Disk(), device=device) as again:
+        await until(lambda: _went(again) == ["gate", "yard"])
+        await until(lambda: not again.cameras.held())
+    async with running(tmp_path, clock, Disk(), device=device) as third:
+        await third.advance(10)
+        assert _went(third) == ["gate", "yard"]
+
+
+async def test_a_return_is_tried_again_and_given_up_at_last(tmp_path: Path) -> None:
+    """A camera that does not answer is asked a few times; then it is said, and the camera is free."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        await _goto(site, "gate", hold="1s", home="yard")
+        site.device.answers.extend([ActionUnavailableError("busy")] * 2)
+        await site.advance(10, step=0.5)
+        await until(lambda: _went(site) == ["gate", "yard"])
+        await _goto(site, "gate", hold="1s", home="yard")
+        site.device.answers.extend([ActionUnavailableError("busy")] * 20)
+        await site.advance(100, step=0.5)
+        await until(lambda: not site.cameras.held())
+
+
+@pytest.mark.parametrize("origin", [Origin.REPLAY, Origin.TEST])
+async def test_history_holds_no_camera(tmp_path: Path, origin: Origin) -> None:
+    """What is played again turns nothing."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        event = plate_event(clock, 1, origin=origin)
+        assert (await _goto(site, "gate", event, hold="20s", home="yard")).reason == "not_live"
+        assert (site.cameras.held(), _went(site)) == ({}, [])

@@ -1,0 +1,169 @@
+"""The guardian: people are told directly, the log hears of it when it can, and the bridge says that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bridge.actions.endpoints import Delivery
+from bridge.config.safety import SafetyConfig
+from bridge.errors import ActionUnavailableError, StoreUnavailableError
+from bridge.guardian import SAFETY, Guardian
+from bridge.runtime.health import HealthBook, Level
+from bridge.schema.event import VmsEvent
+from bridge.schema.orders import ActionClass, Result
+from tests.bridge.actions.support import Site, plate_event, until
+from tests.clock import VirtualClock
+
+
+class Receivers:
+    """Somebody to tell, who may be busy."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.busy = 0
+
+    async def send(self, delivery: Delivery) -> int:
+        self.ids.append(delivery.id)
+        if self.busy:
+            self.busy -= 1
+            raise ActionUnavailableError("busy")
+        self.got.append((str(delivery.to), json.loads(delivery.body)["text"]))
+        return 200
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text in self.got]
+
+
+class World:
+    """A guardian, and everything it looks at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = VirtualClock()
+        self.site = Site(folder, self.clock)
+        self.health = HealthBook(self.clock)
+        self.receivers = Receivers()
+        self.events: list[VmsEvent] = []
+        self.down = False
+        config = SafetyConfig(alerts=("phone",))
+        self.guardian = Guardian(
+            "site", config, self.health, self.site.safety, self.receivers, lambda: 3, self.clock,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.down:
+            stored.set_exception(StoreUnavailableError("away", timedelta(seconds=2)))
+        else:
+            self.events.extend(events)
+            stored.set_result(None)
+        return stored
+
+    def of(self, kind: str) -> list[Any]:
+        return [event.data for event in self.events if event.type == kind]
+
+    async def seconds(self, count: int) -> None:
+        for _ in range(count):
+            await self.clock.until_asleep()
+            await self.clock.advance(1)
+
+
+@asynccontextmanager
+async def watched(folder: Path) -> AsyncIterator[World]:
+    world = World(folder)
+    task = asyncio.create_task(world.guardian.run(world.emit))
+    try:
+        yield world
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def test_people_are_told_of_an_outage_though_the_bus_is_what_is_down(tmp_path: Path) -> None:
+    """Directly over HTTP; the log has the event once it is back."""
+    async with watched(tmp_path) as world:
+        world.health.register("bus").up()
+        await world.seconds(2)
+        world.down = True
+        world.health.set("bus", Level.DOWN, "store", "the disk is full")
+        await world.seconds(8)
+        assert world.receivers.got == [("phone", "bus (the disk is full): down")]
+        assert world.events == []
+        world.down = False
+        await world.seconds(4)
+        assert [data.parts for data in world.of("outage.started")] == [("bus",)]
+
+
+async def test_an_alert_is_tried_again_with_the_same_id(tmp_path: Path) -> None:
+    """A receiver that is busy hears of it later, and can tell that it is the same."""
+    async with watched(tmp_path) as world:
+        world.receivers.busy = 2
+        (tmp_path / "kill").touch()
+        await world.seconds(20)
+        assert world.receivers.texts == ["the kill switch is pulled; nothing moves"]
+        assert len(world.receivers.ids) == 3
+        assert len(set(world.receivers.ids)) == 1
+
+
+async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
+    """Kill switch, breaker, a clock that went back, an order of which nobody knows; and then it is well again."""
+    async with watched(tmp_path) as world:
+        await world.seconds(1)
+        assert world.health[SAFETY].level is Level.UP
+        world.guardian.ended(
+            Result(
+                order="o1", rule="r", action="open", action_class=ActionClass.ACTUATING,
+                outcome="unknown", reason="no_answer", ended=world.clock.now(),
+            )
+        )  # fmt: skip
+        await world.seconds(1)
+        assert world.health[SAFETY].reason == "unknown_outcome"
+        world.clock.jump(timedelta(seconds=-30))
+        await world.seconds(1)
+        assert world.health[SAFETY].reason == "clock_stepped"
+        await world.site.safety.breaker.pull("bridge", "a storm")
+        await world.seconds(1)
+        assert world.health[SAFETY].reason == "breaker"
+        (tmp_path / "kill").touch()
+        await world.seconds(1)
+        assert (world.health[SAFETY].reason, world.health[SAFETY].level) == ("kill_switch", Level.DEGRADED)
+        await world.site.kill.reset("anna", "fine")
+        await world.site.safety.breaker.reset("anna", "fine")
+        await world.clock.advance(600)
+        await world.seconds(2)
+        assert world.health[SAFETY].level is Level.UP
+
+
+async def test_cameras_that_go_together_are_one_event(tmp_path: Path) -> None:
+    """Eight channels of one source, told in one event and one message."""
+    async with watched(tmp_path) as world:
+        for channel in range(8):
+            world.guardian.heard(
+                plate_event(
+                    world.clock, channel, type="channel.status", subject=str(channel), data={"state": "disconnected"}
+                )
+            )
+        await world.seconds(8)
+        assert [len(data.parts) for data in world.of("outage.started")] == [8]
+        assert len(world.receivers.got) == 1
+
+
+async def test_it_says_that_it_lives_and_ends_what_is_stuck(tmp_path: Path) -> None:
+    """A heartbeat a minute with what there is to know; an end for a motion that has none."""
+    async with watched(tmp_path) as world:
+        world.health.register("source a", needed=False).up()
+        world.health.register("source b", needed=False).down("unavailable", "no answer")
+        world.guardian.heard(plate_event(world.clock, 1, type="motion.started", data={}))
+        await world.seconds(62)
+        [beat] = world.of("bridge.heartbeat")
+        assert (beat.sources_up, beat.sources_down, beat.pending_orders) == (1, 1, 3)
+        await world.clock.advance(900)
+        await until(lambda: world.of("motion.ended"))
+        assert world.of("motion.ended")[0].reason == "timeout"
