@@ -8,6 +8,7 @@ import typer
 
 import bridge
 from bridge.commands.audit import audit
+from bridge.commands.backup import backup, restore
 from bridge.commands.bench import bench
 from bridge.commands.check import check, run_rule_tests
 from bridge.commands.demo import demo
@@ -50,6 +51,8 @@ app.command()(run)
 app.command()(check)
 app.command("test")(run_rule_tests)
 app.command()(events)
+app.command()(backup)
+app.command()(restore)
 app.command()(init)
 app.command()(doctor)
 app.command(context_settings=_PASS_ON)(simulate)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 FILE = "store.json"
 FORMAT = 1
+RESTORING = "restoring"
+"""There while a backup is being put into the directory: what is in it is not whole."""
 
 Step = Callable[[Path], None]
 
@@ -46,6 +50,8 @@ def claim(folder: Path, site: str, *, steps: Mapping[int, Step] = STEPS, newest:
 
     The caller holds the directory's lock.
     """
+    if (folder / RESTORING).exists():
+        raise StartError(f"a restore into {folder} has not ended", "run `vms-bridge restore` again")
     found = format_of(folder)
     if found > newest:
         raise StartError(
@@ -58,6 +64,34 @@ def claim(folder: Path, site: str, *, steps: Mapping[int, Step] = STEPS, newest:
         _write(folder, number + 1, site_of(folder) or site)
     if _read(folder) != _content(newest, site):
         _write(folder, newest, site)
+
+
+def begin_restore(folder: Path) -> None:
+    """Make an empty directory ready for a backup; what an interrupted restore left is removed.
+
+    The caller holds the lock. Raises StartError when there are data already.
+    """
+    if not (folder / RESTORING).exists():
+        found = sorted(path.name for path in folder.iterdir() if path.name not in _NO_DATA)
+        if found:
+            raise StartError(f"{folder} holds data already ({', '.join(found[:5])})", "move it away first")
+        write_private(folder / RESTORING, "")
+    for path in folder.iterdir():
+        if path.name not in {*_NO_DATA, RESTORING}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def end_restore(folder: Path) -> None:
+    """Say that all is there."""
+    (folder / RESTORING).unlink()
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_NO_DATA = frozenset({"lock", "lost+found"})
 
 
 def _content(number: int, site: str) -> dict[str, object]:

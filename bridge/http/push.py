@@ -156,7 +156,7 @@ class PushEndpoint:
         return address
 
     def _who(self, request: Request, address: str) -> str:
-        name, offered = self._keepers.verifier.identify(request.headers, request.url.query)
+        name, offered = self._keepers.verifier.identify(request.headers, _query(request))
         if name is not None:
             return name
         challenge = {"WWW-Authenticate": 'Basic realm="vms-bridge", charset="UTF-8"'}
@@ -175,7 +175,7 @@ class PushEndpoint:
 
     def _guessed(self, request: Request, address: str) -> None:
         self._keepers.throttle.failed(address)
-        log.warning("a push with wrong credentials", extra={"address": address, "path": request.url.path})
+        log.warning("a push with wrong credentials", extra={"address": address, "path": request.scope["path"]})
 
     def _client(self, name: str) -> PushClient:
         return self._keepers.verifier.client(name)
@@ -251,6 +251,12 @@ class PushEndpoint:
         log.warning("a push could not be stored", extra={"source": source, "reason": reason, "detail": detail})
         headers = {"Retry-After": str(max(1, math.ceil(wait)))}
         return _answer(503, "cannot be stored now; send it again", headers=headers, reason=reason)
+
+
+def _query(request: Request) -> str:
+    """Return the query as it came. `request.url` cannot be asked: it fails on bytes that are not UTF-8."""
+    query: bytes = request.scope["query_string"]
+    return query.decode(errors="replace")
 
 
 def _receipt(items: Sequence[PushItem]) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from bridge.runtime.redact import Redactor
 
 _OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 """Attributes that every record has; whatever else it has was given as `extra`."""
+
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _QUIET = {"asyncio": logging.INFO} | dict.fromkeys(("aiohttp", "httpcore", "httpx", "websockets"), logging.WARNING)
 """Libraries that say more than a reader of this log can use. httpx logs whole URLs, query and all."""
@@ -63,7 +66,7 @@ class JsonFormatter(logging.Formatter):
             entry["exception"] = record.exc_text
         if record.stack_info:
             entry["stack"] = record.stack_info
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return _writable(json.dumps(entry, ensure_ascii=False, default=str))
 
 
 class TextFormatter(logging.Formatter):
@@ -73,9 +76,10 @@ class TextFormatter(logging.Formatter):
         """Return the line, and below it the exception if there is one."""
         time = _time(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
         fields = " ".join(f"{name}={_plain(value)}" for name, value in _fields(record).items())
-        message = record.getMessage().replace("\n", "\\n")
-        line = f"{time} {record.levelname:<7} {message}{'  ' if fields else ''}{fields}"
-        return "\n".join(part for part in (line, record.exc_text, record.stack_info) if part)
+        line = f"{time} {record.levelname:<7} {record.getMessage()}{'  ' if fields else ''}{fields}"
+        below = [part for text in (record.exc_text, record.stack_info) if text for part in text.split("\n")]
+        shown = [line.replace("\n", "\\n"), *below]
+        return _writable("\n".join(map(_harmless, shown)))
 
 
 def configure(
@@ -102,6 +106,16 @@ def configure(
         logging.getLogger(name).setLevel(max(least, root.level))
     logging.captureWarnings(capture=True)
     sys.excepthook = _last_words
+
+
+def _harmless(line: str) -> str:
+    """Return a line without what a terminal obeys: colours, cursor, direction of writing, other line ends."""
+    return _OBEYED.sub(lambda m: m[0].encode("unicode_escape").decode(), line)
+
+
+def _writable(text: str) -> str:
+    """Return the text without halves of characters, which no stream takes: the whole entry would be lost."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

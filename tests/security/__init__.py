@@ -1,0 +1,1 @@
+"""Promises about hostile input and secrets, proven on the whole bridge."""
