@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import nats.errors
-from nats.aio.msg import Msg
 from pydantic_core import from_json
 
 from bridge.bus.connect import Connection
+from bridge.bus.wire import Outgoing, Received
 from bridge.errors import StoreError, StoreUnavailableError
 
 CHUNK = 128 * 1024
@@ -45,9 +45,9 @@ class _Receiver:
     def __init__(self, connection: Connection, file: BinaryIO) -> None:
         self._connection, self._file = connection, file
         self._sum = hashlib.sha256()
-        self._news = asyncio.Event()
-        self._ended = False
-        self._error: str | None = None
+        self._chunks: asyncio.Queue[Received] = asyncio.Queue()
+        self.arrived = self._chunks.put_nowait
+        """Takes one chunk; an empty one is the end. The server waits for our word after a few of them."""
         self.size = 0
 
     @property
@@ -55,37 +55,26 @@ class _Receiver:
         """Of everything that came."""
         return self._sum.hexdigest()
 
-    async def arrived(self, message: Msg) -> None:
-        """Take one chunk; an empty one is the end."""
-        if message.data and self._error is None:
+    async def all(self) -> None:
+        """Return when all has come and is written. Raises StoreError."""
+        while (chunk := await self._next()).data:
             try:
-                self._file.write(message.data)
-            except OSError as exc:  # a full disk: nobody else would hear of it here
-                self._error, self._ended = f"it cannot be written ({exc.strerror})", True
-                self._news.set()
-                return
-            self._sum.update(message.data)
-            self.size += len(message.data)
-            if message.reply:
-                await self._connection.tell(message.reply, b"")
-        elif not self._ended:
-            status = (message.headers or {}).get("Status", "")
-            self._ended = True
-            if status and status != "204":
-                self._error = (message.headers or {}).get("Description", status)
-        self._news.set()
+                self._file.write(chunk.data)
+            except OSError as exc:
+                raise StoreError(f"a snapshot cannot be written ({exc.strerror})") from exc
+            self._sum.update(chunk.data)
+            self.size += len(chunk.data)
+            if chunk.reply:
+                await self._connection.tell(chunk.reply, b"")
+        if chunk.status not in ("", "204"):
+            raise StoreError(f"a snapshot was given up: {chunk.words or chunk.status}")
 
-    async def end(self) -> None:
-        """Return when all has come. Raises StoreError."""
-        while not self._ended:
-            self._news.clear()
-            try:
-                async with asyncio.timeout(SILENCE):
-                    await self._news.wait()
-            except TimeoutError as exc:
-                raise StoreUnavailableError("the server stopped sending in the middle of a snapshot") from exc
-        if self._error is not None:
-            raise StoreError(f"a snapshot was given up: {self._error}")
+    async def _next(self) -> Received:
+        try:
+            async with asyncio.timeout(SILENCE):
+                return await self._chunks.get()
+        except TimeoutError as exc:
+            raise StoreUnavailableError("the server stopped sending in the middle of a snapshot") from exc
 
 
 async def take(connection: Connection, stream: str, file: Path) -> Snapshot:
@@ -97,7 +86,7 @@ async def take(connection: Connection, stream: str, file: Path) -> Snapshot:
         try:
             question = {"deliver_subject": inbox, "no_consumers": True, "jsck": True, "chunk_size": CHUNK}
             answer = await connection.api(f"STREAM.SNAPSHOT.{stream}", question, timeout=SILENCE)
-            await receiver.end()
+            await receiver.all()
         finally:
             await _quiet(subscription.unsubscribe)
     return Snapshot(stream, answer["config"], answer["state"], receiver.size, receiver.sha256)
@@ -125,7 +114,7 @@ async def put(
 
 
 async def _ask(connection: Connection, subject: str, chunk: bytes) -> bytes:
-    future = await connection.ask(subject, chunk, None, lambda message: message.data)
+    future = await connection.ask([Outgoing(subject, chunk)], lambda message: message.data)
     try:
         async with asyncio.timeout(SILENCE):
             return await future
