@@ -211,3 +211,22 @@ def test_without_a_broker_the_action_is_refused() -> None:
     """A site without `mqtt` says so."""
     with pytest.raises(ActionRejectedError, match="MqttPublisher"):
         Locator().get(MqttPublisher)
+
+
+@BOTH
+async def test_what_is_said_to_us_is_heard_and_what_is_retained_is_not(tmp_path: Path, kind: Kind) -> None:
+    """A message on a topic that is listened to arrives; one that was retained was said to somebody else, long ago."""
+    heard: list[bytes] = []
+    async with broker(kind, tmp_path) as at:
+        publisher = MqttPublisher(MqttConfig(port=at.port), "site", "i1", SystemClock())
+        publisher.listen("site/kill/set", heard.append)
+        async with listening(at.port) as other:
+            other._client.publish("vms/site/kill/set", b"old", 1, retain=True).wait_for_publish(5)
+            await until(lambda: other.of("vms/site/kill/set"))
+            task = asyncio.create_task(publisher.run())
+            await until(lambda: publisher.connected)
+            other._client.publish("vms/site/kill/set", b"smoke", 1)
+            await until(lambda: heard)
+            task.cancel()
+            await asyncio.wait((task,))
+    assert heard == [b"smoke"]

@@ -1,0 +1,219 @@
+"""What can be believed: the clocks of sources, our own clock, the state of things, the contact of a door."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.config.models import DoorConfig
+from bridge.contracts import SystemInfo
+from bridge.errors import ConnectorUnavailableError
+from bridge.safety.clocks import KEPT, SourceClocks
+from bridge.safety.facts import UNKNOWN, Facts
+from bridge.safety.ownclock import OwnClock
+from bridge.schema.event import Origin
+from bridge.schema.kinds import StateChanged
+from bridge.source_clocks import AGAIN, LATER, watch_clocks
+from bridge.tap import Tap
+from tests.bridge.actions.support import make_order, plate_event, running
+from tests.clock import VirtualClock
+
+S = timedelta(seconds=1)
+
+
+def _clocks(clock: VirtualClock, *trusted: str) -> SourceClocks:
+    return SourceClocks(clock, 5 * S, trusted)
+
+
+def test_what_a_source_tells_counts_for_a_while() -> None:
+    """And is unknown again when nobody has asked for long."""
+    clock = VirtualClock()
+    clocks = _clocks(clock)
+    assert clocks.offset("nvr") is None
+    clocks.learn("nvr", 3 * S)
+    assert clocks.offset("nvr") == 3 * S
+    clock._elapsed += KEPT.total_seconds() + 1
+    assert clocks.offset("nvr") is None
+
+
+def test_a_source_that_tells_nothing_shows_its_clock_by_what_it_says() -> None:
+    """The least delayed of its live messages; one alone, and what comes late or without a time, shows nothing."""
+    clock = VirtualClock()
+    clocks = _clocks(clock)
+    for number, late in enumerate((0.2, 30, 4)):
+        assert clocks.offset("nvr") is None
+        clocks.heard(plate_event(clock, number, time=clock.now() + 60 * S - late * S))
+    assert clocks.offset("nvr") == 59.8 * S
+    for number in range(5):
+        clocks.heard(plate_event(clock, number, source="site/log", origin=Origin.BACKFILL))
+        clocks.heard(plate_event(clock, number, source="site/push", timequality="received"))
+    assert (clocks.offset("log"), clocks.offset("push")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "needed"),
+    [
+        ({}, True),
+        ({"timequality": "server"}, True),
+        ({"timequality": "received"}, False),
+        ({"origin": Origin.COMMAND}, False),
+        ({"source": "site/right"}, False),
+        ({"via": "push", "principal": "right"}, False),
+        ({"via": "push", "principal": "other"}, True),
+    ],
+)
+def test_whose_clock_must_be_known(told: dict[str, Any], needed: bool) -> None:
+    """Who pushes without a time speaks now; who is declared right, or known by name, needs no proof."""
+    clock = VirtualClock()
+    assert _clocks(clock, "right").needed_for(plate_event(clock, 1, **told)) is needed
+
+
+class Server:
+    """A source that can be asked for its clock, when it answers."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers: list[Any] = []
+
+    async def describe(self) -> SystemInfo:
+        self.asked += 1
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return SystemInfo("p", "1", "v1", "n", "UTC", [], clock_offset=answer)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+async def test_sources_are_asked_until_they_tell_and_again_later() -> None:
+    """No answer, a bug, no date: again soon. Told: again after half an hour."""
+    clock, server = VirtualClock(), Server()
+    clocks = _clocks(clock)
+    server.answers = [ConnectorUnavailableError("away"), KeyError("bug"), None, 2 * S, 9 * S]
+    task = asyncio.create_task(watch_clocks({"nvr": server}, clocks, clock))
+    for _ in range(3):
+        await clock.until_asleep()
+        assert clocks.offset("nvr") is None
+        await clock.advance(AGAIN)
+    await clock.until_asleep()
+    assert clocks.offset("nvr") == 2 * S
+    await clock.advance(LATER)
+    assert (clocks.offset("nvr"), server.asked) == (9 * S, 5)
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+def test_our_clock_is_not_believed_until_it_has_caught_up(tmp_path: Path) -> None:
+    """Put back by an hour: an hour long no age can be told, also over a restart. Forward, or a little, is no matter."""
+    clock = VirtualClock()
+    own = OwnClock(tmp_path, clock)
+    for step in (-1.9, 3600, 0):
+        clock.jump(step * S)
+        assert own.trusted()
+    clock.jump(-3600 * S)
+    assert not own.trusted()
+    clock.jump(3599 * S)
+    assert not OwnClock(tmp_path, clock).trusted()
+    clock.jump(2 * S)
+    assert OwnClock(tmp_path, clock).trusted()
+
+
+def test_a_clock_that_went_back_twice_catches_up_with_the_first(tmp_path: Path) -> None:
+    """The latest moment it ever showed counts."""
+    clock = VirtualClock()
+    own = OwnClock(tmp_path, clock)
+    for _ in range(2):
+        clock.jump(-100 * S)
+        assert not own.trusted()
+    clock.jump(150 * S)
+    assert not own.trusted()
+    clock.jump(51 * S)
+    assert own.trusted()
+
+
+def test_what_a_lost_source_said_is_not_known(tmp_path: Path) -> None:
+    """Its link down: its channels are unknown, what was set by hand is not."""
+    known: dict[tuple[str, str], Any] = {("nvr/1", "motion"): "off", ("alarm", "armed"): True}
+    facts = Facts(VirtualClock())
+    assert facts.get("alarm", "armed") is UNKNOWN
+    facts.attach(lambda entity, attribute, default: known.get((entity, attribute), default))
+    assert (facts.get("nvr/1", "motion"), facts.get("alarm", "armed")) == ("off", True)
+    known["nvr", "link"] = "down"
+    assert (facts.get("nvr/1", "motion"), facts.get("nvr", "link")) == (UNKNOWN, "down")
+    known["nvr", "link"] = "up"
+    assert facts.get("nvr/1", "motion") == "off"
+
+
+CONTACT = {"entity": "nvr/9", "attribute": "contact", "is": "open"}
+
+
+def _contact(clock: VirtualClock, value: str, **more: Any) -> Any:
+    data = StateChanged(entity="nvr/9", attribute="contact", value=value)
+    return plate_event(clock, 1, **({"type": "state.changed", "data": data} | more))
+
+
+@pytest.mark.parametrize(
+    ("value", "origin", "after", "outcome"),
+    [
+        ("open", Origin.LIVE, 2, "done"),
+        ("open", Origin.LIVE, 4, "unknown"),
+        ("shut", Origin.LIVE, 1, "unknown"),
+        ("open", Origin.BACKFILL, 1, "unknown"),
+        ("open", Origin.REPLAY, 1, "unknown"),
+    ],
+)
+async def test_a_door_shows_that_it_opened_or_nobody_knows(
+    tmp_path: Path, value: str, origin: Origin, after: float, outcome: str
+) -> None:
+    """The contact within 3 s, live; otherwise the order ends `unknown` and is never repeated."""
+    clock = VirtualClock()
+    doors = {"main": DoorConfig.model_validate({"output": "barrier", "mode": "act", "confirmed_by": CONTACT})}
+    async with running(tmp_path, clock, doors=doors) as site:
+        order = make_order(clock, "open", {"door": "main"})
+        site.queue.put(order)
+        async with asyncio.timeout(5):
+            while not site.safety.facts._waiting:  # noqa: ASYNC110 - nobody signals it
+                await asyncio.sleep(0.001)
+        await clock.advance(after)
+        site.safety.facts.heard(_contact(clock, value, origin=origin))
+        await clock.advance(5)
+        [result] = await site.ended(order)
+        assert result.outcome == outcome
+        assert ("confirmed" in result.output) == (outcome == "done")
+        if outcome == "unknown":
+            assert "contact of nvr/9" in str(result.message)
+        assert sum(on for _, _, on in site.device.switched) == 1
+
+
+async def test_a_contact_that_says_so_already_will_do(tmp_path: Path) -> None:
+    """The gate stood open: it is as it should be."""
+    clock = VirtualClock()
+    doors = {"main": DoorConfig.model_validate({"output": "barrier", "mode": "act", "confirmed_by": CONTACT})}
+    async with running(tmp_path, clock, doors=doors) as site:
+        site.known["nvr/9", "contact"] = "open"
+        assert (await site.do(make_order(clock, "open", {"door": "main"}))).output["confirmed"] is True
+
+
+async def test_a_watcher_that_fails_does_not_stop_the_event() -> None:
+    """The others see it, and it is stored."""
+    clock, seen, stored = VirtualClock(), [], []
+
+    async def emit(events: Any) -> asyncio.Future[None]:
+        stored.extend(events)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    def broken(_: Any) -> None:
+        raise KeyError("a bug")
+
+    tap = Tap(emit, [broken])
+    tap.add(seen.append)
+    event = plate_event(clock, 1)
+    await (await tap([event]))
+    assert (seen, stored) == ([event], [event])
