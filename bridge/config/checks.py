@@ -23,6 +23,7 @@ from bridge.schema.units import format_duration
 from bridge.yamlfile import YamlPath, dotted
 
 MAX_PULSE = timedelta(seconds=30)
+MAX_WITHIN = timedelta(seconds=10)
 MAX_DOOR_AGE = timedelta(seconds=60)
 HOLD_OFF = timedelta(seconds=15)
 SECRET_BYTES = range(24, 65)
@@ -106,6 +107,10 @@ def _door(config: BridgeConfig, path: YamlPath, door: DoorConfig, names: Names) 
         yield Finding((*path, "pulse"), f"is longer than max_on of {door.output!r}, {format_duration(output.max_on)}")
     if output is not None and output.model_fields_set & Protected.model_fields.keys():
         yield Finding((*path, "output"), f"{door.output!r} has limits of its own; write them at the door")
+    contact = door.confirmed_by
+    if contact is not None and not timedelta(0) < contact.within <= MAX_WITHIN:
+        words = f"must be more than 0s and at most {format_duration(MAX_WITHIN)}"
+        yield Finding((*path, "confirmed_by", "within"), words)
     if door.per_hour < door.per_minute:
         yield Finding((*path, "per_hour"), "is less than per_minute")
 

@@ -125,6 +125,7 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
         )  # fmt: skip
         await world.seconds(1)
         assert world.health[SAFETY].reason == "unknown_outcome"
+        assert world.receivers.texts[0] == "open of r ended unknown: no_answer"
         world.clock.jump(timedelta(seconds=-30))
         await world.seconds(1)
         assert world.health[SAFETY].reason == "clock_stepped"

@@ -295,6 +295,8 @@ BAD: list[tuple[str, str]] = [
      "bridge.yaml:3:27: safety.trusted_clocks[0]: unknown source or push client 'can'; did you mean 'cam'?"),
     (GATE + "safety: {kill_on: [{source: cam, kind: call.start}]}\n",
      "bridge.yaml:3:40: safety.kill_on[0].kind: unknown kind 'call.start'; did you mean 'call.started'?"),
+    (GATE + "doors: {a: {output: gate, confirmed_by: {entity: e, attribute: a, is: x, within: 11s}}}\n",
+     "bridge.yaml:3:82: doors.a.confirmed_by.within: must be more than 0s and at most 10s"),
     (GATE + "safety: {alerts: [phone]}\n", "bridge.yaml:3:19: safety.alerts[0]: unknown webhook 'phone'; known: none"),
     ("webhooks: {a: {url: 'ftp://h/x'}}\n",
      "bridge.yaml:1:21: webhooks.a.url: must begin with http:// or https:// and name a host"),
