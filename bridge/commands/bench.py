@@ -102,10 +102,10 @@ def faults(
 
 
 def _show_faults(outcomes: list[Outcome]) -> None:
-    table = Table("row", "fault", "size", "promised", "lost", "doubled", "wrong", "control", "")
+    table = Table("row", "what is broken", "size", "promised", "lost", "doubled", "wrong", "control", "")
     for outcome in outcomes:
         counts = (f"{count:,}" for count in (outcome.acked, outcome.lost, outcome.doubled, outcome.wrong))
-        control = "" if outcome.control is None else "failed, as it must" if outcome.control.failed else "PASSED"
+        control = "" if outcome.control is None else "failed" if outcome.control.failed else "PASSED"
         words = "passed" if outcome.passed else outcome.skipped or "FAILED"
         table.add_row(outcome.row, outcome.fault, outcome.size, *counts, control, words)
     out().print(table)

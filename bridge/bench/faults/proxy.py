@@ -11,6 +11,7 @@ does by chance it does by its seed. It understands no protocol: a byte is a byte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -202,7 +203,8 @@ class _Link:
     def reset(self) -> None:
         """End both with RST."""
         for end in self._ends:
-            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+            with contextlib.suppress(OSError):  # it may have ended by itself
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
             end.transport.abort()
 
     def close(self) -> None:

@@ -1,0 +1,91 @@
+"""`vms-bridge bench faults` runs rows, says what it found in one form, and keeps the published table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.bench.faults.outcome import Control, Outcome
+from bridge.bench.faults.page import publish
+from bridge.bench.faults.run import ROWS, verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+MACHINE = {
+    "cpu": "c", "cores": 2, "system": "s", "file_system": "ext4", "sync_us": 170, "python": "3", "versions": {"a": "1"},
+}  # fmt: skip
+
+
+def faults(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "bench", "faults", "--dir", folder, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_row_is_run_and_published(tmp_path: Path) -> None:
+    """`--rows F3 --json --page` prints one object, leaves nothing behind but the page, and succeeds."""
+    (tmp_path / "work").mkdir()
+    page = tmp_path / "page.md"
+    code, said, progress = faults(tmp_path / "work", "--rows", "f3", "--seed", "7", "--json", "--page", str(page))
+    assert code == 0, said + progress
+    found: dict[str, Any] = json.loads(said)
+    assert found.keys() == {"bench", "seed", "rows", "machine"}
+    assert found["seed"] == 7
+    (row,) = found["rows"]
+    assert (row["row"], row["lost"], row["passed"], row["control"]["failed"]) == ("F3", 0, True, True)
+    assert row["acked"] > 0
+    assert "seed 7" in progress
+    assert "| F3 |" in page.read_text()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_an_unknown_row_is_refused(tmp_path: Path) -> None:
+    """A row that is not there is named, with those that are."""
+    code, _, words = faults(tmp_path, "--rows", "F1,Z9")
+    assert code == 2
+    assert "there is no row Z9; there are F1, F2" in words
+
+
+def test_the_page_keeps_rows_that_were_not_run(tmp_path: Path) -> None:
+    """A run replaces its own rows and nothing else, around the table included."""
+    page = tmp_path / "page.md"
+    publish(page, [Outcome("F1", "a", "1", acked=1), Outcome("F3", "b", "1", acked=5)], 1, MACHINE)
+    page.write_text("# Title\n\n" + page.read_text() + "\nThe end.\n")
+    publish(page, [Outcome("F3", "b", "2", acked=77)], 2, MACHINE)
+    text = page.read_text()
+    assert text.startswith("# Title\n")
+    assert text.endswith("\nThe end.\n")
+    assert "| F1 | a | 1 |" in text
+    assert "| F3 | b | 2 | 0 | 77 |" in text
+    assert "| 5 |" not in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "passed", "words"),
+    [
+        (Outcome("F1", "a", "1", control=Control("x", "y", failed=True)), True, "passed"),
+        (Outcome("F1", "a", "1", control=Control("x", "y", failed=False)), False, "shows nothing"),
+        (Outcome("F1", "a", "1", problems=["lost"]), False, "FAILED"),
+        (Outcome("F1", "a", "1", skipped="no FUSE"), False, "skipped (no FUSE)"),
+    ],
+)
+def test_a_row_passes_only_if_its_control_does_not(outcome: Outcome, passed: bool, words: str) -> None:
+    """A control that passes too means that nothing was shown."""
+    assert outcome.passed is passed
+    assert words in verdict(outcome)
+
+
+def test_the_docs_name_every_row() -> None:
+    """Each row of the table is explained on its page."""
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    assert [name for name in ROWS if name not in text] == []
