@@ -43,7 +43,8 @@ class Backfill(Capability):
     async def missed(self, since: datetime, until: datetime) -> AsyncIterator[Missed]:
         """Yield what the logs say about the span, page by page; see the contract. Raises ConnectorError.
 
-        A vehicle that came before the span is left out though its row may have grown: it was heard then.
+        A vehicle that came before the span is left out though its row may have grown, and so is a line that has
+        not changed since: they were heard then.
         """
         found = (await self._system.api()).found
         ahead = found.clock_offset or timedelta(0)
@@ -90,7 +91,7 @@ class Backfill(Capability):
         return list(self._open.values())
 
     def _is_wanted(self, log: Log, row: Row, begin: datetime, latest: datetime) -> bool:
-        if row.last > latest or (log == "plates" and row.event.time < begin):
+        if not begin <= row.last <= latest or (log == "plates" and row.event.time < begin):
             return False
         if log == "events":
             return True

@@ -35,8 +35,8 @@ def plate(number: int, begun: float, ended: float, **more: Any) -> dict[str, Any
     }
 
 
-def line(number: int, begun: float, **param: Any) -> dict[str, Any]:
-    return {"id": number, "type": 0, "code": 40, "timeRange": [stamp(begun), stamp(begun + 1)], "param": param}
+def line(number: int, begun: float, lasts: float = 1, **param: Any) -> dict[str, Any]:
+    return {"id": number, "type": 0, "code": 40, "timeRange": [stamp(begun), stamp(begun + lasts)], "param": param}
 
 
 class Server:
@@ -99,6 +99,12 @@ async def test_a_car_that_was_there_before_is_left_out() -> None:
     assert await Server(carNo=[plate(1, -5, 10), plate(2, 0, 5), plate(3, 50, 90)]).ids() == ["P2", "P3"]
 
 
+async def test_a_line_that_has_not_changed_since_is_left_out() -> None:
+    """It is asked for because it goes on, and nothing in it is new."""
+    server = Server(eventLog=[line(7, -30, ongoing=True), line(8, -0.5, ongoing=True)])
+    assert await server.ids() == ["8"]
+
+
 async def test_what_has_just_happened_is_left_to_the_socket() -> None:
     """It is on its way, and live it may open a door."""
     just, before = 120 - 1 / 60, 120 - 5 / 60
@@ -117,7 +123,7 @@ async def test_only_what_is_listened_to_is_fetched() -> None:
 
 async def test_an_incident_that_goes_on_is_asked_for_from_its_beginning() -> None:
     """Until it is over; one of yesterday is let go."""
-    server = Server(eventLog=[line(7, -30, ongoing=True), line(8, -3000, ongoing=True)])
+    server = Server(eventLog=[line(7, -30, 40, ongoing=True), line(8, -3000, 3010, ongoing=True)])
     connector = server.script.connector(VirtualClock(), dialect="v0")
     for _ in range(2):
         async for _ in connector.missed(SINCE, UNTIL):
