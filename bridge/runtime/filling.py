@@ -21,7 +21,7 @@ from bridge.clock import Clock
 from bridge.contracts import Backfills, Missed
 from bridge.errors import ConnectorError, PayloadError, StoreUnavailableError
 from bridge.runtime.outages import CursorStore, Outage
-from bridge.runtime.twins import TwinMatcher
+from bridge.runtime.twins import MEMORY, TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
 
 log = logging.getLogger(__name__)
@@ -82,13 +82,6 @@ class Filler:
 
         Raises GivenUpError if the source's log is not to be had.
         """
-        self._matcher.filling(self._name, True)
-        try:
-            await self._fill(gap, resumed)
-        finally:
-            self._matcher.filling(self._name, False)
-
-    async def _fill(self, gap: Progress, resumed: bool) -> None:
         outage = gap.outage
         since, until = outage.since, outage.until or outage.since
         if outage.begun is None:
@@ -109,7 +102,7 @@ class Filler:
 
     async def _read(self, gap: Progress, begin: datetime, end: datetime, resumed: bool) -> None:
         """Read a span of the source's log and store what is new, however often it takes."""
-        if resumed or self._clock.now() - begin > SLICE:
+        if resumed or self._clock.now() - begin > MEMORY:
             await self._recall(begin, end + OVERLAP)
         for attempt in range(1, TRIES + 1):
             await self._up.wait()

@@ -85,6 +85,7 @@ class SourceGaps:
         """`name` is the source as events have it, `<site>/<source>`."""
         self._name, self._own_name, self._clock = name, name.partition("/")[2], clock
         self._store, self._counter, self._tell = ledger.cursors, ledger.counter, tell
+        self._matcher = ledger.matcher
         self._outages: dict[datetime, Outage] = {}
         self._resumed: set[datetime] = set()
         self._heard = self._written = self._sure = clock.now()
@@ -144,6 +145,7 @@ class SourceGaps:
         cursor = Cursor.model_validate_json(record)
         self._outages = {outage.since: outage for outage in cursor.outages}
         self._resumed = set(self._outages)
+        self._matcher.filling(self._name, True)
         if self.since is None:
             self._resumed.add(self._open(min(cursor.heard, self._clock.now()), STOPPED))
         self._ended.set()
@@ -152,6 +154,7 @@ class SourceGaps:
         while since in self._outages:  # two outages have two beginnings, or they would have one id
             since += _NEXT
         self._outages[since] = Outage(since=since, cause=cause)
+        self._matcher.filling(self._name, True)
         return since
 
     def _change(self, since: datetime, **changes: object) -> Outage:
@@ -213,6 +216,7 @@ class SourceGaps:
             self._counter.gap(self._own_name)
         del self._outages[since]
         self._resumed.discard(since)
+        self._matcher.filling(self._name, bool(self._outages))
         await self._save()
 
     async def _is_told(self, outage: Outage) -> bool:

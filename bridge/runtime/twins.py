@@ -16,16 +16,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
 from bridge.contracts import Emit, Missed, TwinKeys, TwinReader
 from bridge.schema.event import VmsEvent
 
+MEMORY = timedelta(minutes=15)
+"""How long events are remembered: longer than two ways are apart, and than the overlap that gaps are read with."""
 ROOM = 20_000
-"""Events remembered for each source. At 50 plates and objects a second this is more than six minutes."""
+"""Events remembered for each source at most, 15 MB. At 50 plates and objects a second this is more than six minutes."""
 ROOM_WHILE_FILLING = 200_000
-"""The same while a gap of the source is filled: nothing that its log may still tell must be forgotten."""
+"""The same while a source has a gap: nothing that its log may still tell must be forgotten, however old."""
 LOG = "log"
 """The way of rows that are fetched afterwards."""
 _NO_KEYS = TwinKeys()
@@ -66,10 +69,11 @@ class _Hand:
 class _Seen:
     """An event that went on. Made for every plate and object, so it is kept lean."""
 
-    __slots__ = ("also", "gone", "hand", "keys", "name", "paired", "scope", "via")
+    __slots__ = ("also", "gone", "hand", "keys", "name", "paired", "received", "scope", "via")
 
-    def __init__(self, name: _Name, via: str, scope: str, keys: Sequence[str], hand: _Hand | None) -> None:
-        self.name, self.via, self.scope, self.keys = name, via, scope, keys
+    def __init__(self, name: _Name, event: VmsEvent, scope: str, keys: Sequence[str], hand: _Hand | None) -> None:
+        self.name, self.via, self.scope, self.keys = name, event.via, scope, keys
+        self.received = event.received
         self.hand = hand
         """With whom it is on its way; None once it is stored."""
         self.also: tuple[_Name, ...] = ()
@@ -137,12 +141,11 @@ class TwinMatcher:
             self._note(event, name, self._scope(event.source), reader(event), None)
 
     def filling(self, source: str, active: bool) -> None:
-        """Say that a gap of `<site>/<source>` is being filled, or no more."""
+        """Say that `<site>/<source>` has a gap that is not told yet, or no more."""
         if active:
             self._filling.add(source)
         else:
             self._filling.discard(source)
-            self._trim(source)
 
     # --- telling them apart -----------------------------------------------------------------------
 
@@ -210,7 +213,7 @@ class TwinMatcher:
     # --- remembering ------------------------------------------------------------------------------
 
     def _note(self, event: VmsEvent, name: _Name, scope: str, keys: TwinKeys, hand: _Hand | None) -> _Seen:
-        seen = self._ids[name] = _Seen(name, event.via, scope, keys.known_by, hand)
+        seen = self._ids[name] = _Seen(name, event, scope, keys.known_by, hand)
         known = self._keys
         for key in keys.known_by:
             others = known.get(key)
@@ -223,15 +226,17 @@ class TwinMatcher:
         if order is None:
             order = self._order[source] = deque()
         order.append(seen)
-        if len(order) > self._room:
-            self._trim(source)
+        if len(order) > self._room or seen.received - order[0].received > MEMORY:
+            self._trim(source, seen.received)
         return seen
 
-    def _trim(self, source: str) -> None:
-        order = self._order.get(source, ())
-        room = max(self._room, ROOM_WHILE_FILLING) if source in self._filling else self._room
-        while len(order) > room:
-            self._forget([order.popleft()])  # type: ignore[union-attr]
+    def _trim(self, source: str, now: datetime) -> None:
+        order = self._order[source]
+        # What was pushed may be in the log of any source that has a gap.
+        needed = source in self._filling or (source not in self._sources and bool(self._filling))
+        room = max(self._room, ROOM_WHILE_FILLING) if needed else self._room
+        while len(order) > room or (not needed and now - order[0].received > MEMORY):
+            self._forget([order.popleft()])
 
     def _settle(self, hand: _Hand, stored: asyncio.Future[None]) -> None:
         error = _error_of(stored)

@@ -18,7 +18,7 @@ from bridge.sdk import (
 )
 
 from .logs import oldest, pages
-from .rows import Log, Row
+from .rows import Log, Page, Row
 from .system import Capability, System
 from .topics import TOPICS
 
@@ -43,7 +43,8 @@ class Backfill(Capability):
     async def missed(self, since: datetime, until: datetime) -> AsyncIterator[Missed]:
         """Yield what the logs say about the span, page by page; see the contract. Raises ConnectorError.
 
-        A vehicle that came before the span is left out though its row may have grown: it was heard then.
+        A vehicle that came before the span is left out though its row may have grown, and so is a line that has
+        not changed since: they were heard then.
         """
         found = (await self._system.api()).found
         ahead = found.clock_offset or timedelta(0)
@@ -78,19 +79,28 @@ class Backfill(Capability):
         first = await oldest(self._system, log, end)
         if first is not None and first.event.time > begin and first.place != _FIRST_ROW:
             yield Missed((), log=log, begins=first.event.time)
-        asked = min([begin, *self._still_open(begin)]) if log == "events" else begin
-        async for page in pages(self._system, log, asked, end):
-            rows = [row for row in page.rows if self._is_wanted(log, row, begin, latest)]
-            events = [row.event for row in rows]
-            self.note_incidents(events)
-            yield Missed(events, {row.event.id: row.keys for row in rows}, log, refused=len(page.refused))
+        async for page in pages(self._system, log, begin, end):
+            yield self._found(log, page, [row for row in page.rows if self._is_wanted(log, row, begin, latest)])
+        began = self._still_open(begin)
+        if log != "events" or not began:
+            return
+        # By themselves, because a wider span would tell less about the hour that comes twice.
+        async for page in pages(self._system, log, min(began), begin):
+            rows = [row for row in page.rows if row.place in self._open and self._is_wanted(log, row, begin, latest)]
+            yield self._found(log, page, rows)
+
+    def _found(self, log: Log, page: Page, rows: Sequence[Row]) -> Missed:
+        events = [row.event for row in rows]
+        self.note_incidents(events)
+        return Missed(events, {row.event.id: row.keys for row in rows}, log, refused=len(page.refused))
 
     def _still_open(self, begin: datetime) -> list[datetime]:
+        """Return when incidents began that go on, as far as is known, and were there before the span."""
         self._open = {line: began for line, began in self._open.items() if began > begin - _LONGEST}
-        return list(self._open.values())
+        return [began for began in self._open.values() if began < begin]
 
     def _is_wanted(self, log: Log, row: Row, begin: datetime, latest: datetime) -> bool:
-        if row.last > latest or (log == "plates" and row.event.time < begin):
+        if not begin <= row.last <= latest or (log == "plates" and row.event.time < begin):
             return False
         if log == "events":
             return True

@@ -56,7 +56,7 @@ class Row:
     ongoing: bool = False
     """The row will change; ask for it again later."""
     ended: datetime | None = None
-    """Its last moment so far, where that is not its time."""
+    """Its last moment so far, where that is not its time; the later one, if it may be two."""
 
     @property
     def twins(self) -> Sequence[str]:
@@ -193,7 +193,7 @@ def _plate(row: Message, context: DecodeContext) -> Row:
     )
     keys = plate_row(data, images(row), _times(seen[0]), _times(seen[-1]))
     event = build("LPR", draft, context)
-    return Row(event, keys, code(row.get("id")) or event.id, ended=seen[-1][0].time)
+    return Row(event, keys, code(row.get("id")) or event.id, ended=seen[-1][-1].time)
 
 
 def _channels(row: Message, device: str | None) -> tuple[str | None, list[str]]:
@@ -238,7 +238,7 @@ def _event(row: Message, context: DecodeContext) -> Row:
     event = build("systemEvent", log_row(row, context, place="log"), context)
     data = event.data
     assert isinstance(data, kinds.SystemLog)  # noqa: S101 - a log row is nothing else
-    return Row(event, READERS["system.log"](event), data.log_id, data.ongoing is True, seen[-1][0].time)
+    return Row(event, READERS["system.log"](event), data.log_id, data.ongoing is True, seen[-1][-1].time)
 
 
 _READERS: Mapping[Log, Callable[[Message, DecodeContext], Row]] = {

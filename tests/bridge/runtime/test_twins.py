@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bridge.contracts import Missed, TwinKeys
 from bridge.errors import StoreUnavailableError
-from bridge.runtime.twins import TwinMatcher
+from bridge.runtime.twins import MEMORY, TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
 from tests.clock import START
 
@@ -26,7 +26,7 @@ def keys_of(event: VmsEvent) -> TwinKeys:
     return TwinKeys(keys, keys)
 
 
-def plate(number: int | str, keys: str, via: str = "ws", source: str = NVR) -> VmsEvent:
+def plate(number: int | str, keys: str, via: str = "ws", source: str = NVR, received: datetime = START) -> VmsEvent:
     return VmsEvent.model_validate(
         {
             "id": f"{via}-{number}",
@@ -35,7 +35,7 @@ def plate(number: int | str, keys: str, via: str = "ws", source: str = NVR) -> V
             "subject": "1",
             "time": START,
             "timequality": "device",
-            "received": START,
+            "received": received,
             "origin": Origin.BACKFILL if via == "log" else Origin.LIVE,
             "via": via,
             "data": {"plate": "X", "plate_raw": keys},
@@ -200,19 +200,33 @@ async def test_what_could_not_be_stored_is_forgotten() -> None:
 
 
 async def test_memory_is_bounded_except_while_a_gap_is_filled() -> None:
-    """The oldest goes first, for each source by itself."""
+    """The oldest goes first, for each source by itself; pushes may be in the log of whoever has a gap."""
     store = Store(room=3)
     await store.take(plate(0, "z", source="home/nvr2"), *(plate(n, f"k{n}") for n in range(5)))
     assert len(store.matcher) == 4
-    assert store.twins == []
     await store.take(plate(0, "k0", "push", GATE), plate(4, "k4", "push", GATE))
     assert store.ids[-1] == "push-0"
     store.matcher.filling(NVR, True)
     await store.take(*(plate(n, f"k{n}") for n in range(10, 20)))
-    assert len(store.matcher) == 16
+    await store.take(*(plate(n, f"k{n}", "push", GATE) for n in range(30, 40)))
+    assert len(store.matcher) == 26
     store.matcher.filling(NVR, False)
-    assert len(store.matcher) == 5
-    assert len(store.matcher._keys) == 5
+    await store.take(plate(20, "k20"), plate(40, "k40", "push", GATE))
+    assert len(store.matcher) == 3 + 3 + 1
+    assert len(store.matcher._keys) == 7
+
+
+async def test_what_is_old_is_forgotten_unless_a_gap_may_need_it() -> None:
+    """A quiet site needs next to no memory; one that waits for its source forgets nothing it may find in its log."""
+    store = Store()
+    later = START + MEMORY + timedelta(seconds=1)
+    await store.take(plate(1, "a"), plate(1, "b", "push", GATE))
+    store.matcher.filling(NVR, True)
+    await store.take(plate(2, "c", received=later), plate(2, "d", "push", GATE, received=later))
+    assert len(store.matcher) == 4
+    store.matcher.filling(NVR, False)
+    await store.take(plate(3, "e", received=later), plate(3, "f", "push", GATE, received=later))
+    assert len(store.matcher) == 4
 
 
 async def test_what_stands_in_the_log_can_be_remembered() -> None:
