@@ -9,18 +9,19 @@ be there. Streams are not taken at the same moment: who needs several together s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import nats.errors
-from nats.aio.msg import Msg
 from pydantic_core import from_json
 
 from bridge.bus.connect import Connection
+from bridge.bus.wire import Outgoing, Received
 from bridge.errors import StoreError, StoreUnavailableError
 
 CHUNK = 128 * 1024
@@ -40,14 +41,12 @@ class Snapshot:
 
 
 class _Receiver:
-    """Writes what the server sends, and tells it to go on."""
+    """Writes what the server sends, and tells it to go on: it sends only so far ahead."""
 
     def __init__(self, connection: Connection, file: BinaryIO) -> None:
         self._connection, self._file = connection, file
         self._sum = hashlib.sha256()
-        self._news = asyncio.Event()
-        self._ended = False
-        self._error: str | None = None
+        self._waiting: asyncio.Queue[Received] = asyncio.Queue()
         self.size = 0
 
     @property
@@ -55,37 +54,36 @@ class _Receiver:
         """Of everything that came."""
         return self._sum.hexdigest()
 
-    async def arrived(self, message: Msg) -> None:
-        """Take one chunk; an empty one is the end."""
-        if message.data and self._error is None:
-            try:
-                self._file.write(message.data)
-            except OSError as exc:  # a full disk: nobody else would hear of it here
-                self._error, self._ended = f"it cannot be written ({exc.strerror})", True
-                self._news.set()
-                return
-            self._sum.update(message.data)
-            self.size += len(message.data)
-            if message.reply:
-                await self._connection.tell(message.reply, b"")
-        elif not self._ended:
-            status = (message.headers or {}).get("Status", "")
-            self._ended = True
-            if status and status != "204":
-                self._error = (message.headers or {}).get("Description", status)
-        self._news.set()
-
-    async def end(self) -> None:
+    async def all(self) -> None:
         """Return when all has come. Raises StoreError."""
-        while not self._ended:
-            self._news.clear()
+        while True:
             try:
                 async with asyncio.timeout(SILENCE):
-                    await self._news.wait()
+                    message = await self._waiting.get()
             except TimeoutError as exc:
                 raise StoreUnavailableError("the server stopped sending in the middle of a snapshot") from exc
-        if self._error is not None:
-            raise StoreError(f"a snapshot was given up: {self._error}")
+            if not message.data:
+                return _end(message)
+            await asyncio.to_thread(self._write, message.data)
+            if message.reply:
+                await self._connection.tell(message.reply, b"")
+
+    def arrived(self, message: Received) -> None:
+        """Take one chunk; an empty one is the end."""
+        self._waiting.put_nowait(message)
+
+    def _write(self, chunk: bytes) -> None:
+        try:
+            self._file.write(chunk)
+        except OSError as exc:
+            raise StoreError(f"a snapshot cannot be written ({exc.strerror})") from exc
+        self._sum.update(chunk)
+        self.size += len(chunk)
+
+
+def _end(message: Received) -> None:
+    if message.status not in ("", "204"):
+        raise StoreError(f"the server gave a snapshot up: {message.words or message.status}")
 
 
 async def take(connection: Connection, stream: str, file: Path) -> Snapshot:
@@ -97,9 +95,10 @@ async def take(connection: Connection, stream: str, file: Path) -> Snapshot:
         try:
             question = {"deliver_subject": inbox, "no_consumers": True, "jsck": True, "chunk_size": CHUNK}
             answer = await connection.api(f"STREAM.SNAPSHOT.{stream}", question, timeout=SILENCE)
-            await receiver.end()
+            await receiver.all()
         finally:
-            await _quiet(subscription.unsubscribe)
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
     return Snapshot(stream, answer["config"], answer["state"], receiver.size, receiver.sha256)
 
 
@@ -125,7 +124,7 @@ async def put(
 
 
 async def _ask(connection: Connection, subject: str, chunk: bytes) -> bytes:
-    future = await connection.ask(subject, chunk, None, lambda message: message.data)
+    future = await connection.ask([Outgoing(subject, chunk)], lambda message: message.data)
     try:
         async with asyncio.timeout(SILENCE):
             return await future
@@ -139,10 +138,3 @@ def _refused(answer: bytes) -> dict[str, Any]:
     if error := said.get("error"):
         raise StoreError(f"the server refuses the stream: {error.get('description', 'no reason given')}")
     return said
-
-
-async def _quiet(end: Callable[[], Any]) -> None:
-    try:
-        await end()
-    except (nats.errors.Error, OSError):
-        return

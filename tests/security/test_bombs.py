@@ -13,13 +13,13 @@ from typing import Any
 
 import cel
 import pytest
+from rules.tree import read_tree
 
 from bridge.errors import ConfigError
 from bridge.yamlfile import parse_yaml
 from rules.celscan import Scope
 from rules.conditions import _compile
 from rules.expressions import EventContext, Expression, ExpressionError
-from rules.tree import read_tree
 from tests.bridge.bus.helpers import event
 
 SLACK = 3
