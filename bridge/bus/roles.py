@@ -12,8 +12,8 @@ What this cannot do: nats-server sends an answer to whatever subject the questio
 asker may publish there or not. So whoever may read a stream can have one of its messages delivered
 to the subject of an order. A copy of an order changes nothing, the ledger knows it; but a role that
 both writes events and reads them could forge one if its process were taken over. Roles that face
-the network and need no reading (`media`, `mqtt`) therefore have none, and nobody may use the direct
-gets, which answer with bodies as they are.
+the network and need no reading (`media`, `mqtt`) therefore have none, and nobody but the runners may use the
+direct gets, which answer with bodies as they are.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Grant:
     """Buckets it writes to."""
     reads: tuple[str, ...] = ()
     """Streams it reads; all buckets may be read by everybody who reads anything."""
+    direct: tuple[str, ...] = ()
+    """Streams of which it may ask for messages as they are."""
     owns: tuple[str, str] | None = None
     """Stream and name of its durable consumer."""
 
@@ -64,6 +66,7 @@ GRANTS: dict[Role, Grant] = {
         writes=("event.bridge.>", "event.*.clip.>", "effect.>", "result.>", "dlq.>"),
         buckets=("state", "cursors", "leases"),
         reads=("EVENTS", "ENGINE", "RESULTS"),
+        direct=("ENGINE",),  # the audit trail is made of the ledger's records
         owns=("ENGINE", ORDER_READER),
     ),
     "media": Grant(writes=("event.*.clip.>",)),
@@ -92,6 +95,7 @@ def permissions(site: str, role: Role) -> dict[str, Any]:
     streams = [stream_name(site, stream) for stream in grant.reads]
     streams += [bucket_stream(site, bucket) for bucket in BUCKETS if grant.reads]
     allow += _api(verb.format(stream) for stream in streams for verb in (*_LOOK, *_CONSUME))
+    allow += _api(f"DIRECT.GET.{stream_name(site, stream)}" for stream in grant.direct)
     foreign = [name for name in (ENGINE_READER, ORDER_READER) if grant.owns is None or grant.owns[1] != name]
     if grant.owns is not None:
         allow.append(f"$JS.ACK.{stream_name(site, grant.owns[0])}.{grant.owns[1]}.>")

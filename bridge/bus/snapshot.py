@@ -9,9 +9,10 @@ be there. Streams are not taken at the same moment: who needs several together s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,14 +41,12 @@ class Snapshot:
 
 
 class _Receiver:
-    """Writes what the server sends, and tells it to go on."""
+    """Writes what the server sends, and tells it to go on: it sends only so far ahead."""
 
     def __init__(self, connection: Connection, file: BinaryIO) -> None:
         self._connection, self._file = connection, file
         self._sum = hashlib.sha256()
-        self._chunks: asyncio.Queue[Received] = asyncio.Queue()
-        self.arrived = self._chunks.put_nowait
-        """Takes one chunk; an empty one is the end. The server waits for our word after a few of them."""
+        self._waiting: asyncio.Queue[Received] = asyncio.Queue()
         self.size = 0
 
     @property
@@ -56,25 +55,35 @@ class _Receiver:
         return self._sum.hexdigest()
 
     async def all(self) -> None:
-        """Return when all has come and is written. Raises StoreError."""
-        while (chunk := await self._next()).data:
+        """Return when all has come. Raises StoreError."""
+        while True:
             try:
-                self._file.write(chunk.data)
-            except OSError as exc:
-                raise StoreError(f"a snapshot cannot be written ({exc.strerror})") from exc
-            self._sum.update(chunk.data)
-            self.size += len(chunk.data)
-            if chunk.reply:
-                await self._connection.tell(chunk.reply, b"")
-        if chunk.status not in ("", "204"):
-            raise StoreError(f"a snapshot was given up: {chunk.words or chunk.status}")
+                async with asyncio.timeout(SILENCE):
+                    message = await self._waiting.get()
+            except TimeoutError as exc:
+                raise StoreUnavailableError("the server stopped sending in the middle of a snapshot") from exc
+            if not message.data:
+                return _end(message)
+            await asyncio.to_thread(self._write, message.data)
+            if message.reply:
+                await self._connection.tell(message.reply, b"")
 
-    async def _next(self) -> Received:
+    def arrived(self, message: Received) -> None:
+        """Take one chunk; an empty one is the end."""
+        self._waiting.put_nowait(message)
+
+    def _write(self, chunk: bytes) -> None:
         try:
-            async with asyncio.timeout(SILENCE):
-                return await self._chunks.get()
-        except TimeoutError as exc:
-            raise StoreUnavailableError("the server stopped sending in the middle of a snapshot") from exc
+            self._file.write(chunk)
+        except OSError as exc:
+            raise StoreError(f"a snapshot cannot be written ({exc.strerror})") from exc
+        self._sum.update(chunk)
+        self.size += len(chunk)
+
+
+def _end(message: Received) -> None:
+    if message.status not in ("", "204"):
+        raise StoreError(f"the server gave a snapshot up: {message.words or message.status}")
 
 
 async def take(connection: Connection, stream: str, file: Path) -> Snapshot:
@@ -88,7 +97,8 @@ async def take(connection: Connection, stream: str, file: Path) -> Snapshot:
             answer = await connection.api(f"STREAM.SNAPSHOT.{stream}", question, timeout=SILENCE)
             await receiver.all()
         finally:
-            await _quiet(subscription.unsubscribe)
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await subscription.unsubscribe()
     return Snapshot(stream, answer["config"], answer["state"], receiver.size, receiver.sha256)
 
 
@@ -128,10 +138,3 @@ def _refused(answer: bytes) -> dict[str, Any]:
     if error := said.get("error"):
         raise StoreError(f"the server refuses the stream: {error.get('description', 'no reason given')}")
     return said
-
-
-async def _quiet(end: Callable[[], Any]) -> None:
-    try:
-        await end()
-    except (nats.errors.Error, OSError):
-        return

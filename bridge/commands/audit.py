@@ -128,7 +128,7 @@ async def _verdict(loaded: Loaded, elsewhere: list[Anchor]) -> Verdict:
         key, anchors = read_key(folder), read_anchors(folder)
     except OSError as error:
         raise StartError(f"the anchors in {folder} cannot be read: {error.strerror}", "look at its rights") from error
-    async with reaching(loaded) as connection:
+    async with reaching(loaded, role="reader") as connection:
         info = await connection.api(f"STREAM.INFO.{stream_name(site, 'RESULTS')}")
         trimmed = may_be_trimmed(info, datetime.now(UTC))
         check = TrailCheck([*anchors, *elsewhere], key, Subjects(site), trimmed=trimmed)
@@ -153,7 +153,7 @@ async def _export(loaded: Loaded, since: datetime | None, token: str | None, *, 
     from bridge.commands.tail import reaching
     from bridge.schema.audit import AuditRecord, digest
 
-    async with reaching(loaded) as connection:
+    async with reaching(loaded, role="reader") as connection:
         async for _, body in _records(connection, loaded.config.site):
             try:
                 record = AuditRecord.decode(body)

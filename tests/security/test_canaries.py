@@ -11,13 +11,16 @@ import base64
 import http.server
 import json
 import os
+import random
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -26,7 +29,6 @@ import httpx
 import pytest
 
 from tests.bridge.commands.helpers import ROOT, cli, environment
-from tests.faults.site import free_port, wait_for
 
 SIMULATOR = """
 import asyncio, json, sys
@@ -59,6 +61,23 @@ Redactor.value = lambda self, value, name="", depth=0: value
 """
 OWN_FILES = frozenset({"bus/nats.conf", "bus/server.json"})
 """Where the embedded server's passwords have to be; mode 0600."""
+
+
+def free_port() -> int:
+    """Return a port that nobody has: below the range the system gives to outgoing connections."""
+    for port in random.sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], str] = str) -> None:
+    """Poll until the condition holds; fail with `what()` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
 
 
 def canaries() -> dict[str, str]:

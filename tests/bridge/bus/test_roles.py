@@ -183,7 +183,7 @@ async def test_no_role_listens_in(tmp_path: Path, subject: str) -> None:
     async with site(tmp_path) as (server, bus), connection(server, tmp_path, "reader").opened() as link:
         heard: list[str] = []
 
-        async def spy(message: Any) -> None:
+        def spy(message: Any) -> None:
             heard.append(message.subject)
 
         await link.subscribe(subject, spy)
