@@ -51,7 +51,7 @@ def test_the_disk_is_full(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_links_are_bad(tmp_path: Path) -> None:
-    """F7: eight toxics on four links: nothing lost, one gap an outage, a half-open socket seen within 10 s."""
+    """F7: eight toxics on four links: nothing lost, every outage seen, a half-open socket within 10 s."""
     passes(row_links.measure, tmp_path, 1)
 
 
