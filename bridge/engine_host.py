@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from bridge.clock import Clock
@@ -37,7 +37,7 @@ COMMIT_MESSAGES = 900
 LAZY_HEAD_EVENTS = 1000
 """Events without any decision after which the head is moved all the same, to keep a restart short."""
 TICK_PAUSE = 0.02
-"""Seconds at least between two ticks, should the log's clock be behind ours."""
+"""Seconds at least between two ticks."""
 
 
 class RuleSets(Protocol):
@@ -79,6 +79,8 @@ class EngineHost:
         self._engine: Engine | None = None
         self._moved = asyncio.Event()
         self._written = 0
+        self._ahead = timedelta(0)
+        """What our clock was ahead of the log's when the last event came; a jump of either is seen at the next one."""
         self.position = 0
         """Sequence of the last event that was evaluated."""
         self.ruleset = ""
@@ -137,6 +139,7 @@ class EngineHost:
             self.ruleset = event.data.ruleset
             log.info("rules changed", extra={"rules": event.data.rules, "ruleset": self.ruleset[:12]})
         pending.add(engine.step(logged, trace=trace))
+        self._ahead = event.received - logged.stamp
         pending.head = replace(pending.head, seq=logged.seq)
         pending.events += 1
 
@@ -175,8 +178,9 @@ class EngineHost:
             if due is None:
                 await self._moved.wait()
                 continue
+            left = due - (self._clock.now() - self._ahead)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), max(0.0, (due - self._clock.now()).total_seconds()))
+                await asyncio.wait_for(self._moved.wait(), max(0.0, left.total_seconds()))
                 continue
             await self._publish_tick(due)
             with suppress(TimeoutError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.bus.bus import Bus
-from bridge.clock import SystemClock
+from bridge.clock import Clock, SystemClock
 from bridge.contracts import Emit
 from bridge.engine_host import LAZY_HEAD_EVENTS, EngineHost
 from bridge.errors import StaleOwnerError, StoreUnavailableError
@@ -48,7 +48,7 @@ class World:
     async def keep_traces(self, traces: Sequence[Trace]) -> None:
         self.traces.extend(traces)
 
-    def host(self) -> EngineHost:
+    def host(self, clock: Clock) -> EngineHost:
         return EngineHost(
             "home",
             self.bus.event_log(),
@@ -56,13 +56,13 @@ class World:
             self.rulesets,
             self.keep_traces,
             self.emit,
-            SystemClock(),
+            clock,
             _Progress(self),
         )
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[EngineHost]:
-        host = self.host()
+    async def running(self, clock: Clock | None = None) -> AsyncIterator[EngineHost]:
+        host = self.host(clock or SystemClock())
         task = asyncio.create_task(host.run())
         await asyncio.wait_for(host.started.wait(), 5)
         yield host
@@ -88,6 +88,16 @@ class World:
                 found[pending.order.id] = pending.order
         await taking.aclose()  # type: ignore[attr-defined]
         return list(found.values())
+
+
+class _Wrong(SystemClock):
+    """A clock that is ahead of the log's, or behind it."""
+
+    def __init__(self, ahead: timedelta) -> None:
+        self._ahead = ahead
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
 
 
 class _Progress:
@@ -153,7 +163,7 @@ async def test_events_that_nothing_comes_of_do_not_write_the_head_each(world: Wo
 async def test_a_newer_owner_shuts_the_older_one_out(world: World) -> None:
     """The older one's next decision is refused as a whole, and it ends."""
     await world.use(rules_of(TELL, site=HOME))
-    first = world.host()
+    first = world.host(SystemClock())
     old = asyncio.create_task(first.run())
     await until(lambda: first.position >= 1)
     async with world.running() as second:
@@ -183,6 +193,26 @@ async def test_time_passes_when_nothing_else_happens(world: World) -> None:
         assert (clip.action, webhook.action) == ("clip", "webhook")
         assert webhook.steps["film"].outcome == "pending"
         assert webhook.created - clip.created >= timedelta(milliseconds=300)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=-1)])
+async def test_a_clock_of_ours_that_is_wrong_changes_nothing(world: World, ahead: timedelta) -> None:
+    """Timers go by the log's clock: not late because ours is behind it, and no flood of ticks because ours is ahead."""
+    rules = """
+    rules:
+      - id: tell
+        when: {kind: motion.started}
+        then:
+          - clip: {before: 1s, after: 1s, as: film}
+          - webhook: {to: backoffice, with: film, wait: 2s}
+    """
+    clock = _Wrong(ahead)
+    async with world.running(clock) as host:
+        await world.use(rules_of(rules, site=HOME))
+        await world.put(event(1, time=clock.now(), received=clock.now()))
+        clip, webhook = await world.orders(2)
+        assert webhook.created - clip.created >= timedelta(seconds=2)
+        assert host.position < 8
 
 
 async def test_a_store_that_is_away_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
