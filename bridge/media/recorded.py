@@ -29,6 +29,9 @@ SETTLE: Final = timedelta(minutes=2)
 
 _LOOK_AGAIN: Final = timedelta(seconds=10)
 
+_ROUNDING: Final = timedelta(milliseconds=5)
+"""What the ticks of a stream's time base may take off the end. Anything more is in a piece that is still being written."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
@@ -96,8 +99,8 @@ class ClipMaker:
                 return await self._store.publish(draft, result, request.about)
 
     def _may_still_come(self, result: CutResult) -> bool:
-        open_end = bool(result.missing) and result.missing[-1].end == result.window.end
-        return open_end and self._clock.now() - result.window.end < SETTLE
+        short = result.window.end - result.covered.end > _ROUNDING
+        return short and self._clock.now() - result.window.end < SETTLE
 
     @asynccontextmanager
     async def _alone(self, clip: str) -> AsyncIterator[None]:

@@ -113,25 +113,25 @@ async def test_one_id_is_made_once_at_a_time(
     assert len({clip.path for clip in clips}) == 1
 
 
+@pytest.mark.parametrize(("end", "whole"), [(14, False), (12.07, True)])
 async def test_footage_that_is_not_written_yet_is_waited_for(
-    store: ClipStore, workers: MediaWorkers, client: httpx.AsyncClient, recorded: Recorder
+    store: ClipStore, workers: MediaWorkers, client: httpx.AsyncClient, recorded: Recorder, end: float, whole: bool
 ) -> None:
-    """Soon after the event the end may still come; later, or when asked for what there is, it is left out."""
+    """Soon after the event the end may still come, be it a moment; later, or when asked for what there is, it is left out."""
     files, pieces = served(recorded)
     async with web(**files) as server:
         early = ClipMaker(workers, store, Late(seconds=20))
         with pytest.raises(ActionUnavailableError, match="has not written the end") as caught:
-            await early.from_recordings(request("c1", 6, 14, 9), listed(server, pieces), client)
+            await early.from_recordings(request("c1", 6, end, 9), listed(server, pieces), client)
         assert caught.value.retry_after is not None
         assert len(store) == 0
-        clip = await early.from_recordings(request("c1", 6, 14, 9), listed(server, pieces), client, partial=True)
-        assert not clip.manifest.complete
+        clip = await early.from_recordings(request("c1", 6, end, 9), listed(server, pieces), client, partial=True)
+        assert clip.manifest.complete is whole
         late = ClipMaker(workers, store, Late(seconds=600))
-        assert not (
-            await late.from_recordings(request("c2", 6, 14, 9), listed(server, pieces), client)
-        ).manifest.complete
+        clip = await late.from_recordings(request("c2", 6, end, 9), listed(server, pieces), client)
+        assert clip.manifest.complete is whole
         with pytest.raises(ActionUnavailableError, match="no footage"):
-            await late.from_recordings(request("c3", 6, 14, 9), [], client)
+            await late.from_recordings(request("c3", 6, end, 9), [], client)
 
 
 async def test_a_failed_try_leaves_nothing_behind(
