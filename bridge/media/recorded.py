@@ -30,7 +30,7 @@ SETTLE: Final = timedelta(minutes=2)
 _LOOK_AGAIN: Final = timedelta(seconds=10)
 
 _ROUNDING: Final = timedelta(milliseconds=5)
-"""What the ticks of a stream's time base may take off the end. Anything more is in a piece that is still being written."""
+"""What the ticks of a stream's time base may take off the end. Anything more is in a piece still being written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ async def test_one_id_is_made_once_at_a_time(
 async def test_footage_that_is_not_written_yet_is_waited_for(
     store: ClipStore, workers: MediaWorkers, client: httpx.AsyncClient, recorded: Recorder, end: float, whole: bool
 ) -> None:
-    """Soon after the event the end may still come, be it a moment; later, or when asked for what there is, it is left out."""
+    """Soon after the event the end, be it a moment, may still come; later, or on request, it is left out."""
     files, pieces = served(recorded)
     async with web(**files) as server:
         early = ClipMaker(workers, store, Late(seconds=20))
