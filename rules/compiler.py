@@ -18,7 +18,7 @@ from rules.matching import Conditions
 from rules.model import SECTIONS, ListPart, WindowPart
 from rules.reader import RuleReader
 from rules.report import Report, Spot, shown, unknown_key
-from rules.rule import Trigger
+from rules.rule import Rule, Trigger
 from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Schedule
 from rules.trialreader import read_trials
@@ -69,8 +69,8 @@ class _Compiler:
             replace(self._documents, trees={}),
             self._site,
             self._place,
-            tuple(trigger.rule for trigger in ordered),
-            tuple(ordered),
+            tuple(rule for rule, _ in ordered),
+            tuple(trigger for _, triggers in ordered for trigger in triggers),
             tuple(sorted(warning for report in self._reports for warning in report.warnings)),
             tuple(trials),
         )
@@ -153,7 +153,7 @@ class _Compiler:
 
     # --- rules -------------------------------------------------------------------------------------------
 
-    def _rules(self, reader: RuleReader) -> list[Trigger]:
+    def _rules(self, reader: RuleReader) -> list[tuple[Rule, tuple[Trigger, ...]]]:
         drafts = []
         seen: dict[str, Spot] = {}
         for report in self._reports:

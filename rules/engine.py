@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from bridge.sdk import Logged, Order, Origin, StateKey, VmsEvent, facts
 from rules.conditions import Test
@@ -19,10 +21,10 @@ from rules.expressions import EventContext, ExpressionError
 from rules.firing import Firing
 from rules.gates import Unmet, failed_test, gate, origin_unmet
 from rules.moment import Moment
-from rules.patterns import Reaction
+from rules.patterns import Fire, Now, Reaction, Stands
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
-from rules.state import Book, Timer, key_of, make_value, state_key
+from rules.state import BRIDGE, LISTENING, STARTED, Book, Timer, at, key_of, make_value, state_key
 from rules.trace import Trace
 
 TICK = "bridge.tick"
@@ -44,14 +46,16 @@ class Decision:
 
 
 _NOTHING = Decision(MappingProxyType({}))
+_NO_MEMORY: Mapping[str, Any] = MappingProxyType({})
+_RULE = attrgetter("trigger.rule")
+_LINKS = {"source.connected": True, "source.lost": False}
+"""Events that tell whether a source is heard."""
+_Asked = tuple[Trigger, Sequence[Test]]
+"""A trigger, and those of its tests that are still open."""
 
 
-class _Met(NamedTuple):
-    """A trigger's tests hold: for which key, where its value is filed, and what the pattern made of it."""
-
-    key: str
-    filed: StateKey
-    reaction: Reaction
+def _firing(rule: Rule, key: str, fire: Fire) -> Firing:
+    return Firing(rule, key, fire.trigger, fire.causes, fire.origin or fire.trigger.origin, fire.waited)
 
 
 class Engine:
@@ -64,6 +68,7 @@ class Engine:
         self._orders: list[Order] = []
         self._traces: list[Trace] = []
         self._now: Logged | None = None
+        self._begun = not rules.standing
 
     @property
     def rules(self) -> RuleSet:
@@ -85,6 +90,8 @@ class Engine:
         self._now = logged
         self._fire_timers(logged)
         self._book.sweep(logged.stamp)
+        if not self._begun:
+            self._begin(logged.stamp)
         if logged.event.type != TICK:
             self._learn(logged.event)
             self._resume_waiting(logged)
@@ -94,6 +101,7 @@ class Engine:
     def replace_rules(self, rules: RuleSet) -> Decision:
         """Decide by other rules from here on. What a removed or changed rule remembered is dropped."""
         old, self._rules = self._rules, rules
+        self._begun = not rules.standing
         for key, value in list(self._book.rules()):
             rule = rules.by_id.get(key.rule)
             if rule is None or rule.version != value["version"]:
@@ -105,11 +113,13 @@ class Engine:
 
         Nothing is remembered and no order is made.
         """
-        chosen = set(self._rules.by_id if rules is None else rules)
         moment = Moment(logged, self._rules.place)
         context = self._context(moment.event)
+        chosen = self._rules.by_id.keys() if rules is None else set(rules)
         return [
-            self._explained(trigger, moment, context) for trigger in self._rules.triggers if trigger.rule.id in chosen
+            self._explained(rule, self._rules.triggers_of.get(rule.id, ()), moment, context)
+            for rule in self._rules.rules
+            if rule.id in chosen
         ]
 
     def _decided(self) -> Decision:
@@ -122,9 +132,14 @@ class Engine:
     # --- what is known ---------------------------------------------------------------------------------
 
     def _learn(self, event: VmsEvent) -> None:
-        if event.origin not in UNTRUE:
-            for fact in facts(event):
-                self._book.remember(fact, event.time)
+        if event.origin in UNTRUE:
+            return
+        for fact in facts(event):
+            self._book.remember(fact, event.time)
+        if event.type in _LINKS:
+            self._book.note(event.source_name, LISTENING, _LINKS[event.type], self._logged.stamp)
+        elif event.type == "bridge.started":
+            self._book.note(BRIDGE, STARTED, True, self._logged.stamp)
 
     def _context(self, event: VmsEvent) -> EventContext:
         return EventContext(event, self._state_of, self._local)
@@ -154,72 +169,109 @@ class Engine:
             reached = index.reached(moment)
         if reached:
             context = self._context(moment.event)
-            for entry in reached:
-                unmet = self._meet(entry.trigger, entry.tests, moment, context)
+            for rule, entries in groupby(reached, _RULE):
+                unmet = self._meet(rule, [(entry.trigger, entry.tests) for entry in entries], moment, context)
                 if unmet is not None and trace:
-                    self._traces.append(unmet.trace(entry.trigger.rule, moment))
+                    self._traces.append(unmet.trace(rule, moment))
         for trigger, test in missed[:MISSED_TRACES]:
             self._traces.append(failed_test(test, moment).trace(trigger.rule, moment))
 
-    def _meet(self, trigger: Trigger, tests: Sequence[Test], moment: Moment, context: EventContext) -> Unmet | None:
-        """Let a trigger that the event's place fits see the event; returns why it did not fire."""
-        met = self._judge(trigger, tests, moment, context)
-        if isinstance(met, Unmet):
-            return met
-        rule, fire = trigger.rule, met.reaction.fire
-        self._keep(rule, met.key, met.filed, met.reaction)
-        unmet = self._held_back(rule, met, moment, context)
-        if unmet is None and fire is not None:
-            self._fire(Firing(rule, met.key, fire.trigger, fire.causes), met.filed, context)
+    def _meet(self, rule: Rule, asked: Sequence[_Asked], moment: Moment, context: EventContext) -> Unmet | None:
+        """Let a rule some of whose triggers fit the event's place see the event; returns why it did not fire."""
+        roles, unmet = self._admitted(asked, moment, context)
+        for key, named in roles.items():
+            filed = state_key(rule.id, key)
+            reaction = rule.pattern.seen(named, moment, self._memory(filed, moment.stamp))
+            self._keep(rule, key, filed, reaction)
+            unmet = self._held_back(rule, key, reaction, moment, context)
+            if unmet is None and reaction.fire is not None:
+                self._fire(_firing(rule, key, reaction.fire), filed, context)
         return unmet
 
-    def _judge(self, trigger: Trigger, tests: Sequence[Test], moment: Moment, context: EventContext) -> _Met | Unmet:
-        """Ask the tests, find the key, show the event to the pattern. Changes nothing."""
+    def _admitted(
+        self, asked: Sequence[_Asked], moment: Moment, context: EventContext
+    ) -> tuple[dict[str, tuple[str, ...]], Unmet | None]:
+        """Return in which roles, for each key, the event passes a rule's triggers; and why not, where it does not."""
+        roles: dict[str, tuple[str, ...]] = {}
+        refused: Unmet | None = None
+        for trigger, tests in asked:
+            found = self._judge(trigger, tests, moment, context)
+            if isinstance(found, Unmet):
+                refused = found
+            else:
+                roles[found] = tuple(sorted((*roles.get(found, ()), trigger.role)))
+        return roles, None if roles else refused
+
+    @staticmethod
+    def _judge(trigger: Trigger, tests: Sequence[Test], moment: Moment, context: EventContext) -> str | Unmet:
+        """Ask the tests and find the key. Changes nothing."""
         unmet = origin_unmet(trigger, moment.event)
         if unmet is not None:
             return unmet
         for test in tests:
             if not moment.holds(test):
                 return failed_test(test, moment)
-        rule = trigger.rule
         try:
-            key = rule.per.key(moment, context, rule.id) if rule.per is not None else ""
+            return trigger.per.key(moment, context, trigger.rule.id) if trigger.per is not None else ""
         except ExpressionError as error:
             return Unmet("per", "a value", str(error))
-        filed = state_key(rule.id, key)
-        return _Met(key, filed, rule.pattern.seen(trigger.role, moment, self._memory(filed)))
 
-    def _held_back(self, rule: Rule, met: _Met, moment: Moment, context: EventContext) -> Unmet | None:
-        """Return why a rule that the event concerns does not fire from it."""
-        if met.reaction.fire is None:
-            return Unmet("when", "the whole pattern", met.reaction.unmet, met.key)
-        return gate(rule, met.key, self._book.get(met.filed), moment, context)
+    def _held_back(
+        self, rule: Rule, key: str, reaction: Reaction, moment: Moment, context: EventContext
+    ) -> Unmet | None:
+        """Return why a rule that the event concerns does not fire from it; nothing if that is worth no trace."""
+        if reaction.fire is None:
+            return Unmet("when", "the whole pattern", reaction.unmet, key) if reaction.unmet is not None else None
+        return gate(rule, key, self._book.get(state_key(rule.id, key)), moment, context)
 
-    def _explained(self, trigger: Trigger, moment: Moment, context: EventContext) -> Trace:
-        rule, differs = trigger.rule, trigger.place_differs(moment.event)
-        if differs is not None:
+    def _explained(self, rule: Rule, triggers: Sequence[Trigger], moment: Moment, context: EventContext) -> Trace:
+        event = moment.event
+        differing = [differs for trigger in triggers if (differs := trigger.place_differs(event)) is not None]
+        if len(differing) == len(triggers):
+            differs = differing[0] if differing else ("when", "the clock", event.type)
             return Unmet(*differs).trace(rule, moment)
-        met = self._judge(trigger, trigger.tests, moment, context)
-        unmet = met if isinstance(met, Unmet) else self._held_back(rule, met, moment, context)
-        if unmet is not None:
-            return unmet.trace(rule, moment)
-        event, key = moment.event, met.key
-        return Trace(rule.id, rule.version, "fired", moment.seq, event.id, moment.stamp, key, shadow=rule.shadow)
+        fitting = [(trigger, trigger.tests) for trigger in triggers if trigger.place_differs(event) is None]
+        roles, unmet = self._admitted(fitting, moment, context)
+        for key, named in roles.items():
+            reaction = rule.pattern.seen(named, moment, self._memory(state_key(rule.id, key), moment.stamp))
+            unmet = self._held_back(rule, key, reaction, moment, context)
+            if unmet is None and reaction.fire is not None:
+                named_event = (moment.seq, event.id, moment.stamp, key)
+                return Trace(rule.id, rule.version, "fired", *named_event, shadow=rule.shadow)
+        unmet = unmet or Unmet("when", "the whole pattern", "nothing that it waits for")
+        return unmet.trace(rule, moment)
 
     # --- state of a rule and key ----------------------------------------------------------------------
 
-    def _memory(self, filed: StateKey) -> Mapping[str, Any]:
-        memory: Mapping[str, Any] = (self._book.get(filed) or {}).get("memory", {})
+    def _memory(self, filed: StateKey, stamp: datetime) -> Mapping[str, Any]:
+        """Return what a pattern remembers; nothing if that is over, whether it was swept away already or not."""
+        value = self._book.get(filed)
+        if value is None or ("forget" in value and at(value["forget"]) <= stamp):
+            return _NO_MEMORY
+        memory: Mapping[str, Any] = value.get("memory", _NO_MEMORY)
         return memory
+
+    def _begin(self, stamp: datetime) -> None:
+        """Let the rules wait that need no event to begin with, unless they do already."""
+        self._begun = True
+        for rule in self._rules.standing:
+            if isinstance(rule.pattern, Stands):
+                for key, reaction in rule.pattern.begin(stamp).items():
+                    filed = state_key(rule.id, key)
+                    if not self._memory(filed, stamp):
+                        self._keep(rule, key, filed, reaction)
 
     def _keep(self, rule: Rule, key: str, filed: StateKey, reaction: Reaction) -> None:
         """Write down what a pattern remembers, and set its timers."""
-        value = self._book.get(filed) or {}
+        value = self._book.get(filed) or _NO_MEMORY
+        if not (reaction.memory or reaction.timers or "memory" in value or "timers" in value):
+            return
         memory = dict(reaction.memory)
+        forget = reaction.forget.isoformat() if reaction.forget is not None and memory else None
         timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(_PATTERN)}
         timers |= {f"{_PATTERN}{name}": due.isoformat() for name, due in reaction.timers.items()}
-        if memory != value.get("memory", {}) or timers != value.get("timers", {}):
-            self._update(rule, key, filed, memory=memory, timers=timers)
+        if (memory, timers, forget) != (value.get("memory", {}), value.get("timers", {}), value.get("forget")):
+            self._update(rule, key, filed, memory=memory, timers=timers, forget=forget)
 
     def _update(self, rule: Rule, key: str, filed: StateKey, **parts: Any) -> None:
         kept = {name: item for name, item in (self._book.get(filed) or {}).items() if name not in ("version", "key")}
@@ -307,19 +359,28 @@ class Engine:
                 self._pattern_due(rule, timer, value)
 
     def _pattern_due(self, rule: Rule, timer: Timer, value: Mapping[str, Any]) -> None:
-        key = key_of(timer.key, value)
-        reaction = rule.pattern.due(timer.name.removeprefix(_PATTERN), timer.due, self._memory(timer.key))
+        key, stamp = key_of(timer.key, value), self._logged.stamp
+        now = Now(stamp, key, self._deaf)
+        memory = self._memory(timer.key, stamp)
+        reaction = rule.pattern.due(timer.name.removeprefix(_PATTERN), timer.due, memory, now)
         self._keep(rule, key, timer.key, reaction)
-        if reaction.fire is None:
+        fire = reaction.fire
+        if reaction.inconclusive and reaction.about is not None:
+            about = Unmet("when", "to have heard everything", reaction.unmet, key)
+            moment = Moment(Logged(self._logged.seq, stamp, reaction.about), self._rules.place)
+            self._traces.append(about.trace(rule, moment)._replace(outcome="inconclusive"))
+        if fire is None:
             return
-        trigger = reaction.fire.trigger
-        moment = Moment(Logged(self._logged.seq, self._logged.stamp, trigger), self._rules.place)
-        context = self._context(trigger)
+        moment = Moment(Logged(self._logged.seq, stamp, fire.trigger), self._rules.place, fire.waited)
+        context = self._context(fire.trigger)
         unmet = gate(rule, key, self._book.get(timer.key), moment, context)
         if unmet is not None:
             self._traces.append(unmet.trace(rule, moment))
             return
-        self._fire(Firing(rule, key, trigger, reaction.fire.causes), timer.key, context)
+        self._fire(_firing(rule, key, fire), timer.key, context)
+
+    def _deaf(self, sources: Iterable[str], since: datetime) -> str | None:
+        return self._book.deaf([source.partition("/")[2] for source in sources], since)
 
     # --- traces ----------------------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from bridge.sdk import ActionClass, Order, StepResult, VmsEvent, stable_id
+from bridge.sdk import ActionClass, Order, Origin, StepResult, VmsEvent, stable_id
 from rules.expressions import EventContext, Expression, ExpressionError
+from rules.moment import NO_WAIT
 from rules.rule import Rule
 from rules.state import at
 from rules.steps import Step, class_of, dump, validated
@@ -29,6 +30,10 @@ class Firing:
     key: str
     trigger: VmsEvent
     causes: tuple[str, ...]
+    origin: Origin
+    """The least trustworthy among the causes."""
+    waited: timedelta = NO_WAIT
+    """How long after the trigger it was decided because the rule asks for that; it makes nothing older."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """How named steps ended: outcome and output."""
     orders: dict[str, str] = field(default_factory=dict)
@@ -49,6 +54,8 @@ class Firing:
         return {
             "event": self.trigger.model_dump(mode="json", exclude_none=True),
             "causes": list(self.causes),
+            "origin": self.origin.value,
+            "waited": self.waited.total_seconds(),
             "results": dict(self.results),
             "orders": dict(self.orders),
             "waiting": {str(index): due.isoformat() for index, due in self.waiting.items()},
@@ -62,6 +69,8 @@ class Firing:
             key,
             VmsEvent.model_validate(value["event"]),
             tuple(value["causes"]),
+            Origin(value["origin"]),
+            timedelta(seconds=value["waited"]),
             results=dict(value["results"]),
             orders=dict(value["orders"]),
             waiting={int(index): at(due) for index, due in value["waiting"].items()},
@@ -139,11 +148,12 @@ class _Maker:
             params=params,
             causes=firing.causes,
             trigger=trigger,
-            origin=trigger.origin,
-            occurred=trigger.time,
-            received=trigger.received,
+            origin=firing.origin,
+            occurred=trigger.time + firing.waited,
+            received=trigger.received + firing.waited,
             created=self.now,
             expires=self._expires(action_class),
+            max_lateness=rule.max_lateness,
             priority=rule.priority,
             steps={name: StepResult.model_validate(result) for name, result in self.steps.items()},
         )
@@ -169,4 +179,4 @@ class _Maker:
         if self.firing.rule.max_age is not None and action_class is not ActionClass.INFORMATION:
             limits.append(self.firing.rule.max_age)
         trigger = self.firing.trigger
-        return min(trigger.time, trigger.received) + min(limits) if limits else None
+        return min(trigger.time, trigger.received) + self.firing.waited + min(limits) if limits else None

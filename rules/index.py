@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -150,7 +150,7 @@ class Index:
     """All triggers of a rule set."""
 
     def __init__(self, triggers: Iterable[Trigger]) -> None:
-        filed: defaultdict[str, defaultdict[Where, list[Trigger]]] = defaultdict(lambda: defaultdict(list))
+        filed: defaultdict[str | None, defaultdict[Where, list[Trigger]]] = defaultdict(lambda: defaultdict(list))
         for trigger in triggers:
             for source in sorted(trigger.sources) if trigger.sources is not None else (None,):
                 for channel in sorted(trigger.channels) if trigger.channels is not None else (None,):
@@ -158,6 +158,7 @@ class Index:
         self._kinds = {
             kind: {where: _Bucket(bucket) for where, bucket in places.items()} for kind, places in filed.items()
         }
+        self._any_kind = self._kinds.pop(None, None)
 
     def reached(self, moment: Moment) -> list[Entry]:
         """Return the triggers whose kind, place and main test fit, in the order of their rules."""
@@ -173,20 +174,27 @@ class Index:
 
     def _collect(self, moment: Moment, missed: list[tuple[Trigger, Test]]) -> list[Entry]:
         event = moment.event
-        places = self._kinds.get(event.type)
         found: list[Entry] = []
-        if places is None:
-            return found
-        source, channel = event.source, event.subject
+        places = self._kinds.get(event.type)
+        if places is not None:
+            self._look(places, moment, found, missed)
+        if self._any_kind is not None:
+            self._look(self._any_kind, moment, found, missed)
+        if len(found) > 1:
+            found.sort(key=_ORDER)
+        return found
+
+    @staticmethod
+    def _look(
+        places: Mapping[Where, _Bucket], moment: Moment, found: list[Entry], missed: list[tuple[Trigger, Test]]
+    ) -> None:
+        source, channel = moment.event.source, moment.event.subject
         wheres: tuple[Where, ...] = ((source, channel), (source, None), (None, channel), (None, None))
         # An event without a channel has only two places; asking twice would find its rules twice.
         for where in wheres if channel is not None else ((source, None), (None, None)):
             bucket = places.get(where)
             if bucket is not None:
                 bucket.collect(moment, found, missed)
-        if len(found) > 1:
-            found.sort(key=_ORDER)
-        return found
 
 
 _ORDER = attrgetter("order")

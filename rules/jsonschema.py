@@ -12,6 +12,7 @@ from rules.conditions import OPERATORS
 from rules.fields import Field, Type, field_of, paths_of
 from rules.model import SECTIONS, GivenEvent, ListPart, Repeat, RulePart, TestPart, Wait, WindowPart
 from rules.steps import RESERVED
+from rules.whenmodel import SHAPES, Heard
 
 _TYPES: dict[Type, dict[str, Any]] = {
     Type.TEXT: {"type": ["string", "integer"]},
@@ -36,7 +37,7 @@ _CUSTOM = {"type": "string", "pattern": r"^custom\.[a-z0-9_-]{1,64}$"}
 
 def rule_schema(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
     """Return the schema of a rule file with these actions."""
-    parts = (RulePart, WindowPart, ListPart, TestPart, GivenEvent, Wait, Repeat)
+    parts = (RulePart, Heard, WindowPart, ListPart, TestPart, GivenEvent, Wait, Repeat)
     _, made = models_json_schema([(part, "validation") for part in parts], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = made["$defs"]
     definitions["Step"] = _step(actions)
@@ -70,14 +71,22 @@ def _finish_rule(definitions: dict[str, Any]) -> None:
     rule = definitions["RulePart"]
     rule["properties"]["then"]["items"] = {"$ref": "#/$defs/Step"}
     rule["properties"]["then"]["minItems"] = 1
-    definitions["When"]["properties"]["kind"] = _kind_schema()
     rule["allOf"] = [
-        {
-            "if": {"properties": {"when": {"properties": {"kind": {"const": kind}}}}},
-            "then": {"properties": {"match": {"properties": _fields(kind), "additionalProperties": True}}},
-        }
+        {"if": {"properties": {"when": _is(kind)}, "required": ["when"]}, "then": {"$ref": f"#/$defs/match.{kind}"}}
         for kind in PAYLOADS
     ]
+    for name in ("Selector", "Heard"):
+        definitions[name]["properties"]["kind"] = _kind_schema()
+        definitions[name]["allOf"] = [{"if": _is(kind), "then": {"$ref": f"#/$defs/match.{kind}"}} for kind in PAYLOADS]
+    definitions["When"]["properties"]["kind"] = _kind_schema()
+    definitions["When"]["anyOf"] = [{"required": [name]} for name in SHAPES]
+    for kind in PAYLOADS:
+        match = {"properties": _fields(kind), "additionalProperties": True}
+        definitions[f"match.{kind}"] = {"properties": {"match": match}}
+
+
+def _is(kind: str) -> dict[str, Any]:
+    return {"properties": {"kind": {"const": kind}}, "required": ["kind"]}
 
 
 def _finish_test(definitions: dict[str, Any]) -> None:

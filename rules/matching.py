@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rules.conditions import OPERATORS, Lists, Test
 from rules.fields import Field
+from rules.moment import Moment
 from rules.report import Spot, unknown_key
+
+
+class Unlike(Test):
+    """At least one of some tests does not hold: what was true is not true any more."""
+
+    __slots__ = ("_tests",)
+
+    def __init__(self, tests: Sequence[Test]) -> None:
+        wanted = " and ".join(f"{test.name} {test.wanted}" for test in tests)
+        super().__init__(tests[0].field, f"not {wanted}", lambda value, moment: False)
+        self._tests = tuple(tests)
+
+    def holds(self, moment: Moment) -> bool:
+        """Tell whether any of them does not hold."""
+        return not all(moment.holds(test) for test in self._tests)
 
 
 class Conditions:

@@ -9,90 +9,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    PlainSerializer,
-    PlainValidator,
-    StrictBool,
-    StrictInt,
-    StringConstraints,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, StrictBool, StrictInt, Tag, model_validator
 
 from bridge.sdk import Duration
-from rules.schedules import ALL_DAYS, Point, Window, format_days, parse_days, parse_point
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-"""A name that the user gives: letters, digits, `-`, `_` and `.`; at most 64."""
-MAX_TEXT = 4096
-
-
-class Part(BaseModel):
-    """A part of a rule file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
-
-
-def _number_as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, (list, tuple)) else [value]
-
-
-_ITEM_OR_LIST = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": ["string", "integer"]},
-            {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1},
-        ]
-    }
-)
-Word = Annotated[
-    str,
-    BeforeValidator(_number_as_text),
-    StringConstraints(min_length=1, max_length=MAX_TEXT),
-    WithJsonSchema({"type": ["string", "integer"]}),
-]
-Words = Annotated[tuple[Word, ...], BeforeValidator(_as_list), Field(min_length=1), _ITEM_OR_LIST]
-"""A text or number, or several of them."""
-Expression = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta():
-        raise ValueError("must be longer than nothing")
-    return value
-
-
-Positive = Annotated[Duration, AfterValidator(_positive)]
-TimeOfDay = Annotated[
-    Point,
-    PlainValidator(parse_point),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "examples": ["22:00", "sunset-15m", "sunrise"]}),
-]
-Days = Annotated[
-    frozenset[int],
-    PlainValidator(parse_days),
-    PlainSerializer(format_days, return_type=str),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-            "examples": ["mon-fri", ["sat", "sun"]],
-        }
-    ),
-]
+from rules.parts import ITEM_OR_LIST, Days, Expression, Name, Part, Positive, TimeOfDay, Word, as_list
+from rules.schedules import ALL_DAYS, Window
+from rules.whenmodel import When
 
 
 class WindowPart(Part):
@@ -164,21 +86,6 @@ class ListPart(Part):
         return self
 
 
-class When(Part):
-    """What may make the rule fire."""
-
-    kind: str = Field(description="The kind of event.")
-    source: Words | None = Field(None, description="Name of the source, or several. Default: any.")
-    channel: Words | None = Field(None, description="Channel, or the code of lot or device. Default: any.")
-    include: Annotated[
-        tuple[Literal["resync"], ...],
-        BeforeValidator(_as_list),
-        WithJsonSchema({"anyOf": [{"const": "resync"}, {"type": "array", "items": {"const": "resync"}}]}),
-    ] = Field(
-        (), description="`resync`: fire also from differences found when a source came back, which are no live edges."
-    )
-
-
 class RulePart(Part):
     """One rule."""
 
@@ -190,8 +97,8 @@ class RulePart(Part):
     )
     condition: Expression | None = Field(None, alias="if", description="A CEL expression that must be true.")
     during: During | None = Field(None, description="A schedule, or `not:` one; by the event's own time.")
-    per: Annotated[tuple[Expression, ...], BeforeValidator(_as_list), Field(min_length=1), _ITEM_OR_LIST] | None = (
-        Field(None, description="A field, several, or an expression: cooldowns and waits are kept apart by it.")
+    per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(min_length=1), ITEM_OR_LIST] | None = Field(
+        None, description="A field, several, or an expression: cooldowns and waits are kept apart by it."
     )
     cooldown: Positive | None = Field(None, description="After firing, rest this long (by the log's clock).")
     max_age: Positive | None = Field(None, description="Do not fire when the event is older than this.")

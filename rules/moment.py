@@ -16,17 +16,25 @@ if TYPE_CHECKING:
     from rules.conditions import Test
 
 
+NO_WAIT = timedelta()
+
+
 class Moment:
-    """An event, the log's time, and the answers found so far."""
+    """An event, the log's time, and the answers found so far.
 
-    __slots__ = ("_clock", "_open", "_results", "_values", "data", "event", "place", "seq", "stamp")
+    `waited` is how long after the event the rule looks at it because it asks for that: the moment is
+    that much later, and the event is not called old for it.
+    """
 
-    def __init__(self, logged: Logged, place: Place) -> None:
+    __slots__ = ("_clock", "_open", "_results", "_values", "data", "event", "place", "seq", "stamp", "waited")
+
+    def __init__(self, logged: Logged, place: Place, waited: timedelta = NO_WAIT) -> None:
         self.event: VmsEvent = logged.event
         self.data = logged.event.data
         self.stamp = logged.stamp
         self.seq = logged.seq
         self.place = place
+        self.waited = waited
         self._clock: datetime | None = None
         self._values: dict[Field, Any] = {}
         self._results: dict[Test, bool] = {}
@@ -52,7 +60,7 @@ class Moment:
     def clock(self) -> datetime:
         """What the site's wall clock showed when it happened; naive."""
         if self._clock is None:
-            self._clock = self.event.time.astimezone(self.place.zone).replace(tzinfo=None)
+            self._clock = (self.event.time + self.waited).astimezone(self.place.zone).replace(tzinfo=None)
         return self._clock
 
     def is_open(self, schedule: Schedule) -> bool:
@@ -64,4 +72,4 @@ class Moment:
     @property
     def age(self) -> timedelta:
         """How old the event was when it was logged: by its own time or by its receipt, whichever is older."""
-        return self.stamp - min(self.event.time, self.event.received)
+        return self.stamp - min(self.event.time, self.event.received) - self.waited

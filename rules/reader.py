@@ -7,21 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import PAYLOADS, ActionSpec, Known, payload_model, stable_id, unknown
+from bridge.sdk import ActionSpec, Known, stable_id, unknown
 from rules.celscan import Scope
-from rules.conditions import Test
 from rules.expressions import Expression
-from rules.fields import ENVELOPE, Field, field_of, paths_of
 from rules.matching import Conditions
-from rules.model import NotDuring, RulePart, When, WindowPart
+from rules.model import NotDuring, RulePart, WindowPart
 from rules.report import Spot, shown
-from rules.rule import KeyMaker, Rule, Trigger
+from rules.rule import Rule, Trigger
 from rules.schedules import Place, Schedule
 from rules.steps import Step, StepReader
+from rules.whenreader import Waiting, WhenReader
 
 _UNKNOWN_WHEN = {"kind": ""}
-_UNFIT = frozenset({"bridge.tick"})
-"""Kinds that no rule can wait for: the engine's own time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,12 +27,10 @@ class Draft:
 
     part: RulePart
     spot: Spot
-    tests: tuple[Test, ...]
+    waiting: Waiting
     steps: tuple[Step, ...]
-    per: KeyMaker | None
     during: Schedule | None
     condition: Expression | None
-    site: str
 
     @property
     def id(self) -> str:
@@ -52,27 +47,29 @@ class Draft:
         """It is to be used."""
         return self.part.enabled
 
-    def finish(self, order: int) -> Trigger:
-        """Return the rule's trigger, and the rule in it."""
-        part, when = self.part, self.part.when
+    def finish(self, order: int) -> tuple[Rule, tuple[Trigger, ...]]:
+        """Return the rule, and the triggers by which events find it."""
+        part, version = self.part, version_of(self.part)
         rule = Rule(
             part.id,
-            version_of(part),
+            version,
             order,
             self.steps,
-            per=self.per,
+            pattern=self.waiting.pattern(f"{part.id} {version}"),
             during=self.during,
             condition=self.condition,
             cooldown=part.cooldown,
             max_age=part.max_age,
+            max_lateness=part.when.max_lateness,
             priority=part.priority,
             shadow=part.shadow,
             file=self.spot.file,
             line=self.spot.line,
         )
-        sources = None if when.source is None else frozenset(f"{self.site}/{name}" for name in when.source)
-        channels = None if when.channel is None else frozenset(when.channel)
-        return Trigger(rule, when.kind, sources, channels, self.tests, resync="resync" in when.include)
+        return rule, tuple(
+            Trigger(rule, one.kind, one.sources, one.channels, one.tests, one.resync, one.role, one.per)
+            for one in self.waiting.wanted
+        )
 
 
 def version_of(part: RulePart) -> str:
@@ -96,8 +93,8 @@ class RuleReader:
         site: str,
         place: Place,
     ) -> None:
-        self._conditions, self._schedules = conditions, schedules
-        self._actions, self._known, self._site, self._place = actions, known, site, place
+        self._whens = WhenReader(conditions, known, site, place)
+        self._schedules, self._actions, self._known, self._place = schedules, actions, known, place
         self.used_schedules: set[str] = set()
 
     def read(self, spot: Spot, number: int) -> Draft | None:
@@ -109,58 +106,15 @@ class RuleReader:
         part = spot.read(RulePart, defaults=defaults)
         if part is None:
             return None
-        kind = self._kind(part.when, spot / "when")
-        self._place_known(part.when, spot / "when")
-        scope = Scope(data=payload_model(kind) if kind else None)
-        tests = self._tests(kind, part, spot / "match")
+        waiting = self._whens.read(part.when, part.match, part.per, spot)
+        scope = Scope(data=waiting.data)
         condition = self._condition(part, scope, spot / "if")
         reader = StepReader(self._actions, self._known, scope)
         steps = self._steps(reader, spot / "then")
         self._entities([*reader.expressions, *([condition] if condition else [])], spot)
-        per = self._per(part, kind, scope, spot / "per")
-        return Draft(part, spot, tests, steps, per, self._during(part, spot / "during"), condition, self._site)
+        return Draft(part, spot, waiting, steps, self._during(part, spot / "during"), condition)
 
-    # --- when ------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _kind(when: When, spot: Spot) -> str | None:
-        if not when.kind:
-            return None
-        if payload_model(when.kind) is None:
-            (spot / "kind").problem(unknown("kind", when.kind, sorted(PAYLOADS.keys() - _UNFIT)))
-            return None
-        if when.kind in _UNFIT:
-            (spot / "kind").problem(f"{when.kind} is the engine's own; no rule can wait for it")
-        return when.kind
-
-    def _place_known(self, when: When, spot: Spot) -> None:
-        for number, name in enumerate(when.source or ()):
-            if self._known.sources is not None and name not in self._known.sources:
-                (spot / "source" / number).problem(unknown("source", name, self._known.sources))
-        if self._known.channels is None or when.channel is None:
-            return
-        sources = when.source or tuple(self._known.sources or self._known.channels)
-        channels = [self._known.channels.get(name) for name in sources]
-        if any(found is None for found in channels):
-            return  # of at least one of them nobody knows what it has
-        every = frozenset(channel for found in channels if found is not None for channel in found)
-        for number, channel in enumerate(when.channel):
-            if channel not in every:
-                (spot / "channel" / number).problem(f"{unknown('channel', channel, every)} (of {', '.join(sources)})")
-
-    # --- match, if, per, during ------------------------------------------------------------------------
-
-    def _tests(self, kind: str | None, part: RulePart, spot: Spot) -> tuple[Test, ...]:
-        tests: list[Test] = []
-        for path, value in part.match.items():
-            try:
-                field = field_of(kind, path) if kind else None
-            except LookupError as error:
-                (spot / path).problem(str(error), key=True)
-                continue
-            if field is not None:
-                tests += self._conditions.read(field, value, spot / path)
-        return tuple(dict.fromkeys(tests))
+    # --- if, during --------------------------------------------------------------------------------
 
     @staticmethod
     def _condition(part: RulePart, scope: Scope, spot: Spot) -> Expression | None:
@@ -171,27 +125,6 @@ class RuleReader:
         except ValueError as error:
             spot.problem(f"`if`: {error}")
             return None
-
-    def _per(self, part: RulePart, kind: str | None, scope: Scope, spot: Spot) -> KeyMaker | None:
-        parts: list[Field | Expression | str] = []
-        for number, text in enumerate(part.per or ()):
-            here = spot / number if isinstance(spot.value, list) else spot
-            try:
-                parts.append(self._key_part(text, kind, Scope(frozenset({"event"}), scope.data)))
-            except (LookupError, ValueError) as error:
-                here.problem(f"`per`: {error}")
-        return KeyMaker(parts) if parts else None
-
-    @staticmethod
-    def _key_part(text: str, kind: str | None, scope: Scope) -> Field | Expression | str:
-        """Return a field where the text is the name of one, a part of the envelope, or an expression."""
-        if not all(part.isidentifier() for part in text.split(".")) or text.startswith("event."):
-            return Expression(text, scope)
-        if text in ENVELOPE and (kind is None or text not in paths_of(kind)):
-            return text
-        if kind is None:
-            return "source"  # the kind is unknown and reported; nothing can be said about its fields
-        return field_of(kind, text)
 
     def _during(self, part: RulePart, spot: Spot) -> Schedule | None:
         during, negated = part.during, False

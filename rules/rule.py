@@ -53,11 +53,12 @@ class Rule:
     """Place among all rules: by priority, then as written."""
     steps: tuple[Step, ...]
     pattern: Pattern = field(default_factory=OneEvent)
-    per: KeyMaker | None = None
     during: Schedule | None = None
     condition: Expression | None = None
     cooldown: timedelta | None = None
     max_age: timedelta | None = None
+    max_lateness: timedelta | None = None
+    """For a rule of the clock that may move something: at most so long after its time."""
     priority: int = 0
     shadow: bool = False
     file: str = ""
@@ -66,19 +67,23 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trigger:
-    """Which events concern a rule, in one role. None for sources or channels: any. Sources are `<site>/<source>`."""
+    """Which events concern a rule, in one role. None for kind, sources or channels: any.
+
+    Sources are `<site>/<source>`. `per` is what the rule tells these events apart by.
+    """
 
     rule: Rule
-    kind: str
+    kind: str | None
     sources: frozenset[str] | None
     channels: frozenset[str] | None
     tests: tuple[Test, ...]
     resync: bool = False
     role: str = "event"
+    per: KeyMaker | None = None
 
     def place_differs(self, event: VmsEvent) -> tuple[str, str, str | None] | None:
         """Return what of kind, source and channel does not fit, what is wanted and what was seen; None if all fit."""
-        if event.type != self.kind:
+        if self.kind is not None and event.type != self.kind:
             return "when.kind", self.kind, event.type
         if self.sources is not None and event.source not in self.sources:
             return "when.source", " or ".join(sorted(self.sources)), event.source

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from bridge.sdk import ActionSpec, Known, PayloadError, Problem, YamlFile
 from rules.index import Index
+from rules.patterns import Stands
 from rules.rule import Rule, Trigger
 from rules.schedules import Place
 
@@ -80,9 +81,22 @@ class RuleSet:
         return {rule.id: rule for rule in self.rules}
 
     @cached_property
+    def triggers_of(self) -> Mapping[str, tuple[Trigger, ...]]:
+        """The triggers of each rule."""
+        found: dict[str, tuple[Trigger, ...]] = {}
+        for trigger in self.triggers:
+            found[trigger.rule.id] = (*found.get(trigger.rule.id, ()), trigger)
+        return found
+
+    @cached_property
+    def standing(self) -> tuple[Rule, ...]:
+        """The rules that wait from the moment they are in force, without an event to begin with."""
+        return tuple(rule for rule in self.rules if isinstance(rule.pattern, Stands))
+
+    @cached_property
     def kinds(self) -> frozenset[str]:
-        """The kinds of event that any rule wants."""
-        return frozenset(trigger.kind for trigger in self.triggers)
+        """The kinds of event that any rule wants; one that wants any kind is not among them."""
+        return frozenset(trigger.kind for trigger in self.triggers if trigger.kind is not None)
 
     @cached_property
     def hash(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -154,6 +154,23 @@ class Place:
                 self._known.clear()
             found = self._known[day, point.sun] = self._compute(day, point.sun)
         return found + point.offset
+
+    def moment_of(self, day: date, point: Point) -> datetime | None:
+        """Return when that point of the day is, UTC; None where the sun does not rise or set on it.
+
+        A time that the clocks skip is when they jump; of one that comes twice it is the first.
+        """
+        if point.sun is None:
+            local = (datetime.combine(day, time()) + point.offset).replace(tzinfo=self.zone)
+            while local.astimezone(UTC).astimezone(self.zone) != local:
+                local = local.replace(second=0) + timedelta(minutes=1)
+            return local.astimezone(UTC)
+        compute = sunrise if point.sun is Sun.RISE else sunset
+        try:
+            found = compute(Observer(self.latitude or 0.0, self.longitude or 0.0), date=day, tzinfo=self.zone)
+        except ValueError:
+            return None
+        return found.astimezone(UTC).replace(microsecond=0) + point.offset
 
     def _compute(self, day: date, sun: Sun) -> datetime:
         observer = Observer(self.latitude or 0.0, self.longitude or 0.0)

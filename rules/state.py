@@ -8,7 +8,7 @@ from what was committed and goes on as if nothing had happened.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -22,7 +22,13 @@ NO_KEY = "$"
 _MAX_KEY_BYTES = 64
 """Of a key as it is; a longer one is filed under its hash, as names on the bus are bounded."""
 _SWEEP = 8
-"""Rests that are forgotten in one step at most, so that a step's changes stay few."""
+"""Rests and memories that are forgotten in one step at most, so that a step's changes stay few."""
+
+LISTENING = "listening"
+"""Attribute of a source: whether it is connected, and since when by the log."""
+BRIDGE, STARTED = "bridge", "started"
+_ENDING = {"rest": ("rest",), "forget": ("forget", "memory")}
+"""What ends at a time that the value names, and what goes with it."""
 
 Value = Mapping[str, Any]
 
@@ -57,7 +63,9 @@ class Book:
         self._values: dict[StateKey, Value] = {}
         self._timers: list[Timer] = []
         self._live = 0
-        self._rests: list[tuple[datetime, StateKey]] = []
+        self._ends: list[tuple[datetime, StateKey]] = []
+        self._marked: dict[StateKey, datetime] = {}
+        self._listening: set[str] = set()
         self._awaited: dict[str, list[StateKey]] = {}
         self.changed: dict[StateKey, dict[str, Any] | None] = {}
         """What changed since `take_changed`."""
@@ -92,7 +100,10 @@ class Book:
             self._values.pop(key, None)
         else:
             self._values[key] = value
-        if key.rule != ENTITIES:
+        if key.rule == ENTITIES:
+            if value is not None and LISTENING in value:
+                self._listening.add(key.key)
+        else:
             self._store_timers(key, old or {}, value or {})
             self._store_awaited(key, old or {}, value or {})
 
@@ -105,9 +116,14 @@ class Book:
         if len(self._timers) > 64 + 4 * self._live:
             self._timers = [timer for timer in self._timers if self._is_set(timer)]
             heapq.heapify(self._timers)
-        rest = new.get("rest")
-        if rest is not None and rest != old.get("rest"):
-            heapq.heappush(self._rests, (at(rest), key))
+        self._mark(key, new)
+
+    def _mark(self, key: StateKey, value: Value) -> None:
+        """See to it that a value is looked at when something in it is over; once, however often that moves."""
+        end, marked = _end(value), self._marked.get(key)
+        if end is not None and (marked is None or end < marked):
+            self._marked[key] = end
+            heapq.heappush(self._ends, (end, key))
 
     def _store_awaited(self, key: StateKey, old: Value, new: Value) -> None:
         for order in awaited(old):
@@ -138,14 +154,20 @@ class Book:
         return heapq.heappop(self._timers) if due is not None and due <= stamp else None
 
     def sweep(self, stamp: datetime) -> None:
-        """Forget rests that are over: they hold nothing back any more."""
-        for _ in range(_SWEEP):
-            if not self._rests or self._rests[0][0] > stamp:
-                return
-            due, key = heapq.heappop(self._rests)
-            value = self._values.get(key)
-            if value is not None and value.get("rest") and at(value["rest"]) == due:
-                self.put(key, _tidy({name: item for name, item in value.items() if name != "rest"}))
+        """Forget rests that are over and memories that are worth nothing any more. Changes no decision."""
+        swept = 0
+        while swept < _SWEEP and self._ends and self._ends[0][0] <= stamp:
+            due, key = heapq.heappop(self._ends)
+            if self._marked.get(key) != due:
+                continue  # it was marked again for an earlier time
+            del self._marked[key]
+            value = self._values.get(key) or {}
+            over = [name for name in _ENDING if name in value and at(value[name]) <= due]
+            if over:
+                gone = {part for name in over for part in _ENDING[name]}
+                self.put(key, _tidy({name: item for name, item in value.items() if name not in gone}))
+                swept += 1
+            self._mark(key, self._values.get(key) or {})
 
     # --- orders that steps wait for -------------------------------------------------------------------
 
@@ -164,11 +186,42 @@ class Book:
             return
         self.put(key, {**known, fact.attribute: {"value": fact.value, "since": moment.isoformat()}})
 
+    def note(self, entity: str, attribute: str, value: JsonValue, stamp: datetime) -> None:
+        """Note what began at a stamp, known or not."""
+        key = state_key(ENTITIES, entity)
+        self.put(key, {**self._values.get(key, {}), attribute: {"value": value, "since": stamp.isoformat()}})
+
+    def deaf(self, sources: Iterable[str], since: datetime) -> str | None:
+        """Return which of some sources was not heard all the time since a stamp, in words; None if all were.
+
+        Without sources all that ever said they are connected are meant. One that never says so counts as heard.
+        """
+        started = self._since(BRIDGE, STARTED)
+        if started is not None and since < started:
+            return "the bridge was not running all the while"
+        for name in sources or sorted(self._listening):
+            known = self._values.get(state_key(ENTITIES, name), {}).get(LISTENING)
+            if known is None:
+                continue
+            if not known["value"]:
+                return f"{name} is not connected"
+            if at(known["since"]) > since or (started is not None and at(known["since"]) < started):
+                return f"{name} was not connected all the while"
+        return None
+
+    def _since(self, entity: str, attribute: str) -> datetime | None:
+        known = self._values.get(state_key(ENTITIES, entity), {}).get(attribute)
+        return at(known["since"]) if known else None
+
     def fact(self, entity: str, attribute: str) -> JsonValue:
         """Return what is known, or None."""
         known = self._values.get(state_key(ENTITIES, entity), {}).get(attribute)
         value: JsonValue = known["value"] if known else None
         return value
+
+
+def _end(value: Value) -> datetime | None:
+    return min((at(value[name]) for name in _ENDING if name in value), default=None)
 
 
 def awaited(value: Value) -> set[str]:

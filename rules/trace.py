@@ -14,8 +14,9 @@ from pydantic_core import to_jsonable_python
 
 from bridge.sdk import stable_id
 
-Outcome = Literal["fired", "unmet", "resumed", "dropped"]
-"""`resumed`: a step that waited for another one went on. `dropped`: a waiting step ended with its rule."""
+Outcome = Literal["fired", "unmet", "inconclusive", "resumed", "dropped"]
+"""`inconclusive`: nobody can know, as a source was not heard.
+`resumed`: a step that waited for another one went on. `dropped`: a waiting step ended with its rule."""
 
 
 class Trace(NamedTuple):
@@ -60,8 +61,9 @@ class Trace(NamedTuple):
         return {"id": self.id, "fired": self.fired, "words": str(self), **to_jsonable_python(kept)}
 
     def __str__(self) -> str:
-        if self.outcome == "unmet":
-            return f"rule {self.rule} did not fire: {self.condition}: wanted {self.wanted}, saw {_show(self.seen)}"
+        if self.outcome in ("unmet", "inconclusive"):
+            verdict = "did not fire" if self.outcome == "unmet" else "is inconclusive"
+            return f"rule {self.rule} {verdict}: {self.condition}: wanted {self.wanted}, saw {_show(self.seen)}"
         made = ", ".join(self.orders) or "no orders"
         notes = "".join(f"; {note}" for note in (*self.failed, *self.skipped))
         return f"rule {self.rule} {self.outcome}{' in shadow' if self.shadow else ''}: {made}{notes}"

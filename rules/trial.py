@@ -57,7 +57,7 @@ def run_trials(
 def run_trial(rules: RuleSet, actions: Mapping[str, ActionSpec[Any]], trial: Trial) -> TrialResult:
     """Run one test."""
     triggers = tuple(trigger for trigger in rules.triggers if trigger.rule.file == trial.file)
-    own = replace(rules, triggers=triggers, rules=tuple(trigger.rule for trigger in triggers))
+    own = replace(rules, triggers=triggers, rules=tuple(rule for rule in rules.rules if rule.file == trial.file))
     player = _Player(own, trial)
     player.play()
     difference = _differences(trial, player.orders, player.traces, actions)
@@ -84,6 +84,8 @@ class _Player:
 
     def play(self) -> None:
         """Go through what is given."""
+        if self._rules.standing:  # rules of the clock begin to wait when the test begins
+            self._step(self._own(TICK, Origin.TIMER, kinds.BridgeTick(due=self._now)))
         last: tuple[int, GivenEvent] | None = None
         for number, item in enumerate(self._trial.given):
             if isinstance(item, Wait):

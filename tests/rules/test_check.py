@@ -86,7 +86,7 @@ def _rule(**parts: str) -> str:
         ),
         (
             {"when": "{kind: plate.read, include: backfill}"},
-            "r.yaml:3:39: rule r: `when.include`: must be 'resync', got 'backfill'",
+            "r.yaml:3:39: rule r: `when.include`: must be 'resync' or 'inconclusive', got 'backfill'",
         ),
         ({"match": "{lot: x}"}, "r.yaml:5:13: rule r: `lot` has fields of its own; name one: lot.entrance, lot.exit"),
         (

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from bridge.sdk import VmsEvent
 from rules.moment import Moment
-from rules.patterns import Fire, Memory, Reaction
+from rules.patterns import Fire, Memory, Now, Reaction
 from rules.rule import Trigger
 from rules.ruleset import RuleSet
 from tests.rules.support import START, Run, event, rules_of
@@ -28,8 +28,8 @@ class Held:
 
     span: timedelta
 
-    def seen(self, role: str, moment: Moment, memory: Memory) -> Reaction:
-        if role == "end":
+    def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:
+        if "end" in roles:
             return Reaction(unmet="it ended")
         if memory:
             return Reaction(memory, {"held": datetime.fromisoformat(memory["due"])}, unmet="it goes on")
@@ -37,7 +37,7 @@ class Held:
         began = {"event": moment.event.model_dump(mode="json"), "due": due.isoformat()}
         return Reaction(began, {"held": due}, unmet="it began")
 
-    def due(self, timer: str, at: datetime, memory: Memory) -> Reaction:
+    def due(self, timer: str, at: datetime, memory: Memory, now: Now) -> Reaction:
         trigger = VmsEvent.model_validate(memory["event"])
         return Reaction(fire=Fire((trigger.id,), trigger))
 
@@ -47,7 +47,7 @@ def _held() -> RuleSet:
     rules = rules_of(TEXT)
     rule = replace(rules.rules[0], pattern=Held(timedelta(seconds=30)))
     begins = replace(rules.triggers[0], rule=rule, role="begin")
-    ends = Trigger(rule, "motion.ended", None, None, (), role="end")
+    ends = Trigger(rule, "motion.ended", None, None, (), role="end", per=begins.per)
     return replace(rules, rules=(rule,), triggers=(begins, ends))
 
 

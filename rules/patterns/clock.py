@@ -1,0 +1,105 @@
+"""The clock itself: so often by a cron expression, or at a time of day or of the sun.
+
+Read off the wall clock of a zone. A time that the change to summer time skips comes when the clock
+jumps; of an hour that comes twice the first pass counts (a cron expression with `*` for the hour or
+the minute counts both). What was missed while nobody ran is made up for once, by the last of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from rules.moment import Moment
+from rules.patterns.base import Fire, Memory, Now, Reaction
+from rules.patterns.silent import tick
+from rules.schedules import ALL_DAYS, Place, Point
+
+_TIMER = "next"
+_SEARCH_DAYS = 400
+_CATCH_UP = 10_000
+"""Times that were missed and are counted one by one; of more, the last is found by searching back."""
+
+
+class Times(Protocol):
+    """When the clock rings."""
+
+    def after(self, moment: datetime) -> datetime | None:
+        """Return the next time after this one, UTC; None if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """By a cron expression in a zone."""
+
+    expression: str
+    zone: ZoneInfo
+
+    def after(self, moment: datetime) -> datetime | None:
+        """Return the next time after this one."""
+        begin = moment.astimezone(UTC if self.zone.key == "UTC" else self.zone)
+        # In the second pass of an hour that comes twice the library finds the first pass again.
+        return next((found for one in CronSim(self.expression, begin) if (found := one.astimezone(UTC)) > moment), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """At times of the day, on some days."""
+
+    points: tuple[Point, ...]
+    place: Place
+    days: frozenset[int] = ALL_DAYS
+
+    def after(self, moment: datetime) -> datetime | None:
+        """Return the next time after this one."""
+        return min((found for point in self.points if (found := self._next(point, moment))), default=None)
+
+    def _next(self, point: Point, moment: datetime) -> datetime | None:
+        today = moment.astimezone(self.place.zone).date()
+        for ahead in range(-1, _SEARCH_DAYS):
+            day = today + timedelta(days=ahead)
+            if day.weekday() in self.days:
+                found = self.place.moment_of(day, point)
+                if found is not None and found > moment:
+                    return found
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rings:
+    """Fires whenever the clock rings."""
+
+    times: Times
+    name: str
+    site: str
+
+    def begin(self, stamp: datetime) -> Mapping[str, Reaction]:
+        """Wait for the first time."""
+        return {"": self._next(stamp)}
+
+    def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:
+        """Nothing but the clock matters."""
+        return Reaction(memory)
+
+    def due(self, timer: str, at: datetime, memory: Memory, now: Now) -> Reaction:
+        """Fire, for the last time that is due by now, and wait for the next."""
+        due, following = at, self.times.after(at)
+        for _ in range(_CATCH_UP):
+            if following is None or following > now.stamp:
+                break
+            due, following = following, self.times.after(following)
+        else:
+            following = self.times.after(now.stamp)
+        event = tick(self.name, now.key, due, f"{self.site}/bridge")
+        again = self._next(now.stamp if following is None else following - timedelta(microseconds=1))
+        return Reaction(again.memory, again.timers, Fire((event.id,), event))
+
+    def _next(self, after: datetime) -> Reaction:
+        due = self.times.after(after)
+        return Reaction({"waits": True}, {_TIMER: due} if due else {})

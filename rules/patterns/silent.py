@@ -1,0 +1,103 @@
+"""Nothing was heard for so long: the dead man's switch.
+
+By the log's clock alone. It waits from the moment the rule is in force, even if nothing is ever heard.
+If the source was not connected all that while the answer is *inconclusive*, and it waits anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from bridge.sdk import Origin, VmsEvent, kinds, stable_id
+from rules.moment import Moment
+from rules.patterns.absent import PROMPT
+from rules.patterns.base import Fire, Memory, Now, Reaction
+from rules.patterns.placing import from_micros, micros, span
+
+QUANTUM = timedelta(seconds=1)
+"""What is heard often is written down so often at most; the timer is later by no more than this."""
+_TIMER = "silent"
+_HEARD = frozenset({Origin.LIVE, Origin.COMMAND})
+_ABOUT_SOURCES = frozenset({"source.connected", "source.lost", "source.gap"})
+"""Told by the bridge about a source; the source itself has said nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """Nothing for a span."""
+
+    span: timedelta
+    name: str
+    """Of the rule and its version; firings of the clock have no event to be told apart by."""
+    site: str
+    sources: frozenset[str]
+    """`<site>/<source>`; none: any."""
+    keys: tuple[str, ...]
+    """Keys that are waited for from the beginning."""
+    tells_inconclusive: bool = False
+
+    def begin(self, stamp: datetime) -> Mapping[str, Reaction]:
+        """Wait from here on."""
+        return {key: self._waits({"heard": micros(stamp)}) for key in self.keys}
+
+    def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:
+        """Begin to wait anew."""
+        event = moment.event
+        if event.origin not in _HEARD or event.type in _ABOUT_SOURCES:
+            return self._waits(memory) if memory else Reaction()
+        stamp, quantum = micros(moment.stamp), span(min(QUANTUM, self.span))
+        if not memory or "told" in memory or "settling" in memory:
+            return self._waits({"heard": stamp})
+        heard, until = memory["heard"], memory.get("until")
+        if stamp >= (until or heard + quantum):
+            return self._waits({"heard": stamp})
+        if until is None and stamp > heard:
+            return self._waits({"heard": heard, "until": heard + quantum})
+        return self._waits(memory)
+
+    def due(self, timer: str, at: datetime, memory: Memory, now: Now) -> Reaction:
+        """Fire, if the source was connected all the while."""
+        if now.stamp - at > PROMPT and "settling" not in memory:
+            return self._waits({**memory, "settling": micros(now.stamp + PROMPT)})
+        due = self._due({name: item for name, item in memory.items() if name != "settling"})
+        trigger = self._tick(due, now)
+        deaf = now.deaf(self.sources, from_micros(memory["heard"]))
+        if deaf is not None:
+            again = self._waits({"heard": micros(now.stamp)})
+            reaction = replace(again, unmet=deaf, inconclusive=True, about=trigger)
+            fires = self.tells_inconclusive
+        else:
+            reaction, fires = Reaction({"heard": memory["heard"], "told": True}), True
+        return replace(reaction, fire=Fire((trigger.id,), trigger)) if fires else reaction
+
+    def _due(self, memory: Memory) -> datetime:
+        if "settling" in memory:
+            return from_micros(memory["settling"])
+        return from_micros(memory.get("until", memory["heard"])) + self.span
+
+    def _waits(self, memory: Memory) -> Reaction:
+        return Reaction(memory, {} if "told" in memory else {_TIMER: self._due(memory)})
+
+    def _tick(self, due: datetime, now: Now) -> VmsEvent:
+        source = next(iter(self.sources)) if len(self.sources) == 1 else f"{self.site}/{now.key}"
+        named = source if source in self.sources else f"{self.site}/bridge"
+        return tick(self.name, now.key, due, named)
+
+
+def tick(name: str, key: str, due: datetime, source: str) -> VmsEvent:
+    """Return the event that stands for the time at which a rule of the clock is due."""
+    data: Any = kinds.BridgeTick(due=due)
+    return VmsEvent(
+        id=stable_id("clock", name, key, due.isoformat()),
+        type="bridge.tick",
+        source=source,
+        time=due,
+        timequality="received",
+        received=due,
+        origin=Origin.TIMER,
+        via="bridge",
+        data=data,
+    )

@@ -1,0 +1,157 @@
+"""So many, so much, so many different, or one of each, within a sliding window of time.
+
+Complete as soon as the window that ends with any event known by then holds enough; after a firing
+it begins anew, with what comes after that window. An event that comes late, but in time, is placed
+where it belongs and may complete a window that others have passed.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from bridge.sdk import format_duration, plain, stable_id
+from rules.fields import Field
+from rules.moment import Moment
+from rules.patterns.base import Memory, Now, Reaction
+from rules.patterns.placing import LATENESS, Placed, Row, fire, placed, span
+
+MOST = 1000
+"""Events of one key that are remembered; of more, the newest."""
+_LONG_TEXT = 64
+"""Characters of a value that is remembered as it is; a longer one is remembered by its hash."""
+
+
+class Measure(Protocol):
+    """What is asked of the events in a window."""
+
+    def take(self, roles: tuple[str, ...], moment: Moment) -> Any:
+        """Return what must be remembered of an event. Raises ValueError when it says nothing about it."""
+        ...
+
+    def missing(self, events: Sequence[Placed]) -> str | None:
+        """Return what the events still lack, in words; None if they are enough."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """So many events."""
+
+    wanted: int
+
+    def take(self, roles: tuple[str, ...], moment: Moment) -> Any:
+        """Nothing but that it is there."""
+        return None
+
+    def missing(self, events: Sequence[Placed]) -> str | None:
+        """Return how many there are."""
+        return None if len(events) >= self.wanted else f"{len(events)} of {self.wanted}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A field's values together are so much."""
+
+    field: Field
+    wanted: float
+
+    def take(self, roles: tuple[str, ...], moment: Moment) -> Any:
+        """Return the value."""
+        value = moment.value(self.field)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"`{self.field.path}` is no number here")
+        return value
+
+    def missing(self, events: Sequence[Placed]) -> str | None:
+        """Return how much it is."""
+        total = math.fsum(one.what for one in events)
+        return None if total >= self.wanted else f"a sum of {total:g} of {self.wanted:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """A field has so many different values."""
+
+    field: Field
+    wanted: int
+
+    def take(self, roles: tuple[str, ...], moment: Moment) -> Any:
+        """Return the value as text."""
+        value = moment.value(self.field)
+        if value is None:
+            raise ValueError(f"`{self.field.path}` is absent here")
+        text = plain(value.isoformat() if isinstance(value, datetime) else value)
+        return text if len(text) <= _LONG_TEXT else stable_id(text)
+
+    def missing(self, events: Sequence[Placed]) -> str | None:
+        """Return how many there are."""
+        found = len({one.what for one in events})
+        return None if found >= self.wanted else f"{found} of {self.wanted} different"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOfEach:
+    """Each of the rule's parts was there, in any order."""
+
+    wanted: tuple[str, ...]
+
+    def take(self, roles: tuple[str, ...], moment: Moment) -> Any:
+        """Return which parts it is."""
+        return list(roles)
+
+    def missing(self, events: Sequence[Placed]) -> str | None:
+        """Return which part is not there."""
+        found = {role for one in events for role in one.what}
+        absent = [role for role in self.wanted if role not in found]
+        return f"all[{'], all['.join(absent)}] not yet" if absent else None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Enough of them within a span."""
+
+    measure: Measure
+    within: timedelta
+    lateness: timedelta = LATENESS
+
+    def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:
+        """Place the event; fire with the first window that is full because of it."""
+        row = Row.read(memory)
+        keep = self.within + self.lateness
+        forget = moment.stamp + keep
+        try:
+            one = placed(moment, self.measure.take(roles, moment))
+        except ValueError as error:
+            return Reaction(memory, unmet=str(error), forget=forget)
+        refused = row.refused(one, self.lateness, forget)
+        if refused is not None:
+            return refused
+        row = row.with_one(one, keep, MOST)
+        found, missing = self._window(row.events, one)
+        if found:
+            return Reaction(row.after(found[-1]).as_json(), fire=fire(found, one, moment.event), forget=forget)
+        return Reaction(row.as_json(), unmet=f"{missing} within {format_duration(self.within)}", forget=forget)
+
+    def due(self, timer: str, at: datetime, memory: Memory, now: Now) -> Reaction:
+        """Nothing is ever due: it sets no timers."""
+        return Reaction()
+
+    def _window(self, events: Sequence[Placed], one: Placed) -> tuple[Sequence[Placed], str]:
+        """Return the first window with the event in it that has enough; or what its own window lacks."""
+        length, lacks = span(self.within), ""
+        begin = bisect_left(events, one[:2], key=lambda other: other[:2])
+        for end in range(begin, len(events)):
+            last = events[end]
+            if last.time - one.time > length:
+                break
+            first = bisect_left(events, last.time - length, key=lambda other: other.time)
+            missing = self.measure.missing(events[first : end + 1])
+            if missing is None:
+                return events[first : end + 1], ""
+            lacks = lacks or missing
+        return (), lacks

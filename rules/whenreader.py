@@ -1,0 +1,453 @@
+"""The `when` of a rule: from what the user wrote to a pattern, and the triggers that feed it, each in a role."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+
+from bridge.sdk import PAYLOADS, Known, payload_model, unknown
+from rules.celscan import Scope
+from rules.conditions import Test
+from rules.expressions import Expression
+from rules.fields import ENVELOPE, Field, Type, field_of, paths_of
+from rules.matching import Conditions, Unlike
+from rules.patterns import OneEvent, Pattern
+from rules.patterns.absent import AFTER, FOLLOWS, Absent
+from rules.patterns.clock import Cron, Daily, Rings, Times
+from rules.patterns.held import BEGIN, END, Held
+from rules.patterns.placing import LATENESS
+from rules.patterns.sequence import InOrder, Stage
+from rules.patterns.silent import Silent
+from rules.patterns.threshold import Threshold
+from rules.patterns.windows import Count, Distinct, Measure, OneOfEach, Sum, Window
+from rules.report import Spot
+from rules.rule import KeyMaker
+from rules.schedules import Place
+from rules.whenmodel import MOST_EVENTS, SHAPES, Heard, Not, Selector, When
+
+_UNFIT = frozenset({"bridge.tick"})
+"""Kinds that no rule can wait for: the engine's own time."""
+_ENDS = {
+    "motion.started": "motion.ended",
+    "call.started": "call.ended",
+    "stream.started": "stream.ended",
+    "source.lost": "source.connected",
+    "source.connected": "source.lost",
+}
+"""What ends that which a kind begins."""
+_STATES = frozenset({"channel.status", "recording.status", "parking.count", "parking.spot", "mode.changed"})
+"""Kinds that tell a state again and again: one that does not match ends what began."""
+_PER_PLACE = ("source", "channel")
+_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_KEYS = frozenset(info.alias or name for name, info in When.model_fields.items())
+_ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A trigger whose rule does not exist yet."""
+
+    kind: str | None
+    sources: frozenset[str] | None
+    channels: frozenset[str] | None
+    tests: tuple[Test, ...] = ()
+    resync: bool = False
+    role: str = "event"
+    per: KeyMaker | None = None
+
+
+MakePattern = Callable[[str], Pattern]
+"""From the name of a rule and its version to its pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a rule waits for. `data`: the payload model of the event that decides, where it is always the same."""
+
+    wanted: tuple[Wanted, ...]
+    pattern: MakePattern
+    data: Any = None
+
+
+class WhenReader:
+    """Reads the `when` of one rule after the other; knows every source and channel."""
+
+    def __init__(self, conditions: Conditions, known: Known, site: str, place: Place) -> None:
+        self._conditions, self._known, self._site, self._place = conditions, known, site, place
+
+    def read(self, when: When, match: Mapping[str, Any], per: Sequence[str] | None, spot: Spot) -> Waiting:
+        """Return what a rule waits for; reports what is wrong. `spot` is the rule's."""
+        return _Reading(self, when, match, per, spot).run()
+
+    def place_known(self, part: When | Selector | Heard, spot: Spot) -> None:
+        """Check the names of sources and channels."""
+        for number, name in enumerate(part.source or ()):
+            if self._known.sources is not None and name not in self._known.sources:
+                (spot / "source" / number).problem(unknown("source", name, self._known.sources))
+        if self._known.channels is None or part.channel is None:
+            return
+        sources = part.source or tuple(self._known.sources or self._known.channels)
+        channels = [self._known.channels.get(name) for name in sources]
+        if any(found is None for found in channels):
+            return  # of at least one of them nobody knows what it has
+        every = frozenset(channel for found in channels if found is not None for channel in found)
+        for number, channel in enumerate(part.channel):
+            if channel not in every:
+                (spot / "channel" / number).problem(f"{unknown('channel', channel, every)} (of {', '.join(sources)})")
+
+    def full(self, names: Iterable[str] | None) -> frozenset[str] | None:
+        """Return sources as events name them."""
+        return None if names is None else frozenset(f"{self._site}/{name}" for name in names)
+
+    def tests(self, kind: str | None, match: Mapping[str, Any], spot: Spot) -> tuple[Test, ...]:
+        """Return the tests of a `match`."""
+        tests: list[Test] = []
+        for path, value in match.items():
+            try:
+                field = field_of(kind, path) if kind else None
+            except LookupError as error:
+                (spot / path).problem(str(error), key=True)
+                continue
+            if field is not None:
+                tests += self._conditions.read(field, value, spot / path)
+        return tuple(dict.fromkeys(tests))
+
+    @property
+    def site(self) -> str:
+        """The site's name."""
+        return self._site
+
+    @property
+    def place(self) -> Place:
+        """Where the site is."""
+        return self._place
+
+
+def kind_known(kind: str, spot: Spot) -> str | None:
+    """Return a kind if there is one of that name and rules can wait for it."""
+    if not kind:
+        return None
+    if payload_model(kind) is None:
+        spot.problem(unknown("kind", kind, sorted(PAYLOADS.keys() - _UNFIT)))
+        return None
+    if kind in _UNFIT:
+        spot.problem(f"{kind} is the engine's own; no rule can wait for it")
+    return kind
+
+
+class _Reading:
+    """The reading of one `when`."""
+
+    def __init__(
+        self, reader: WhenReader, when: When, match: Mapping[str, Any], per: Sequence[str] | None, rule: Spot
+    ) -> None:
+        self._reader, self._when, self._match, self._per = reader, when, match, per
+        self._rule, self._spot = rule, rule / "when"
+        self._per_told: set[tuple[str, str]] = set()
+        self._lateness = when.lateness if when.lateness is not None else LATENESS
+
+    def run(self) -> Waiting:
+        """Read it."""
+        written = self._spot.value
+        if self._when.kind == "" or not isinstance(written, dict):
+            return Waiting((), _one)  # there is no `when` that could be read, which is reported
+        shape = next((name for name in SHAPES if name in written), None)
+        if shape is None:
+            self._spot.problem("`kind` is missing in `when`")
+            return Waiting((), _one)
+        self._belongs(shape, written)
+        if "kind" not in SHAPES[shape].needs and self._match:
+            (self._rule / "match").problem(f"`match` belongs into the events of `{shape}`", key=True)
+        reads: dict[str, Callable[[], Waiting]] = {
+            "sequence": self._sequence,
+            "all": self._all,
+            "any": self._any,
+            "absent": self._absent,
+            "silent": self._silent,
+            "every": self._every,
+            "at": self._at,
+            "for": self._held,
+            "rises_above": self._threshold,
+            "falls_below": self._threshold,
+            "kind": self._single,
+        }
+        return reads.get(shape, self._window)()
+
+    def _belongs(self, shape: str, written: Mapping[str, Any]) -> None:
+        """Check that the keys of a shape are there, and no others."""
+        needs, may, example = SHAPES[shape]
+        misspelt = shape == "kind" and written.keys() - _KEYS
+        for name in () if misspelt else sorted((written.keys() & _KEYS) - needs - may - {shape}):
+            (self._spot / name).problem(f"`{name}` does not go with `{shape}`; write {example}", key=True)
+        for name in sorted(needs - written.keys()):
+            self._spot.problem(f"`{name}` is missing beside `{shape}`; write {example}")
+        if "inconclusive" in self._when.include and shape not in ("absent", "silent"):
+            (self._spot / "include").problem("only `absent` and `silent` can be inconclusive")
+
+    # --- events --------------------------------------------------------------------------------------
+
+    def _wanted(
+        self, part: Selector, spot: Spot, role: str, *, ends: bool = False, per: Sequence[str] | None = None
+    ) -> Wanted:
+        """Return the trigger of an event in the `when`. What ends something may come from any origin."""
+        kind = kind_known(part.kind, spot / "kind")
+        self._reader.place_known(part, spot)
+        tests = self._reader.tests(kind, part.match, spot / "match")
+        key = self._key(part.per, kind, spot / "per") if part.per else self._rule_key(kind, per)
+        return self._made(part, kind, tests, role, key, resync=ends or "resync" in part.include)
+
+    def _made(
+        self,
+        part: When | Selector,
+        kind: str | None,
+        tests: tuple[Test, ...],
+        role: str,
+        key: KeyMaker | None,
+        *,
+        resync: bool,
+    ) -> Wanted:
+        channels = None if part.channel is None else frozenset(part.channel)
+        return Wanted(kind or "", self._reader.full(part.source), channels, tests, resync, role, key)
+
+    def _own(self, role: str = "event", per: Sequence[str] | None = None) -> Wanted:
+        """Return the trigger that `when` itself and the rule's `match` are."""
+        when = self._when
+        kind = kind_known(when.kind or "", self._spot / "kind")
+        self._reader.place_known(when, self._spot)
+        tests = self._reader.tests(kind, self._match, self._rule / "match")
+        return self._made(when, kind, tests, role, self._rule_key(kind, per), resync="resync" in when.include)
+
+    # --- keys ----------------------------------------------------------------------------------------
+
+    def _rule_key(self, kind: str | None, default: Sequence[str] | None) -> KeyMaker | None:
+        if self._per is None:
+            return KeyMaker(tuple(default)) if default else None
+        return self._key(self._per, kind, self._rule / "per")
+
+    def _key(self, texts: Sequence[str], kind: str | None, spot: Spot) -> KeyMaker | None:
+        parts: list[Field | Expression | str] = []
+        for number, text in enumerate(texts):
+            here = spot / number if isinstance(spot.value, list) else spot
+            try:
+                data = payload_model(kind) if kind else None
+                parts.append(_key_part(text, kind, Scope(frozenset({"event"}), data)))
+            except (LookupError, ValueError) as error:
+                if (text, str(error)) not in self._per_told:
+                    here.problem(f"`per`: {error}")
+                self._per_told.add((text, str(error)))
+        return KeyMaker(parts) if parts else None
+
+    # --- the shapes ----------------------------------------------------------------------------------
+
+    def _single(self) -> Waiting:
+        wanted = self._own()
+        return Waiting((wanted,), _one, _data([wanted]))
+
+    def _any(self) -> Waiting:
+        parts = self._when.any_ or ()
+        wanted = [self._wanted(part, self._spot / "any" / n, str(n)) for n, part in enumerate(parts)]
+        return Waiting(tuple(wanted), _one, _data(wanted))
+
+    def _all(self) -> Waiting:
+        parts = self._when.all_ or ()
+        wanted = [self._wanted(part, self._spot / "all" / n, str(n)) for n, part in enumerate(parts)]
+        return self._windowed(wanted, OneOfEach(tuple(one.role for one in wanted)))
+
+    def _window(self) -> Waiting:
+        wanted = self._own()
+        return self._windowed([wanted], self._measure(wanted.kind or None))
+
+    def _windowed(self, wanted: Sequence[Wanted], measure: Measure) -> Waiting:
+        pattern = Window(measure, self._when.within or _UNITS["m"], self._lateness)
+        return Waiting(tuple(wanted), lambda name: pattern, _data(wanted))
+
+    def _measure(self, kind: str | None) -> Measure:
+        when = self._when
+        if when.sum_ is not None:
+            field = self._field(kind, when.sum_.field, self._spot / "sum" / "field", number=True)
+            return Sum(field, when.sum_.at_least) if field else Count(2)
+        if when.distinct is not None:
+            field = self._field(kind, when.distinct.field, self._spot / "distinct" / "field", number=False)
+            return Distinct(field, when.distinct.at_least) if field else Count(2)
+        if when.rate is not None and when.within is not None:
+            number, _, unit = when.rate.partition("/")
+            wanted = math.ceil(float(number) * (when.within / _UNITS[unit]) - 1e-9)
+            if not 2 <= wanted <= MOST_EVENTS:
+                message = f"{when.rate} within this span is {wanted} events; from 2 to {MOST_EVENTS} can be counted"
+                (self._spot / "rate").problem(f"`rate`: {message}")
+            return Count(wanted)
+        return Count(when.count or 2)
+
+    def _field(self, kind: str | None, path: str, spot: Spot, *, number: bool) -> Field | None:
+        try:
+            field = field_of(kind, path) if kind else None
+        except LookupError as error:
+            spot.problem(str(error))
+            return None
+        if field is None:
+            return None
+        if field.many:
+            spot.problem(f"`{path}` may have several values at once")
+        elif number and field.type not in {Type.NUMBER, Type.ANY}:
+            spot.problem(f"`{path}` is {field.type.value}, and must be a number")
+        return field
+
+    def _sequence(self) -> Waiting:
+        stages: list[Stage] = []
+        wanted: list[Wanted] = []
+        parts, before = self._when.sequence or (), self._spot.problems
+        for number, part in enumerate(parts):
+            spot = self._spot / "sequence" / number
+            if not isinstance(part, Not):
+                wanted.append(self._wanted(part, spot, str(number)))
+                stages.append(Stage(str(number)))
+                continue
+            if not stages or number == len(parts) - 1:
+                message = "`not` stands between two events; for what does not follow write `absent`"
+                spot.problem(f"`sequence`: {message}")
+                continue
+            wanted.append(self._wanted(part.event, spot / "not", str(number), ends=True))
+            stages[-1] = Stage(stages[-1].role, stages[-1].not_after | {str(number)})
+        if len(stages) < 2 and parts and self._spot.problems == before:
+            (self._spot / "sequence").problem("`sequence` needs at least two events besides `not`")
+        pattern = InOrder(tuple(stages), self._when.within or _UNITS["m"], self._lateness)
+        roles = {stage.role for stage in stages}
+        return Waiting(tuple(wanted), lambda name: pattern, _data([one for one in wanted if one.role in roles]))
+
+    def _absent(self) -> Waiting:
+        when = self._when
+        follows = self._wanted(when.absent, self._spot / "absent", FOLLOWS, ends=True) if when.absent else None
+        after = self._wanted(when.after, self._spot / "after", AFTER) if when.after else None
+        pattern = Absent(
+            when.within or _UNITS["m"],
+            self._lateness,
+            follows.sources if follows else None,
+            "inconclusive" in when.include,
+        )
+        wanted = tuple(one for one in (after, follows) if one is not None)
+        return Waiting(wanted, lambda name: pattern, _data([after] if after else []))
+
+    def _held(self) -> Waiting:
+        begin = self._own(BEGIN, _PER_PLACE)
+        end = self._end(begin)
+        pattern = Held(self._when.for_ or _UNITS["m"], self._lateness)
+        return Waiting((begin, end) if end else (begin,), lambda name: pattern, _data([begin]))
+
+    def _end(self, begin: Wanted) -> Wanted | None:
+        """Return what ends that which began: what the rule says, the kind's counterpart, or another state."""
+        kind, when = begin.kind, self._when
+        if when.until is not None:
+            return self._wanted(when.until, self._spot / "until", END, ends=True, per=_PER_PLACE)
+        if not kind:
+            return None
+        if kind in _STATES:
+            if not begin.tests:
+                (self._spot / "for").problem(f"`for`: say with `match` what of {kind} must stay true", key=True)
+                return None
+            return Wanted(kind, begin.sources, begin.channels, (Unlike(begin.tests),), True, END, begin.per)
+        if kind not in _ENDS:
+            example = "until: {kind: ..., match: ...}"
+            (self._spot / "for").problem(f"`for`: nothing is known that ends {kind}; write {example}", key=True)
+            return None
+        key = self._rule_key(_ENDS[kind], _PER_PLACE)
+        return Wanted(_ENDS[kind], begin.sources, begin.channels, (), True, END, key)
+
+    def _threshold(self) -> Waiting:
+        when, wanted = self._when, self._own(per=_PER_PLACE)
+        field = self._field(wanted.kind or None, when.field, self._spot / "field", number=True) if when.field else None
+        rises = when.rises_above is not None
+        bound, rearm = (when.rises_above, when.rearm_below) if rises else (when.falls_below, when.rearm_above)
+        if bound is None or field is None:
+            return Waiting((wanted,), _one, _data([wanted]))
+        if rearm is not None and (rearm > bound if rises else rearm < bound):
+            name = "rearm_below" if rises else "rearm_above"
+            (self._spot / name).problem(f"`{name}` must not be beyond the bound of {bound:g}")
+        pattern = Threshold(field, rises, bound, rearm, self._lateness)
+        return Waiting((wanted,), lambda name: pattern, _data([wanted]))
+
+    # --- the clock -----------------------------------------------------------------------------------
+
+    def _silent(self) -> Waiting:
+        part, spot = self._when.silent, self._spot / "silent"
+        if part is None:
+            return Waiting((), _one)
+        kind = kind_known(part.kind, spot / "kind") if part.kind else None
+        self._reader.place_known(part, spot)
+        if part.match and not part.kind:
+            (spot / "match").problem("`match` needs the `kind` whose fields it names", key=True)
+        tests = self._reader.tests(kind, part.match, spot / "match")
+        default = ("source",) if part.source else None
+        channels = None if part.channel is None else frozenset(part.channel)
+        sources = self._reader.full(part.source)
+        wanted = Wanted(part.kind, sources, channels, tests, False, "heard", self._rule_key(kind, default))
+        keys: tuple[str, ...] = ()
+        if self._per is None or tuple(self._per) == default:
+            keys = tuple(part.source) if part.source else ("",)
+        span, inconclusive = self._when.for_ or _UNITS["m"], "inconclusive" in self._when.include
+        site = self._reader.site
+        return Waiting(
+            (wanted,),
+            lambda name: Silent(span, name, site, sources or frozenset(), keys, inconclusive),
+            payload_model("bridge.tick"),
+        )
+
+    def _every(self) -> Waiting:
+        zone = self._zone()
+        expression = self._when.every or ""
+        try:
+            cron = Cron(expression, zone)
+            if CronSim(expression, _ANY_TIME) and cron.after(_ANY_TIME) is None:
+                (self._spot / "every").problem(f"`every`: {expression!r} never comes")
+        except CronSimError as error:
+            example = 'write minute, hour, day, month and weekday: "0 6 * * mon-fri"'
+            (self._spot / "every").problem(f"`every`: {expression!r} is no cron expression ({error}); {example}")
+        return self._rings(Cron(expression, zone))
+
+    def _zone(self) -> ZoneInfo:
+        name = self._when.zone
+        if name is None:
+            return self._reader.place.zone
+        if name not in available_timezones():
+            (self._spot / "zone").problem(unknown("zone", name, sorted(available_timezones())))
+            return self._reader.place.zone
+        return ZoneInfo(name)
+
+    def _at(self) -> Waiting:
+        points = self._when.at or ()
+        if any(point.sun is not None for point in points) and not self._reader.place.knows_sun:
+            message = "sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml"
+            (self._spot / "at").problem(f"`at`: {message}")
+        return self._rings(Daily(points, self._reader.place, self._when.days))
+
+    def _rings(self, times: Times) -> Waiting:
+        if self._per:
+            (self._rule / "per").problem("`per`: the clock has nothing to be told apart by", key=True)
+        site = self._reader.site
+        return Waiting((), lambda name: Rings(times, name, site), payload_model("bridge.tick"))
+
+
+def _one(name: str) -> Pattern:
+    return OneEvent()
+
+
+def _data(wanted: Sequence[Wanted]) -> Any:
+    """Return the payload model of some events, if they have the same."""
+    kinds = {one.kind for one in wanted}
+    return payload_model(kinds.pop() or "") if len(kinds) == 1 else None
+
+
+def _key_part(text: str, kind: str | None, scope: Scope) -> Field | Expression | str:
+    """Return a field where the text is the name of one, a part of the envelope, or an expression."""
+    if not all(part.isidentifier() for part in text.split(".")) or text.startswith("event."):
+        return Expression(text, scope)
+    if text in ENVELOPE and (kind is None or text not in paths_of(kind)):
+        return text
+    if kind is None:
+        return "source"  # the kind is unknown and reported; nothing can be said about its fields
+    return field_of(kind, text)
