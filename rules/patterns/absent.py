@@ -41,8 +41,8 @@ class _State:
     pending: tuple[_Pending, ...] = ()
     answers: tuple[tuple[int, int], ...] = ()
     """Places of what followed, as far back as a beginning may still come late."""
-    done: tuple[str, ...] = ()
-    """Ids of beginnings that were told."""
+    begun: tuple[str, ...] = ()
+    """Ids of the last beginnings, whatever came of them."""
     events: Mapping[str, Any] = ()  # type: ignore[assignment]
     late: int = 0
     full: int = 0
@@ -55,7 +55,7 @@ class _State:
             memory["newest"],
             tuple(_Pending(*one) for one in memory.get("pending", ())),
             tuple((time, seq) for time, seq in memory.get("answers", ())),
-            tuple(memory.get("done", ())),
+            tuple(memory.get("begun", ())),
             memory.get("events", {}),
             memory.get("late", 0),
             memory.get("full", 0),
@@ -67,7 +67,7 @@ class _State:
             "newest": self.newest,
             "pending": [list(one) for one in self.pending],
             "answers": [list(place) for place in self.answers],
-            "done": list(self.done),
+            "begun": list(self.begun),
             "events": {seq: event for seq, event in self.events.items() if seq in seqs},
             "late": self.late,
             "full": self.full,
@@ -111,7 +111,7 @@ class Absent:
             return self._reaction(replace(state, pending=(*others, settled)), now.stamp, None)
         trigger = VmsEvent.model_validate(state.events[timer])
         deaf = now.deaf(self.sources or (trigger.source,), from_micros(one.began))
-        left = replace(state, pending=others, done=(*state.done, one.id)[-MOST:])
+        left = replace(state, pending=others)
         reaction = self._reaction(left, now.stamp, deaf)
         reaction = replace(reaction, about=trigger, inconclusive=deaf is not None)
         if deaf is None or self.tells_inconclusive:
@@ -126,11 +126,12 @@ class Absent:
         return replace(state, pending=left, answers=answers), words
 
     def _begun(self, state: _State, one: Placed, moment: Moment) -> tuple[_State, str]:
-        if one.id in state.done or any(one.id == begun.id for begun in state.pending):
+        if one.id in state.begun:
             return state, "a beginning that was seen already"
         if state.newest is not None and one.time < state.newest - span(self.lateness):
             at_most = format_duration(self.lateness)
             return replace(state, late=state.late + 1), f"a beginning that came too late; at most {at_most} is placed"
+        state = replace(state, begun=(*state.begun, one.id)[-2 * MOST :])
         if any(self._follows(one[:2], place) for place in state.answers):
             return state, "it was followed in time"
         if len(state.pending) >= MOST:

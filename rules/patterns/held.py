@@ -8,7 +8,7 @@ edge that comes late may take a run away or cut it short, and never makes it fir
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ class Held:
         base = old.base
         for one in row.events[:drop]:
             base = _joined(base, one, old.told)
-        kept = Row(row.events[drop:], row.newest, late=row.late)
+        kept = replace(row, events=row.events[drop:])
         return _State(kept, base, old.told, events).kept()
 
 

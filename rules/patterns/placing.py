@@ -53,6 +53,10 @@ def least_trusted(origins: Iterable[str]) -> Origin:
     return max((Origin(origin) for origin in origins), key=_TRUST.index)
 
 
+_AHEAD = 16
+"""Events from clocks that are ahead that are known again when they come twice."""
+
+
 class Placed(NamedTuple):
     """One event in its place; ordered by time, then by the log."""
 
@@ -62,12 +66,16 @@ class Placed(NamedTuple):
     origin: str
     what: Any = None
     """What the pattern wants to know of it."""
+    ahead: bool = False
+    """Its clock was ahead of the log's; only known while it is placed."""
 
 
 def placed(moment: Moment, what: Any = None) -> Placed:
     """Return an event in its place."""
     event = moment.event
-    return Placed(micros(min(event.time, moment.stamp)), moment.seq, event.id, event.origin.value, what)
+    ahead = event.time > moment.stamp
+    time = micros(moment.stamp if ahead else event.time)
+    return Placed(time, moment.seq, event.id, event.origin.value, what, ahead)
 
 
 def fire(chosen: Sequence[Placed], decided: Placed, trigger: VmsEvent) -> Fire:
@@ -88,6 +96,8 @@ class Row:
     """Up to this place everything has had its firing."""
     spent: tuple[str, ...] = ()
     """Ids of the events at just that time which are over: a second arrival of one is no new event."""
+    ahead: tuple[str, ...] = ()
+    """Ids of the last events whose clock was ahead: a second arrival of one would be placed anew."""
     late: int = 0
     """Events that came too late to be placed."""
     full: int = 0
@@ -104,6 +114,7 @@ class Row:
             memory["newest"],
             (over[0], over[1]) if over else None,
             tuple(memory.get("spent", ())),
+            tuple(memory.get("ahead", ())),
             memory.get("late", 0),
             memory.get("full", 0),
         )
@@ -111,10 +122,11 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON, without what is empty."""
         whole = {
-            "events": [list(one) if one.what is not None else list(one[:4]) for one in self.events],
+            "events": [list(one[:5] if one.what is not None else one[:4]) for one in self.events],
             "newest": self.newest,
             "over": list(self.over) if self.over else None,
             "spent": list(self.spent),
+            "ahead": list(self.ahead),
             "late": self.late,
             "full": self.full,
         }
@@ -122,7 +134,7 @@ class Row:
 
     def refuses(self, one: Placed, lateness: timedelta) -> str | None:
         """Return why an event is not to be placed, in words."""
-        if one.id in self.spent or any(one.id == other.id for other in self.events):
+        if one.id in self.spent or one.id in self.ahead or any(one.id == other.id for other in self.events):
             return "an event that was counted already"
         if self.newest is not None and one.time < self.newest - span(lateness):
             behind = format_duration(timedelta(microseconds=self.newest - one.time))
@@ -151,7 +163,8 @@ class Row:
         """Return it with an event in its place, and nothing dropped."""
         newest = max(one.time, self.newest if self.newest is not None else one.time)
         at = bisect_right(self.events, one[:2], key=lambda other: other[:2])
-        return replace(self, events=(*self.events[:at], one, *self.events[at:]), newest=newest)
+        ahead = (*self.ahead, one.id)[-_AHEAD:] if one.ahead else self.ahead
+        return replace(self, events=(*self.events[:at], one, *self.events[at:]), newest=newest, ahead=ahead)
 
     def after(self, last: Placed) -> Row:
         """Return it after a firing: everything up to its last event is over."""

@@ -7,7 +7,7 @@ belongs; if it shows one change more than was known, that is told. The first val
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rules.fields import Field
@@ -58,7 +58,7 @@ class Threshold:
         oldest = (row.newest or 0) - span(self.lateness)
         drop = max(len(row.events) - MOST, sum(one.time < oldest for one in row.events))
         base = self._changes(row.events[:drop], base)[1]
-        kept = Row(row.events[drop:], row.newest, late=row.late)
+        kept = replace(row, events=row.events[drop:])
         armed = self._changes(kept.events, base)[1]
         memory = {**kept.as_json(), "armed": base}
         return Reaction(memory, fire=fire, unmet=unmet, forget=moment.stamp + self.lateness if armed else None)
