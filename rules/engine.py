@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +17,8 @@ from bridge.sdk import Logged, Order, Origin, StateKey, VmsEvent, facts
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
 from rules.firing import Firing
-from rules.gates import Unmet, failed_test, gate, origin_unmet
+from rules.gates import Unmet, failed_test, gate, is_special, origin_unmet, unmet_test
+from rules.index import Entry
 from rules.moment import Moment
 from rules.patterns import Fire, Now, Reaction, Stands
 from rules.rule import Rule, Trigger
@@ -47,7 +46,6 @@ class Decision:
 
 _NOTHING = Decision(MappingProxyType({}))
 _NO_MEMORY: Mapping[str, Any] = MappingProxyType({})
-_RULE = attrgetter("trigger.rule")
 _LINKS = {"source.connected": True, "source.lost": False}
 """Events that tell whether a source is heard."""
 _Asked = tuple[Trigger, Sequence[Test]]
@@ -168,13 +166,36 @@ class Engine:
         else:
             reached = index.reached(moment)
         if reached:
-            context = self._context(moment.event)
-            for rule, entries in groupby(reached, _RULE):
-                unmet = self._meet(rule, [(entry.trigger, entry.tests) for entry in entries], moment, context)
-                if unmet is not None and trace:
-                    self._traces.append(unmet.trace(rule, moment))
+            self._ask(reached, moment, trace)
         for trigger, test in missed[:MISSED_TRACES]:
             self._traces.append(failed_test(test, moment).trace(trigger.rule, moment))
+
+    def _ask(self, reached: Sequence[Entry], moment: Moment, trace: bool) -> None:
+        """Ask the rules that the index has led to, one after the other, each once with all its triggers."""
+        context = self._context(moment.event)
+        special = is_special(moment.event)
+        holds, last = moment.holds, len(reached) - 1
+        asked: list[Entry] = []
+        for number, entry in enumerate(reached):
+            rule = entry.rule
+            more = number < last and reached[number + 1].rule is rule
+            if not (more or asked or special):  # nearly always: one trigger, and one of its tests does not hold
+                test = None
+                for test in entry.tests:
+                    if not holds(test):
+                        break
+                else:
+                    test = None
+                if test is not None:
+                    if trace:
+                        self._traces.append(unmet_test(rule, test, moment))
+                    continue
+            asked.append(entry)
+            if not more:
+                unmet = self._meet(rule, [(one.trigger, one.tests) for one in asked], moment, context)
+                if unmet is not None and trace:
+                    self._traces.append(unmet.trace(rule, moment))
+                asked = []
 
     def _meet(self, rule: Rule, asked: Sequence[_Asked], moment: Moment, context: EventContext) -> Unmet | None:
         """Let a rule some of whose triggers fit the event's place see the event; returns why it did not fire."""

@@ -25,10 +25,10 @@ Where = tuple[str | None, str | None]
 class Entry:
     """A trigger, and its tests that are still open when the index has led to it."""
 
-    __slots__ = ("order", "tests", "trigger")
+    __slots__ = ("order", "rule", "tests", "trigger")
 
     def __init__(self, trigger: Trigger, anchor: Test | None) -> None:
-        self.trigger = trigger
+        self.trigger, self.rule = trigger, trigger.rule
         self.order = trigger.rule.order
         self.tests = tuple(test for test in trigger.tests if test is not anchor)
 
