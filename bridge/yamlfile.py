@@ -18,18 +18,20 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
+
+from bridge.errors import ConfigError, Problem
+from bridge.yamlevents import (
     AliasEvent,
     DocumentStartEvent,
     Event,
     MappingEndEvent,
     MappingStartEvent,
+    QuickParserError,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
+    quick_events,
 )
-
-from bridge.errors import ConfigError, Problem
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
@@ -122,9 +124,11 @@ def parse_yaml(
     if len(text.encode(errors="replace")) > MAX_BYTES:
         raise ConfigError([Problem(file, 0, 0, "", f"is larger than {MAX_BYTES // 1024} KiB; split it")])
     found = YamlFile(file)
-    reader = YAML(typ="safe", pure=True)
     try:
-        _Builder(found, reader.parse(text), tags or {}, scalar or str).document()
+        if _quickly(found, text, tags or {}, scalar or str):
+            return found
+        found = YamlFile(file)
+        _Builder(found, YAML(typ="safe", pure=True).parse(text), tags or {}, scalar or str).document()
     except _TooMuchError as exc:
         raise ConfigError([*found.problems, exc.problem]) from exc
     except MarkedYAMLError as exc:
@@ -138,6 +142,18 @@ def parse_yaml(
         problem = Problem(file, line, column, "", "holds a character that YAML does not allow")
         raise ConfigError([*found.problems, problem]) from exc
     return found
+
+
+def _quickly(found: YamlFile, text: str, tags: Tags, scalar: Callable[[str], str]) -> bool:
+    """Read a text that has nothing wrong; what is wrong, and where, is told by the parser that keeps to YAML 1.2."""
+    quick = quick_events(text)
+    if quick is None:
+        return False
+    try:
+        _Builder(found, quick, tags, scalar).document()
+    except (QuickParserError, _TooMuchError):
+        return False
+    return not found.problems
 
 
 class _TooMuchError(Exception):
@@ -189,7 +205,7 @@ class _Builder:
 
     def _node(self, path: YamlPath, event: Event) -> Any:
         self._count(path, event)
-        self._found._values[path] = Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+        self._found._values[path] = self._mark(path, event)
         if isinstance(event, AliasEvent):
             self._complain(path, event, f"aliases are not allowed; quote the text, or write out *{event.anchor}")
             return None
@@ -205,7 +221,13 @@ class _Builder:
             return self._mapping(path)
         return self._sequence(path)
 
-    def _leaf(self, path: YamlPath, event: ScalarEvent) -> Any:
+    def _mark(self, path: YamlPath, event: Event) -> Mark:
+        """Return where a value stands; of one that is left out, where its key or the list does."""
+        if isinstance(event, ScalarEvent) and event.value == "" and event.implicit[0]:
+            return self._found._keys.get(path) or self._found._values.get(path[:-1], Mark(1, 1))
+        return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _leaf(self, path: YamlPath, event: Event) -> Any:
         text: str = event.value
         tag: str | None = event.tag
         try:

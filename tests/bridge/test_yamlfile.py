@@ -214,7 +214,7 @@ class _Whole(BaseModel):
         ),
         ("name: x\nparts: {a: {size: ten}}\n", "f:2:19: parts.a.size: must be a whole number, not text"),
         ("name: x\nparts: {a: {size: 10}}\n", "f:2:19: parts.a.size: must be at most 9"),
-        ("name: x\nparts: {a: {size: }}\n", "f:2:18: parts.a.size: must be a whole number, not nothing"),
+        ("name: x\nparts: {a: {size: }}\n", "f:2:13: parts.a.size: must be a whole number, not nothing"),
         (
             "name: x\nparts: {a: {sync: never}}\n",
             "f:2:19: parts.a.sync: must be 'always' or must be true or false, not text",

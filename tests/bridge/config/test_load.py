@@ -231,7 +231,7 @@ BAD: list[tuple[str, str]] = [
      "write a number with its unit: 256KiB, 64MiB, 5GiB")),
     ("http: {push: {a b: {token: x}}}\n", ("bridge.yaml:1:15: http.push: is not a name: "
      "letters, digits, `-`, `_` and `.`, at most 64 of them")),
-    ("http: {push: {a: }}\n", "bridge.yaml:1:17: http.push.a: needs a password, a token, or a secret it signs with"),
+    ("http: {push: {a: }}\n", "bridge.yaml:1:15: http.push.a: needs a password, a token, or a secret it signs with"),
     ("http: {push: {a: {password: ''}}}\n", "bridge.yaml:1:29: http.push.a.password: is empty"),
     ("http: {push: {a: {password: x, username: 'a:b'}}}\n", ("bridge.yaml:1:42: http.push.a.username: "
      "must not be empty or hold a colon; HTTP Basic cannot carry it")),
