@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bridge.sdk import ActionSpec, Logged, Order, Origin, VmsEvent, kinds, stable_id
@@ -69,7 +69,7 @@ class _Player:
 
     def __init__(self, rules: RuleSet, trial: Trial) -> None:
         self._rules, self._trial = rules, trial
-        self._now = trial.start
+        self._now = trial.start.astimezone(UTC)  # time passes by the clock of the world, not by the one on the wall
         self._seq = 0
         state = {
             state_key(ENTITIES, entity): {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import Any
 
 import jsonschema
 import pytest
@@ -193,3 +194,44 @@ def test_the_schema_takes_what_the_compiler_takes() -> None:
 def test_the_schema_marks_mistakes(rule: dict[str, object]) -> None:
     """An editor shows them before `check` does."""
     assert list(jsonschema.Draft202012Validator(rule_schema(ACTIONS)).iter_errors({"rules": [rule]}))
+
+
+def test_time_passes_over_a_change_of_the_clocks() -> None:
+    """Two hours are two hours, though the clock on the wall shows three more."""
+    text = """
+    rules:
+      - {id: r, when: {at: "04:30"}, then: [{webhook: x}]}
+    tests:
+      - {name: not yet, at: 2026-03-29T01:30:00, given: [{wait: 1h59m}], expect: []}
+      - {name: now, at: 2026-03-29T01:30:00, given: [{wait: 2h}], expect: [{webhook: x}]}
+    """
+    compiled = rules_of(text, site=SiteSettings("Europe/Berlin"))
+    assert [str(result) for result in run_trials(compiled, ACTIONS) if not result.passed] == []
+
+
+@pytest.mark.parametrize(
+    ("when", "fits"),
+    [
+        ({"kind": "motion.started", "for": "30s"}, True),
+        ({"sequence": [{"kind": "call.started"}, {"not": {"kind": "call.ended"}}, {"kind": "plate.read"}]}, True),
+        (
+            {"absent": {"kind": "plate.read", "match": {"score": {"at_least": 3}}}, "after": {"kind": "call.ended"}},
+            True,
+        ),
+        ({"silent": "nvr1", "for": "5m", "include": "inconclusive"}, True),
+        ({"every": "0 6 * * *", "zone": "Europe/Berlin"}, True),
+        ({"at": ["sunset-15m", "07:30"], "days": "mon-fri"}, True),
+        ({"kind": "parking.count", "field": "count", "rises_above": 95, "rearm_below": 90}, True),
+        ({"kind": "motion.started", "cuont": 3}, False),
+        ({"any": [{"kind": "motion.started"}]}, False),
+        ({"any": [{"kind": "motion.started"}, {"kind": "motion.strated"}]}, False),
+        ({"absent": {"kind": "plate.read", "match": {"score": {"glob": "3"}}}, "after": {"kind": "call.ended"}}, False),
+        ({"every": 5}, False),
+        ({"source": "nvr1"}, False),
+    ],
+    ids=str,
+)
+def test_the_schema_knows_patterns_over_time(when: dict[str, Any], fits: bool) -> None:
+    """An editor completes and marks them."""
+    content = {"rules": [{"id": "r", "when": when, "then": [{"open": "main-gate"}]}]}
+    assert jsonschema.Draft202012Validator(rule_schema(ACTIONS)).is_valid(content) is fits
