@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted([*ROOT.glob("rules/examples/*.yaml"), *ROOT.glob("deploy/*.yaml")])
 _PARTS = (
     'a|b: |c:|- |-|[|]|{|}|, |,|\n|\n  |\n    | |\'x\'|"y"|"\\u00e9"|>|#c|&a |*a|!t |!!str |1|1.5|true|~|on|22:00|\'|'
-    '"|---|...|\n---\n|é|漢|😀|a:b|{a:1}|{"a":1}|x#y|x #y|@|`|%|\\|<<: |=|\n\n|- - a|? b\n|- {k: v, l: [1, 2]}\n|k: v\n|'
-    "http://x/y?z=1&b|::|-a|\t|\x85"
+    '"|---|...|\n---\n|é|漢|😀|a:b|{a:1}|{"a":1}|x#y|x #y|@|`|%|\\|<<: |=|\n\n|- - a|? b\n|- {k: v, l: [1, 2]}\n|'
+    "k: v\n|http://x/y?z=1&b|::|-a|\t|\x85"
 )
 _text = st.lists(st.sampled_from(_PARTS.split("|")), max_size=12).map("".join)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rules.conditions import OPERATORS
 from rules.model import RulePart
+from rules.ruleset import SiteSettings
 from rules.trial import run_trials
+from rules.whenmodel import When
 from tests.rules.support import ACTIONS, KNOWN, rules_of
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "rules.md").read_text(encoding="utf-8")
@@ -27,3 +29,20 @@ def test_the_guide_names_every_key_and_operator() -> None:
     keys = {info.alias or name for name, info in RulePart.model_fields.items()} - {"description"}
     assert [key for key in keys if f"`{key}`" not in GUIDE] == []
     assert [name for name in OPERATORS.keys() - {"equals"} if name not in GUIDE] == []
+
+
+def test_the_guide_names_every_way_to_say_when() -> None:
+    """Nothing that `when` may say is missing from it, and what it shows as a pattern is one."""
+    keys = {info.alias or name for name, info in When.model_fields.items()}
+    assert [key for key in keys if not re.search(rf"\b{key}\b", GUIDE)] == []
+    section = GUIDE[GUIDE.index("## Patterns over time") : GUIDE.index("**Which events")]
+    shown = re.findall(r"^\| `(\{.*?\})` \|", section, re.MULTILINE)
+    patterns = [one for cell in shown for one in cell.split("`, `")]
+    assert len(patterns) == 15
+    words = {"…, sum": "parking.count, sum", "…, field": "parking.count, field", "…, d": "plate.read, d"}
+    for pattern in patterns:
+        for short, whole in {**words, "…": "call.started", "kind: A": "kind: call.started"}.items():
+            pattern = pattern.replace(short, whole)
+        pattern = re.sub(r"kind: [BX]\b", "kind: call.ended", pattern)
+        text = f"rules: [{{id: r, when: {pattern}, then: [{{open: main-gate}}]}}]"
+        assert rules_of(text, known=KNOWN, site=SiteSettings("Europe/Berlin", 52.5, 13.4)).rules, pattern
