@@ -15,8 +15,9 @@ from rules.model import NotDuring, RulePart, WindowPart
 from rules.report import Spot, shown
 from rules.rule import Rule, Trigger
 from rules.schedules import Place, Schedule
+from rules.selectors import Names
 from rules.steps import Step, StepReader
-from rules.whenreader import Waiting, WhenReader
+from rules.whenreader import Waiting, read_when
 
 _UNKNOWN_WHEN = {"kind": ""}
 
@@ -93,7 +94,7 @@ class RuleReader:
         site: str,
         place: Place,
     ) -> None:
-        self._whens = WhenReader(conditions, known, site, place)
+        self._names = Names(conditions, known, site, place)
         self._schedules, self._actions, self._known, self._place = schedules, actions, known, place
         self.used_schedules: set[str] = set()
 
@@ -106,7 +107,7 @@ class RuleReader:
         part = spot.read(RulePart, defaults=defaults)
         if part is None:
             return None
-        waiting = self._whens.read(part.when, part.match, part.per, spot)
+        waiting = read_when(self._names, part.when, part.match, part.per, spot)
         scope = Scope(data=waiting.data)
         condition = self._condition(part, scope, spot / "if")
         reader = StepReader(self._actions, self._known, scope)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,12 +11,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
-from bridge.sdk import PAYLOADS, Known, payload_model, unknown
-from rules.celscan import Scope
-from rules.conditions import Test
-from rules.expressions import Expression
-from rules.fields import ENVELOPE, Field, Type, field_of, paths_of
-from rules.matching import Conditions, Unlike
+from bridge.sdk import payload_model, unknown
+from rules.matching import Unlike
 from rules.patterns import OneEvent, Pattern
 from rules.patterns.absent import AFTER, FOLLOWS, Absent
 from rules.patterns.clock import Cron, Daily, Rings, Times
@@ -27,12 +23,9 @@ from rules.patterns.silent import Silent
 from rules.patterns.threshold import Threshold
 from rules.patterns.windows import Count, Distinct, Measure, OneOfEach, Sum, Window
 from rules.report import Spot
-from rules.rule import KeyMaker
-from rules.schedules import Place
-from rules.whenmodel import MOST_EVENTS, SHAPES, Heard, Not, Selector, When
+from rules.selectors import Names, Selectors, Wanted, kind_known
+from rules.whenmodel import MOST_EVENTS, SHAPES, Not, When
 
-_UNFIT = frozenset({"bridge.tick"})
-"""Kinds that no rule can wait for: the engine's own time."""
 _ENDS = {
     "motion.started": "motion.ended",
     "call.started": "call.ended",
@@ -49,19 +42,6 @@ _KEYS = frozenset(info.alias or name for name, info in When.model_fields.items()
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A trigger whose rule does not exist yet."""
-
-    kind: str | None
-    sources: frozenset[str] | None
-    channels: frozenset[str] | None
-    tests: tuple[Test, ...] = ()
-    resync: bool = False
-    role: str = "event"
-    per: KeyMaker | None = None
-
-
 MakePattern = Callable[[str], Pattern]
 """From the name of a rule and its version to its pattern."""
 
@@ -75,82 +55,13 @@ class Waiting:
     data: Any = None
 
 
-class WhenReader:
-    """Reads the `when` of one rule after the other; knows every source and channel."""
-
-    def __init__(self, conditions: Conditions, known: Known, site: str, place: Place) -> None:
-        self._conditions, self._known, self._site, self._place = conditions, known, site, place
-
-    def read(self, when: When, match: Mapping[str, Any], per: Sequence[str] | None, spot: Spot) -> Waiting:
-        """Return what a rule waits for; reports what is wrong. `spot` is the rule's."""
-        return _Reading(self, when, match, per, spot).run()
-
-    def place_known(self, part: When | Selector | Heard, spot: Spot) -> None:
-        """Check the names of sources and channels."""
-        for number, name in enumerate(part.source or ()):
-            if self._known.sources is not None and name not in self._known.sources:
-                (spot / "source" / number).problem(unknown("source", name, self._known.sources))
-        if self._known.channels is None or part.channel is None:
-            return
-        sources = part.source or tuple(self._known.sources or self._known.channels)
-        channels = [self._known.channels.get(name) for name in sources]
-        if any(found is None for found in channels):
-            return  # of at least one of them nobody knows what it has
-        every = frozenset(channel for found in channels if found is not None for channel in found)
-        for number, channel in enumerate(part.channel):
-            if channel not in every:
-                (spot / "channel" / number).problem(f"{unknown('channel', channel, every)} (of {', '.join(sources)})")
-
-    def full(self, names: Iterable[str] | None) -> frozenset[str] | None:
-        """Return sources as events name them."""
-        return None if names is None else frozenset(f"{self._site}/{name}" for name in names)
-
-    def tests(self, kind: str | None, match: Mapping[str, Any], spot: Spot) -> tuple[Test, ...]:
-        """Return the tests of a `match`."""
-        tests: list[Test] = []
-        for path, value in match.items():
-            try:
-                field = field_of(kind, path) if kind else None
-            except LookupError as error:
-                (spot / path).problem(str(error), key=True)
-                continue
-            if field is not None:
-                tests += self._conditions.read(field, value, spot / path)
-        return tuple(dict.fromkeys(tests))
-
-    @property
-    def site(self) -> str:
-        """The site's name."""
-        return self._site
-
-    @property
-    def place(self) -> Place:
-        """Where the site is."""
-        return self._place
+def read_when(names: Names, when: When, match: Mapping[str, Any], per: Sequence[str] | None, rule: Spot) -> Waiting:
+    """Return what a rule waits for; reports what is wrong. `match` and `per` are the rule's."""
+    return _Reading(names, when, match, per, rule).run()
 
 
-def kind_known(kind: str, spot: Spot) -> str | None:
-    """Return a kind if there is one of that name and rules can wait for it."""
-    if not kind:
-        return None
-    if payload_model(kind) is None:
-        spot.problem(unknown("kind", kind, sorted(PAYLOADS.keys() - _UNFIT)))
-        return None
-    if kind in _UNFIT:
-        spot.problem(f"{kind} is the engine's own; no rule can wait for it")
-    return kind
-
-
-class _Reading:
+class _Reading(Selectors):
     """The reading of one `when`."""
-
-    def __init__(
-        self, reader: WhenReader, when: When, match: Mapping[str, Any], per: Sequence[str] | None, rule: Spot
-    ) -> None:
-        self._reader, self._when, self._match, self._per = reader, when, match, per
-        self._rule, self._spot = rule, rule / "when"
-        self._per_told: set[tuple[str, str]] = set()
-        self._lateness = when.lateness if when.lateness is not None else LATENESS
 
     def run(self) -> Waiting:
         """Read it."""
@@ -190,58 +101,9 @@ class _Reading:
         if "inconclusive" in self._when.include and shape not in ("absent", "silent"):
             (self._spot / "include").problem("only `absent` and `silent` can be inconclusive")
 
-    # --- events --------------------------------------------------------------------------------------
-
-    def _wanted(
-        self, part: Selector, spot: Spot, role: str, *, ends: bool = False, per: Sequence[str] | None = None
-    ) -> Wanted:
-        """Return the trigger of an event in the `when`. What ends something may come from any origin."""
-        kind = kind_known(part.kind, spot / "kind")
-        self._reader.place_known(part, spot)
-        tests = self._reader.tests(kind, part.match, spot / "match")
-        key = self._key(part.per, kind, spot / "per") if part.per else self._rule_key(kind, per)
-        return self._made(part, kind, tests, role, key, resync=ends or "resync" in part.include)
-
-    def _made(
-        self,
-        part: When | Selector,
-        kind: str | None,
-        tests: tuple[Test, ...],
-        role: str,
-        key: KeyMaker | None,
-        *,
-        resync: bool,
-    ) -> Wanted:
-        channels = None if part.channel is None else frozenset(part.channel)
-        return Wanted(kind or "", self._reader.full(part.source), channels, tests, resync, role, key)
-
-    def _own(self, role: str = "event", per: Sequence[str] | None = None) -> Wanted:
-        """Return the trigger that `when` itself and the rule's `match` are."""
-        when = self._when
-        kind = kind_known(when.kind or "", self._spot / "kind")
-        self._reader.place_known(when, self._spot)
-        tests = self._reader.tests(kind, self._match, self._rule / "match")
-        return self._made(when, kind, tests, role, self._rule_key(kind, per), resync="resync" in when.include)
-
-    # --- keys ----------------------------------------------------------------------------------------
-
-    def _rule_key(self, kind: str | None, default: Sequence[str] | None) -> KeyMaker | None:
-        if self._per is None:
-            return KeyMaker(tuple(default)) if default else None
-        return self._key(self._per, kind, self._rule / "per")
-
-    def _key(self, texts: Sequence[str], kind: str | None, spot: Spot) -> KeyMaker | None:
-        parts: list[Field | Expression | str] = []
-        for number, text in enumerate(texts):
-            here = spot / number if isinstance(spot.value, list) else spot
-            try:
-                data = payload_model(kind) if kind else None
-                parts.append(_key_part(text, kind, Scope(frozenset({"event"}), data)))
-            except (LookupError, ValueError) as error:
-                if (text, str(error)) not in self._per_told:
-                    here.problem(f"`per`: {error}")
-                self._per_told.add((text, str(error)))
-        return KeyMaker(parts) if parts else None
+    @property
+    def _late(self) -> timedelta:
+        return self._when.lateness if self._when.lateness is not None else LATENESS
 
     # --- the shapes ----------------------------------------------------------------------------------
 
@@ -264,7 +126,7 @@ class _Reading:
         return self._windowed([wanted], self._measure(wanted.kind or None))
 
     def _windowed(self, wanted: Sequence[Wanted], measure: Measure) -> Waiting:
-        pattern = Window(measure, self._when.within or _UNITS["m"], self._lateness)
+        pattern = Window(measure, self._when.within or _UNITS["m"], self._late)
         return Waiting(tuple(wanted), lambda name: pattern, _data(wanted))
 
     def _measure(self, kind: str | None) -> Measure:
@@ -284,20 +146,6 @@ class _Reading:
             return Count(wanted)
         return Count(when.count or 2)
 
-    def _field(self, kind: str | None, path: str, spot: Spot, *, number: bool) -> Field | None:
-        try:
-            field = field_of(kind, path) if kind else None
-        except LookupError as error:
-            spot.problem(str(error))
-            return None
-        if field is None:
-            return None
-        if field.many:
-            spot.problem(f"`{path}` may have several values at once")
-        elif number and field.type not in {Type.NUMBER, Type.ANY}:
-            spot.problem(f"`{path}` is {field.type.value}, and must be a number")
-        return field
-
     def _sequence(self) -> Waiting:
         stages: list[Stage] = []
         wanted: list[Wanted] = []
@@ -316,7 +164,7 @@ class _Reading:
             stages[-1] = Stage(stages[-1].role, stages[-1].not_after | {str(number)})
         if len(stages) < 2 and parts and self._spot.problems == before:
             (self._spot / "sequence").problem("`sequence` needs at least two events besides `not`")
-        pattern = InOrder(tuple(stages), self._when.within or _UNITS["m"], self._lateness)
+        pattern = InOrder(tuple(stages), self._when.within or _UNITS["m"], self._late)
         roles = {stage.role for stage in stages}
         return Waiting(tuple(wanted), lambda name: pattern, _data([one for one in wanted if one.role in roles]))
 
@@ -326,7 +174,7 @@ class _Reading:
         after = self._wanted(when.after, self._spot / "after", AFTER) if when.after else None
         pattern = Absent(
             when.within or _UNITS["m"],
-            self._lateness,
+            self._late,
             follows.sources if follows else None,
             "inconclusive" in when.include,
         )
@@ -336,7 +184,7 @@ class _Reading:
     def _held(self) -> Waiting:
         begin = self._own(BEGIN, _PER_PLACE)
         end = self._end(begin)
-        pattern = Held(self._when.for_ or _UNITS["m"], self._lateness)
+        pattern = Held(self._when.for_ or _UNITS["m"], self._late)
         return Waiting((begin, end) if end else (begin,), lambda name: pattern, _data([begin]))
 
     def _end(self, begin: Wanted) -> Wanted | None:
@@ -368,7 +216,7 @@ class _Reading:
         if rearm is not None and (rearm > bound if rises else rearm < bound):
             name = "rearm_below" if rises else "rearm_above"
             (self._spot / name).problem(f"`{name}` must not be beyond the bound of {bound:g}")
-        pattern = Threshold(field, rises, bound, rearm, self._lateness)
+        pattern = Threshold(field, rises, bound, rearm, self._late)
         return Waiting((wanted,), lambda name: pattern, _data([wanted]))
 
     # --- the clock -----------------------------------------------------------------------------------
@@ -378,19 +226,19 @@ class _Reading:
         if part is None:
             return Waiting((), _one)
         kind = kind_known(part.kind, spot / "kind") if part.kind else None
-        self._reader.place_known(part, spot)
+        self._names.place_known(part, spot)
         if part.match and not part.kind:
             (spot / "match").problem("`match` needs the `kind` whose fields it names", key=True)
-        tests = self._reader.tests(kind, part.match, spot / "match")
+        tests = self._names.tests(kind, part.match, spot / "match")
         default = ("source",) if part.source else None
         channels = None if part.channel is None else frozenset(part.channel)
-        sources = self._reader.full(part.source)
+        sources = self._names.full(part.source)
         wanted = Wanted(part.kind, sources, channels, tests, False, "heard", self._rule_key(kind, default))
         keys: tuple[str, ...] = ()
         if self._per is None or tuple(self._per) == default:
             keys = tuple(part.source) if part.source else ("",)
         span, inconclusive = self._when.for_ or _UNITS["m"], "inconclusive" in self._when.include
-        site = self._reader.site
+        site = self._names.site
         return Waiting(
             (wanted,),
             lambda name: Silent(span, name, site, sources or frozenset(), keys, inconclusive),
@@ -412,23 +260,23 @@ class _Reading:
     def _zone(self) -> ZoneInfo:
         name = self._when.zone
         if name is None:
-            return self._reader.place.zone
+            return self._names.place.zone
         if name not in available_timezones():
             (self._spot / "zone").problem(unknown("zone", name, sorted(available_timezones())))
-            return self._reader.place.zone
+            return self._names.place.zone
         return ZoneInfo(name)
 
     def _at(self) -> Waiting:
         points = self._when.at or ()
-        if any(point.sun is not None for point in points) and not self._reader.place.knows_sun:
+        if any(point.sun is not None for point in points) and not self._names.place.knows_sun:
             message = "sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml"
             (self._spot / "at").problem(f"`at`: {message}")
-        return self._rings(Daily(points, self._reader.place, self._when.days))
+        return self._rings(Daily(points, self._names.place, self._when.days))
 
     def _rings(self, times: Times) -> Waiting:
         if self._per:
             (self._rule / "per").problem("`per`: the clock has nothing to be told apart by", key=True)
-        site = self._reader.site
+        site = self._names.site
         return Waiting((), lambda name: Rings(times, name, site), payload_model("bridge.tick"))
 
 
@@ -440,14 +288,3 @@ def _data(wanted: Sequence[Wanted]) -> Any:
     """Return the payload model of some events, if they have the same."""
     kinds = {one.kind for one in wanted}
     return payload_model(kinds.pop() or "") if len(kinds) == 1 else None
-
-
-def _key_part(text: str, kind: str | None, scope: Scope) -> Field | Expression | str:
-    """Return a field where the text is the name of one, a part of the envelope, or an expression."""
-    if not all(part.isidentifier() for part in text.split(".")) or text.startswith("event."):
-        return Expression(text, scope)
-    if text in ENVELOPE and (kind is None or text not in paths_of(kind)):
-        return text
-    if kind is None:
-        return "source"  # the kind is unknown and reported; nothing can be said about its fields
-    return field_of(kind, text)
