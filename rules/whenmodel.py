@@ -24,6 +24,7 @@ from rules.schedules import ALL_DAYS
 MOST_EVENTS = 1000
 _LONGEST = timedelta(days=31)
 _LATEST = timedelta(days=1)
+_SOON = timedelta(seconds=60)
 
 
 def _bounded(value: timedelta) -> timedelta:
@@ -35,6 +36,12 @@ def _bounded(value: timedelta) -> timedelta:
 def _not_too_late(value: timedelta) -> timedelta:
     if not timedelta() <= value <= _LATEST:
         raise ValueError("must not be longer than 1 day")
+    return value
+
+
+def _soon(value: timedelta) -> timedelta:
+    if value > _SOON:
+        raise ValueError("must not be longer than 60s; nothing is moved later than that after its time")
     return value
 
 
@@ -196,7 +203,7 @@ class When(Part):
     lateness: Annotated[Duration, AfterValidator(_not_too_late)] | None = Field(
         None, description="How late an event may come and still be placed by its own time. Default: 10s."
     )
-    max_lateness: Positive | None = Field(
+    max_lateness: Annotated[Positive, AfterValidator(_soon)] | None = Field(
         None, description="For `every` and `at`: this may open and switch, at most so long after its time (up to 60s)."
     )
 

@@ -98,8 +98,11 @@ class _Reading(Selectors):
             (self._spot / name).problem(f"`{name}` does not go with `{shape}`; write {example}", key=True)
         for name in sorted(needs - written.keys()):
             self._spot.problem(f"`{name}` is missing beside `{shape}`; write {example}")
-        if "inconclusive" in self._when.include and shape not in ("absent", "silent"):
+        unsure = shape in ("absent", "silent")
+        if "inconclusive" in self._when.include and not unsure:
             (self._spot / "include").problem("only `absent` and `silent` can be inconclusive")
+        if "resync" in self._when.include and unsure:
+            (self._spot / "include").problem(f"`include: resync` belongs into the events of `{shape}`")
 
     @property
     def _late(self) -> timedelta:

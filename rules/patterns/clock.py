@@ -21,6 +21,8 @@ from rules.patterns.silent import tick
 from rules.schedules import ALL_DAYS, Place, Point
 
 _TIMER = "next"
+_WAITS: Memory = {"waits": True}
+"""That the rule waits already, so it is not begun again."""
 _SEARCH_DAYS = 400
 _CATCH_UP = 10_000
 """Times that were missed and are counted one by one; of more, the last is found by searching back."""
@@ -81,7 +83,8 @@ class Rings:
 
     def begin(self, stamp: datetime) -> Mapping[str, Reaction]:
         """Wait for the first time."""
-        return {"": self._next(stamp)}
+        due = self.times.after(stamp)
+        return {"": Reaction(_WAITS, {_TIMER: due} if due else {})}
 
     def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:
         """Nothing but the clock matters."""
@@ -97,9 +100,4 @@ class Rings:
         else:
             following = self.times.after(now.stamp)
         event = tick(self.name, now.key, due, f"{self.site}/bridge")
-        again = self._next(now.stamp if following is None else following - timedelta(microseconds=1))
-        return Reaction(again.memory, again.timers, Fire((event.id,), event))
-
-    def _next(self, after: datetime) -> Reaction:
-        due = self.times.after(after)
-        return Reaction({"waits": True}, {_TIMER: due} if due else {})
+        return Reaction(_WAITS, {_TIMER: following} if following else {}, Fire((event.id,), event))

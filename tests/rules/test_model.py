@@ -99,6 +99,13 @@ CASES = {
         ("1", "2"),
         ("3", ""),
     ),
+    "sequence-barred": _sequence(
+        "{kind: custom.a}, {not: {kind: custom.c}}, {kind: custom.b}, {not: {kind: custom.b}}, {kind: custom.a}",
+        _letters(a="04", c="1", b="23"),
+        ("0", "1"),
+        ("2", "3"),
+        ("4", ""),
+    ),
     "sequence-twice": _sequence(
         "{kind: custom.a}, {kind: custom.a, match: {v: {at_least: 3}}}, {kind: custom.b}",
         _high,

@@ -229,6 +229,25 @@ class TestSequence:
         assert order.trigger.subject == "1"
         assert order.causes[-1] == order.trigger.id
 
+    def test_memory_is_bounded(self) -> None:
+        """Of too many events the newest are kept."""
+        run = _run("{sequence: [{kind: motion.started}, {kind: motion.ended}, {kind: plate.read}], within: 1h}")
+        for number in range(260):
+            run.feed(_motion(number))
+        assert (len(_memory(run)["events"]), _memory(run)["full"]) == (250, 10)
+        run.feed(_still(300))
+        [order] = run.feed(plate(time=_at(301))).orders
+        assert len(order.causes) == 3
+        assert "events" not in _memory(run)
+
+    def test_many_causes(self) -> None:
+        """An order names the last hundred."""
+        run = _run("{kind: motion.started, count: 150, within: 1h}")
+        for number in range(150):
+            run.feed(_motion(number, event_id=f"e{number}"))
+        [order] = run.decisions[-1].orders
+        assert order.causes == tuple(f"e{number}" for number in range(50, 150))
+
     def test_keys_of_their_own(self) -> None:
         """Another field may tell the same thing in another kind."""
         run = _run(
@@ -297,6 +316,35 @@ class TestAbsent:
         assert run.engine.next_due == _at(505)
         [trace] = run.tick(_at(505)).traces
         assert (trace.outcome, trace.seen) == ("inconclusive", "the bridge was not running all the while")
+
+    def test_so_many_are_waited_for_at_once(self) -> None:
+        """One more is counted, and the trace says so."""
+        run = _run(self.TEXT % "")
+        for second in range(18):
+            run.feed(self._call("started", second))
+        assert _unmet(run) == "16 beginnings are waited for already"
+        assert (len(_memory(run)["pending"]), _memory(run)["full"]) == (16, 2)
+        run.tick(_at(200))
+        run.tick(_at(205))
+        assert len(_fired(run)) == 16
+
+    def test_a_beginning_that_comes_too_late(self) -> None:
+        """It is counted, and not waited for."""
+        run = _run(self.TEXT % "")
+        run.feed(self._call("ended", 20))
+        run.feed(self._call("started", 9, came=21))
+        run.feed(self._call("started", 8, came=22))
+        assert (run.engine.next_due, _memory(run)["late"]) == (None, 2)
+
+    def test_an_order_is_as_fresh_as_its_beginning_was(self) -> None:
+        """The span that the rule waits is not its age; how late the news came is."""
+        run = _run(self.TEXT % "", "max_age: 5s")
+        run.feed(self._call("started", 0, came=4))
+        [order] = run.tick(_at(64)).orders
+        assert (order.occurred, order.received) == (_at(60), _at(64))
+        run.feed(self._call("started", 100, came=106))
+        [trace] = run.tick(_at(166)).traces
+        assert (trace.condition, trace.seen) == ("max_age", "6s")
 
 
 class TestThreshold:
@@ -481,6 +529,11 @@ class TestCombinations:
             "3:52: rule r: `when.within`: must not be longer than 31",
         ),
         ("{any: [{kind: motion.started}]}", "3:17: rule r: `when.any`: must not be empty"),
+        ('{every: "0 6 * * *", max_lateness: 2m}', "3:46: rule r: `when.max_lateness`: must not be longer than 60s"),
+        (
+            "{absent: {kind: call.ended}, after: {kind: call.started}, within: 1m, include: resync}",
+            "3:90: rule r: `include: resync` belongs into the events of `absent`",
+        ),
         ("{kind: plate.read, include: inconclusive}", "3:39: rule r: only `absent` and `silent` can be inconclusive"),
     ],
     ids=str,
