@@ -62,8 +62,8 @@ class InOrder:
     def _search(self, events: Iterable[Placed]) -> tuple[_Chain, int]:
         """Return the first complete chain, and how far the best one got.
 
-        Of each length only the chain that began last is kept: it outlives all others, and what must not
-        come between ends every chain of that length alike.
+        Of each length only the newest chain is kept. It began last, as the beginning it grew from did, so it
+        outlives all others; and what must not come between ends every chain of that length alike.
         """
         best: list[_Chain] = [()] * len(self.stages)
         for one in events:
@@ -78,16 +78,12 @@ class InOrder:
         return (), max((number + 1 for number, chain in enumerate(best) if chain), default=0)
 
     def _grown(self, best: Sequence[_Chain], one: Placed) -> dict[int, _Chain]:
-        """Return the chains that end with this event and are better than those known."""
+        """Return the chains that end with this event; none began earlier than the one known of its length."""
         grown: dict[int, _Chain] = {}
         for number, stage in enumerate(self.stages):
             before = best[number - 1] if number else ()
-            if stage.role not in one.what or (number and not before):
-                continue
-            chain = (*before, one)
-            fits = one.time - chain[0].time <= span(self.within)
-            known = best[number]
-            barred = bool(known) and not stage.not_after.isdisjoint(one.what)
-            if fits and (not known or barred or chain[0][:2] >= known[0][:2]):
-                grown[number] = chain
+            if stage.role in one.what and (before or not number):
+                chain = (*before, one)
+                if one.time - chain[0].time <= span(self.within):
+                    grown[number] = chain
         return grown
