@@ -13,22 +13,21 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from bridge.sdk import Logged, Order, Origin, StateKey, VmsEvent, facts
+from bridge.sdk import Logged, Order, StateKey, VmsEvent
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
 from rules.firing import Firing
 from rules.gates import Unmet, failed_test, gate, is_special, origin_unmet, unmet_test
 from rules.index import Entry
+from rules.knowledge import deaf, learn
 from rules.moment import Moment
 from rules.patterns import Fire, Now, Reaction, Stands
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
-from rules.state import BRIDGE, LISTENING, STARTED, Book, Timer, at, key_of, make_value, state_key
-from rules.trace import Trace
+from rules.state import Book, Timer, at, key_of, make_value, state_key
+from rules.trace import Outcome, Trace
 
 TICK = "bridge.tick"
-UNTRUE = frozenset({Origin.REPLAY, Origin.TEST})
-"""Events of these origins say nothing about how things are now."""
 MISSED_TRACES = 5
 """Rules kept away by a list or bound that are traced for one event."""
 _PATTERN, _WAIT = "pattern:", "wait:"
@@ -46,8 +45,6 @@ class Decision:
 
 _NOTHING = Decision(MappingProxyType({}))
 _NO_MEMORY: Mapping[str, Any] = MappingProxyType({})
-_LINKS = {"source.connected": True, "source.lost": False}
-"""Events that tell whether a source is heard."""
 _Asked = tuple[Trigger, Sequence[Test]]
 """A trigger, and those of its tests that are still open."""
 
@@ -91,7 +88,7 @@ class Engine:
         if not self._begun:
             self._begin(logged.stamp)
         if logged.event.type != TICK:
-            self._learn(logged.event)
+            learn(self._book, logged.event, logged.stamp)
             self._resume_waiting(logged)
             self._consider(logged, trace)
         return self._decided()
@@ -128,16 +125,6 @@ class Engine:
         return Decision(self._book.take_changed(), tuple(orders), tuple(traces))
 
     # --- what is known ---------------------------------------------------------------------------------
-
-    def _learn(self, event: VmsEvent) -> None:
-        if event.origin in UNTRUE:
-            return
-        for fact in facts(event):
-            self._book.remember(fact, event.time)
-        if event.type in _LINKS:
-            self._book.note(event.source_name, LISTENING, _LINKS[event.type], self._logged.stamp)
-        elif event.type == "bridge.started":
-            self._book.note(BRIDGE, STARTED, True, self._logged.stamp)
 
     def _context(self, event: VmsEvent) -> EventContext:
         return EventContext(event, self._state_of, self._local)
@@ -401,7 +388,7 @@ class Engine:
         self._fire(_firing(rule, key, fire), timer.key, context)
 
     def _deaf(self, sources: Iterable[str], since: datetime) -> str | None:
-        return self._book.deaf([source.partition("/")[2] for source in sources], since)
+        return deaf(self._book, [source.partition("/")[2] for source in sources], since)
 
     # --- traces ----------------------------------------------------------------------------------------
 
@@ -410,20 +397,5 @@ class Engine:
         assert self._now is not None  # noqa: S101 - set at the start of every step
         return self._now
 
-    def _trace(self, firing: Firing, outcome: Any) -> None:
-        rule = firing.rule
-        self._traces.append(
-            Trace(
-                rule.id,
-                rule.version,
-                outcome,
-                self._logged.seq,
-                firing.trigger.id,
-                self._logged.stamp,
-                firing.key,
-                orders=tuple(order.id for order in firing.made),
-                failed=tuple(firing.failed),
-                skipped=tuple(firing.skipped),
-                shadow=rule.shadow,
-            )
-        )
+    def _trace(self, firing: Firing, outcome: Outcome) -> None:
+        self._traces.append(firing.trace(self._logged, outcome))

@@ -14,12 +14,13 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from bridge.sdk import ActionClass, Order, Origin, StepResult, VmsEvent, stable_id
+from bridge.sdk import ActionClass, Logged, Order, Origin, StepResult, VmsEvent, stable_id
 from rules.expressions import EventContext, Expression, ExpressionError
 from rules.moment import NO_WAIT
 from rules.rule import Rule
 from rules.state import at
 from rules.steps import Step, class_of, dump, validated
+from rules.trace import Outcome, Trace
 
 
 @dataclass(slots=True)
@@ -74,6 +75,23 @@ class Firing:
             results=dict(value["results"]),
             orders=dict(value["orders"]),
             waiting={int(index): at(due) for index, due in value["waiting"].items()},
+        )
+
+    def trace(self, logged: Logged, outcome: Outcome) -> Trace:
+        """Return what is told about it at this place of the log."""
+        rule = self.rule
+        return Trace(
+            rule.id,
+            rule.version,
+            outcome,
+            logged.seq,
+            self.trigger.id,
+            logged.stamp,
+            self.key,
+            orders=tuple(order.id for order in self.made),
+            failed=tuple(self.failed),
+            skipped=tuple(self.skipped),
+            shadow=rule.shadow,
         )
 
     def run(self, indexes: Iterable[int], now: datetime, context: EventContext, *, overdue: int | None = None) -> None:

@@ -8,7 +8,7 @@ from what was committed and goes on as if nothing had happened.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -26,7 +26,6 @@ _SWEEP = 8
 
 LISTENING = "listening"
 """Attribute of a source: whether it is connected, and since when by the log."""
-BRIDGE, STARTED = "bridge", "started"
 _ENDING = {"rest": ("rest",), "forget": ("forget", "memory")}
 """What ends at a time that the value names, and what goes with it."""
 
@@ -191,33 +190,20 @@ class Book:
         key = state_key(ENTITIES, entity)
         self.put(key, {**self._values.get(key, {}), attribute: {"value": value, "since": stamp.isoformat()}})
 
-    def deaf(self, sources: Iterable[str], since: datetime) -> str | None:
-        """Return which of some sources was not heard all the time since a stamp, in words; None if all were.
-
-        Without sources all that ever said they are connected are meant. One that never says so counts as heard.
-        """
-        started = self._since(BRIDGE, STARTED)
-        if started is not None and since < started:
-            return "the bridge was not running all the while"
-        for name in sources or sorted(self._listening):
-            known = self._values.get(state_key(ENTITIES, name), {}).get(LISTENING)
-            if known is None:
-                continue
-            if not known["value"]:
-                return f"{name} is not connected"
-            if at(known["since"]) > since or (started is not None and at(known["since"]) < started):
-                return f"{name} was not connected all the while"
-        return None
-
-    def _since(self, entity: str, attribute: str) -> datetime | None:
+    def noted(self, entity: str, attribute: str) -> tuple[JsonValue, datetime] | None:
+        """Return what is known, and since when; None if nothing is."""
         known = self._values.get(state_key(ENTITIES, entity), {}).get(attribute)
-        return at(known["since"]) if known else None
+        return (known["value"], at(known["since"])) if known else None
+
+    @property
+    def listening(self) -> list[str]:
+        """The sources that ever said whether they are connected."""
+        return sorted(self._listening)
 
     def fact(self, entity: str, attribute: str) -> JsonValue:
         """Return what is known, or None."""
-        known = self._values.get(state_key(ENTITIES, entity), {}).get(attribute)
-        value: JsonValue = known["value"] if known else None
-        return value
+        known = self.noted(entity, attribute)
+        return known[0] if known else None
 
 
 def _end(value: Value) -> datetime | None:

@@ -202,6 +202,7 @@ class TestSequence:
         """One and then the other; not the other way round, and not too far apart."""
         run = _run(self.TEXT)
         run.feed(_motion(0, channel="2"))
+        assert _unmet(run) == "0 of 2 in order within 30s"
         run.feed(_motion(1, channel="1"))
         assert _unmet(run) == "1 of 2 in order within 30s"
         run.feed(_motion(32, channel="2"))
@@ -336,6 +337,13 @@ class TestAbsent:
         run.feed(self._call("started", 8, came=22))
         assert (run.engine.next_due, _memory(run)["late"]) == (None, 2)
 
+    def test_just_in_time_is_in_time(self) -> None:
+        """The bound itself is not too late."""
+        run = _run(self.TEXT % "")
+        run.feed(self._call("started", 20))
+        run.feed(self._call("started", 10, came=21))
+        assert len(_memory(run)["pending"]) == 2
+
     def test_an_order_is_as_fresh_as_its_beginning_was(self) -> None:
         """The span that the rule waits is not its age; how late the news came is."""
         run = _run(self.TEXT % "", "max_age: 5s")
@@ -361,6 +369,15 @@ class TestThreshold:
         for second, (lot, count) in enumerate([("A", 96), ("B", 50), ("A", 95), ("A", 97), ("B", 99)]):
             run.feed(_lot(count, second, lot=lot))
         assert _fired(run) == [(0, '["nvr1","A"]'), (3, '["nvr1","A"]'), (4, '["nvr1","B"]')]
+
+    def test_what_is_no_number_is_passed_over(self) -> None:
+        """It is absent, or yes and no."""
+        run = _run("{kind: custom.x, field: v, rises_above: 0}")
+        for value in (None, True, "9"):
+            run.feed(event("custom.x", {"v": value}))
+            assert _unmet(run) == "`v` is no number here"
+        run.feed(event("custom.x", {"v": 0.5}))
+        assert len(_fired(run)) == 1
 
     def test_a_late_reading_shows_one_change_more(self) -> None:
         """It had been back in between."""
