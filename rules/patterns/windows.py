@@ -33,8 +33,8 @@ class Measure(Protocol):
         """Return what must be remembered of an event. Raises ValueError when it says nothing about it."""
         ...
 
-    def missing(self, events: Sequence[Placed]) -> str | None:
-        """Return what the events still lack, in words; None if they are enough."""
+    def missing(self, taken: Sequence[Any]) -> str | None:
+        """Return what is still lacking, in words; None if what was taken of the events is enough."""
         ...
 
 
@@ -48,9 +48,9 @@ class Count:
         """Nothing but that it is there."""
         return None
 
-    def missing(self, events: Sequence[Placed]) -> str | None:
+    def missing(self, taken: Sequence[Any]) -> str | None:
         """Return how many there are."""
-        return None if len(events) >= self.wanted else f"{len(events)} of {self.wanted}"
+        return None if len(taken) >= self.wanted else f"{len(taken)} of {self.wanted}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class Sum:
             raise ValueError(f"`{self.field.path}` is no number here")
         return value
 
-    def missing(self, events: Sequence[Placed]) -> str | None:
+    def missing(self, taken: Sequence[Any]) -> str | None:
         """Return how much it is."""
-        total = math.fsum(one.what for one in events)
+        total = math.fsum(taken)
         return None if total >= self.wanted else f"a sum of {total:g} of {self.wanted:g}"
 
 
@@ -88,9 +88,9 @@ class Distinct:
         text = plain(value.isoformat() if isinstance(value, datetime) else value)
         return text if len(text) <= _LONG_TEXT else stable_id(text)
 
-    def missing(self, events: Sequence[Placed]) -> str | None:
+    def missing(self, taken: Sequence[Any]) -> str | None:
         """Return how many there are."""
-        found = len({one.what for one in events})
+        found = len(set(taken))
         return None if found >= self.wanted else f"{found} of {self.wanted} different"
 
 
@@ -104,9 +104,9 @@ class OneOfEach:
         """Return which parts it is."""
         return list(roles)
 
-    def missing(self, events: Sequence[Placed]) -> str | None:
+    def missing(self, taken: Sequence[Any]) -> str | None:
         """Return which part is not there."""
-        found = {role for one in events for role in one.what}
+        found = {role for roles in taken for role in roles}
         absent = [role for role in self.wanted if role not in found]
         return f"all[{'], all['.join(absent)}] not yet" if absent else None
 
@@ -144,13 +144,16 @@ class Window:
     def _window(self, events: Sequence[Placed], one: Placed) -> tuple[Sequence[Placed], str]:
         """Return the first window with the event in it that has enough; or what its own window lacks."""
         length, lacks = span(self.within), ""
+        taken = [other.what for other in events]
         begin = bisect_left(events, one[:2], key=lambda other: other[:2])
+        first = 0
         for end in range(begin, len(events)):
             last = events[end]
             if last.time - one.time > length:
                 break
-            first = bisect_left(events, last.time - length, key=lambda other: other.time)
-            missing = self.measure.missing(events[first : end + 1])
+            while events[first].time < last.time - length:
+                first += 1
+            missing = self.measure.missing(taken[first : end + 1])
             if missing is None:
                 return events[first : end + 1], ""
             lacks = lacks or missing

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.sdk import Origin, VmsEvent
+from bridge.sdk import Logged, Origin, VmsEvent
 from rules.ruleset import SiteSettings
 from tests.rules.support import KNOWN, START, Run, event, plate, problems_of, rules_of
 
@@ -99,6 +99,36 @@ class TestFor:
         assert _fired(run) == []
         run.tick(_at(36))
         assert _fired(run) == [(36, '["nvr1","1"]')]
+
+    def test_memory_is_bounded(self) -> None:
+        """Of too many edges at once the first are folded into what they make; it fires all the same."""
+        run = _run("{kind: motion.started, for: 30s}")
+        for number in range(60):
+            run.feed(_motion(number / 100))
+        memory = _memory(run)
+        assert (len(memory["events"]), len(memory["begun"])) == (16, 17)
+        assert "raw" not in str(memory)
+        run.tick(_at(30))
+        run.feed(_motion(31))
+        run.tick(_at(90))
+        assert _fired(run) == [(30, '["nvr1","1"]')]
+
+    def test_it_is_explained_without_being_changed(self) -> None:
+        """One answer for each rule, whatever its triggers."""
+        run = _run("{kind: motion.started, for: 30s}")
+        run.feed(_motion(0))
+        before = dict(run.state)
+        answers = [
+            run.engine.explain(Logged(2, _at(1), one))
+            for one in (_motion(1), _still(1), _still(1, channel="2"), plate(time=_at(1)))
+        ]
+        assert [trace.seen for [trace] in answers] == [
+            "it lasts; 30s are not over",
+            "it ended",
+            "nothing that it waits for",
+            "plate.read",
+        ]
+        assert (run.state, run.engine.next_due) == (before, _at(30))
 
     def test_until(self) -> None:
         """What ends it may be anything."""
