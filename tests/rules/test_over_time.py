@@ -198,6 +198,15 @@ class TestWindows:
             often.feed(_motion(second * 2))
         assert _fired(often) == [(8, "")]
 
+    def test_long_values_are_remembered_by_their_hash(self) -> None:
+        """They are as different as they are, and the state stays small."""
+        run = _run("{kind: custom.x, distinct: {field: v, at_least: 3}, within: 1m}")
+        for second, value in enumerate(["x" * 64, "x" * 65, "x" * 65]):
+            run.feed(event("custom.x", {"v": value}, time=_at(second)))
+        assert [len(one[4]) for one in _memory(run)["events"]] == [64, 32, 32]
+        run.feed(event("custom.x", {"v": "x" * 66}, time=_at(4)))
+        assert _fired(run) == [(4, "")]
+
     def test_memory_is_bounded(self) -> None:
         """Of too many events the newest are kept, and the state says how many went."""
         run = _run("{kind: parking.count, sum: {field: count, at_least: 100000}, within: 1h}")
@@ -441,6 +450,27 @@ class TestSilent:
         run.feed(_motion(200))
         run.tick(_at(260))
         assert [when for when, _ in _fired(run)] == [161, 260]
+
+    def test_the_order_names_the_source(self) -> None:
+        """One of several too; of anything at all the bridge speaks."""
+        for when, sources in (("nvr1", ["site/nvr1"]), ("[nvr1, nvr2]", ["site/nvr1", "site/nvr2"])):
+            run = _run(f"{{silent: {when}, for: 1m}}")
+            run.tick(_at(0))
+            assert [order.trigger.source for order in run.tick(_at(60)).orders] == sources
+        run = _run("{silent: {kind: plate.read}, for: 1m}")
+        run.tick(_at(0))
+        [order] = run.tick(_at(60)).orders
+        assert (order.trigger.source, order.key, order.origin) == ("site/bridge", "", Origin.TIMER)
+
+    def test_a_timer_that_is_just_a_little_late(self) -> None:
+        """Five seconds are believed; one that is later waits for news first."""
+        run = _run("{silent: nvr1, for: 1m}")
+        run.tick(_at(0))
+        assert len(run.tick(_at(65)).orders) == 1
+        run = _run("{silent: nvr1, for: 1m}")
+        run.tick(_at(0))
+        assert run.tick(_at(65.001)).orders == ()
+        assert run.engine.next_due == _at(70.001)
 
     def test_a_lost_source_is_not_silent(self) -> None:
         """Nobody can know; and it goes on waiting."""
