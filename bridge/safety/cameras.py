@@ -62,6 +62,8 @@ class Cameras:
         self._held: dict[Camera, _Holder] = {}
         self._locks: dict[Camera, tuple[str, float]] = {}
         self._changed = asyncio.Event()
+        self._writing = asyncio.Lock()
+        """What is held and what is written change together, one camera after the other."""
 
     async def load(self) -> None:
         """Read which cameras owe their return from before; all are due at once. Raises StartError."""
@@ -109,19 +111,20 @@ class Cameras:
         end = _ENDS.get(trigger.type) if while_it_lasts else None
         ends = (trigger.source, trigger.subject, end) if end else None
         record = {"op": "hold", "source": camera.source, "channel": camera.channel, "home": home}
-        try:
-            await asyncio.to_thread(self._file.append, record)
-        except OSError as exc:
-            raise refusal(Reason.NO_JOURNAL, exc.strerror or type(exc).__name__) from exc
-        due = self._clock.monotonic() + longest.total_seconds()
-        self._held[camera] = _Holder(order.id, order.priority, home, due, ends)
+        async with self._writing:
+            try:
+                await asyncio.to_thread(self._file.append, record)
+            except OSError as exc:
+                raise refusal(Reason.NO_JOURNAL, exc.strerror or type(exc).__name__) from exc
+            due = self._clock.monotonic() + longest.total_seconds()
+            self._held[camera] = _Holder(order.id, order.priority, home, due, ends)
         self._changed.set()
 
     async def take_over(self, camera: Camera, order: Order) -> None:
         """Let an order have the camera for good: nobody turns it back. Raises as `ask`."""
         self.ask(camera, order)
-        if camera in self._held:
-            await self._let_go(camera)
+        if (holder := self._held.get(camera)) is not None:
+            await self._let_go(camera, holder)
 
     def heard(self, event: VmsEvent) -> None:
         """Look at an event: the end of what a camera is held for is the end of holding it."""
@@ -182,8 +185,8 @@ class Cameras:
             self._again(camera, holder, f"{type(exc).__name__}: {exc}")
         else:
             holder.tries = len(RETRY)
-        if holder.tries >= len(RETRY) and self._held.get(camera) is holder:
-            await self._let_go(camera)
+        if holder.tries >= len(RETRY):
+            await self._let_go(camera, holder)
 
     def _again(self, camera: Camera, holder: _Holder, error: str) -> None:
         extra = {"camera": str(camera), "preset": holder.home, "error": error}
@@ -192,12 +195,15 @@ class Cameras:
         holder.due = self._clock.monotonic() + RETRY[min(holder.tries, len(RETRY) - 1)]
         holder.tries += 1
 
-    async def _let_go(self, camera: Camera) -> None:
-        self._held.pop(camera, None)
-        try:
-            await asyncio.to_thread(self._strike_off, camera)
-        except OSError as exc:
-            _LOG.warning("a camera turns back once more after a restart", extra={"error": str(exc)})
+    async def _let_go(self, camera: Camera, holder: _Holder) -> None:
+        async with self._writing:
+            if self._held.get(camera) is not holder:
+                return
+            try:
+                await asyncio.to_thread(self._strike_off, camera)
+            except OSError as exc:
+                _LOG.warning("a camera turns back once more after a restart", extra={"error": str(exc)})
+            del self._held[camera]
 
     def _strike_off(self, camera: Camera) -> None:
         self._file.append({"op": "home", "source": camera.source, "channel": camera.channel})

@@ -240,10 +240,10 @@ def test_the_judge_sees_history_move_something(guard: str, monkeypatch: pytest.M
     monkeypatch.setattr(gate, "GUARDS", tuple(g for g in gate.GUARDS if g.__name__ != guard))
     case = type(f"Without{guard}", (History,), {}).TestCase
     case.settings = settings(
-        max_examples=400,
+        max_examples=5000,  # it ends at the first that is found
         stateful_step_count=20,
         deadline=None,
-        database=None,
+        derandomize=True,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
