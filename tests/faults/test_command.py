@@ -6,14 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.bench.faults.ledger import Ledger
+from bridge.bench.faults.load import Load
 from bridge.bench.faults.outcome import Control, Outcome
 from bridge.bench.faults.page import publish
-from bridge.bench.faults.run import ROWS, verdict
+from bridge.bench.faults.run import ROWS, short_rows, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = {
@@ -89,3 +93,35 @@ def test_the_docs_name_every_row() -> None:
     """Each row of the table is explained on its page."""
     text = (ROOT / "docs" / "reliability.md").read_text()
     assert [name for name in ROWS if name not in text] == []
+
+
+def test_every_row_has_a_short_size() -> None:
+    """Whatever row is named, the short form has a size for it, smaller than the long one's."""
+    assert [name for name, row in ROWS.items() if row.short <= 0] == []
+    assert [name for name, row in ROWS.items() if row.large is None and row.short >= row.release] == []
+    assert set(short_rows()) < set(ROWS)
+
+
+class _Yes(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("most", [1, 8, 21])
+def test_a_load_sends_as_many_as_it_should(tmp_path: Path, most: int) -> None:
+    """Also when there are fewer events than senders, so many are offered, and no more."""
+    ledger = Ledger(tmp_path / "acked")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Yes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Load(server.server_port, ledger, senders=8, batch=2, most=most) as load:
+            assert load.finish(10)
+        server.shutdown()
+    assert (ledger.offered, len(ledger.acked), len(load.since)) == (most, most, most)

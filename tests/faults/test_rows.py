@@ -64,7 +64,7 @@ def test_the_clock_jumps(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_a_receiver_hangs(tmp_path: Path) -> None:
     """F9: the other receiver is told as quickly as before, memory does not grow, and nothing is lost."""
-    passes(row_sinks.measure, tmp_path, 15)
+    passes(row_sinks.measure, tmp_path, 8)
 
 
 @pytest.mark.timeout(180)

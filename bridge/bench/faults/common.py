@@ -6,10 +6,16 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[3]
 """Where the packages are, so that a started bridge is this one."""
+
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class FaultError(Exception):
@@ -33,6 +39,13 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], s
         require(time.monotonic() < began + seconds, what())
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Do both at the same time: for a row and its control that spend their time waiting, on sites of their own."""
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.submit(first), pool.submit(second)
+        return one.result(), other.result()
 
 
 def free_port() -> int:

@@ -44,6 +44,8 @@ class Load:
     """Seconds that each push with a yes took."""
     sent: dict[str, float] = field(default_factory=dict)
     """When each plate was first sent, on the wall clock."""
+    since: dict[str, float] = field(default_factory=dict)
+    """Since when each plate waits: since it was due, if its sender was still waiting for an earlier answer."""
     statuses: list[tuple[float, int, float]] = field(default_factory=list)
     """When any other answer came, which (0: none), and after how many seconds."""
     retry_after: int = 0
@@ -91,22 +93,30 @@ class Load:
     def _send_all(self, sender: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
         number, began = 0, time.monotonic()
-        share = self.most // self.senders if self.most else 0
-        while not self._over.is_set() and (not share or number < share):
-            count = min(self.batch, share - number) if share else self.batch
-            if self.rate:
-                due = began + number * self.senders / self.rate
-                self._over.wait(max(0.0, due - time.monotonic()))
+        # Devices know nothing of each other: were all of them to send at one moment, that would be a row of bursts.
+        began += sender * self.batch / self.rate if self.rate else 0.0
+        share = self.most // self.senders + (sender < self.most % self.senders)
+        while not self._over.is_set() and (not self.most or number < share):
+            count = min(self.batch, share - number) if self.most else self.batch
+            late = self._until_due(began + number * self.senders / self.rate) if self.rate else 0.0
             plates = [self.name(self.prefix, sender, number + place) for place in range(count)]
             number += count
             with self._lock:
                 self.ledger.offered += count
-            self._until_yes(connection, plates)
+            self._until_yes(connection, plates, late)
         connection.close()
 
-    def _until_yes(self, connection: http.client.HTTPConnection, plates: Sequence[str]) -> None:
-        body = pushed(plates)
-        self.sent.update(dict.fromkeys(plates, time.time()))
+    def _until_due(self, due: float) -> float:
+        """Wait until a push is due; return by how much an earlier one has made it late."""
+        left = due - time.monotonic()
+        if left > 0:
+            self._over.wait(left)
+        return max(0.0, -left)
+
+    def _until_yes(self, connection: http.client.HTTPConnection, plates: Sequence[str], late: float) -> None:
+        body, now = pushed(plates), time.time()
+        self.sent.update(dict.fromkeys(plates, now))
+        self.since.update(dict.fromkeys(plates, now - late))
         while not self._over.is_set():
             began = time.monotonic()
             status, again = _post(connection, body)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .common import UnavailableError, free_port, wait_for
+from .common import UnavailableError, both, free_port, wait_for
 from .ledger import Kept, Ledger, program, stored_plates
 from .load import Load
 from .outcome import Control, Outcome
@@ -30,6 +30,12 @@ _SLACK = 0.5
 
 def measure(folder: Path, times: int, seed: int) -> Outcome:
     """Fill the disk so many times."""
+    outcome, control = both(lambda: _filled(folder, times, seed), lambda: _control(folder))
+    outcome.control = control
+    return outcome
+
+
+def _filled(folder: Path, times: int, seed: int) -> Outcome:
     outcome = Outcome("F5", f"the disk ({DISK_MB} MB) is full", f"{times} times")
     with small_disk(folder) as disk:
         site, ledger = Site(folder, data=disk / "data"), Ledger(folder / "acked")
@@ -42,7 +48,6 @@ def measure(folder: Path, times: int, seed: int) -> Outcome:
         kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
     outcome.count(ledger, kept)
     outcome.none_lost()
-    outcome.control = _control(folder)
     return outcome
 
 

@@ -6,13 +6,13 @@ import random
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from .check import Seen, faults
-from .common import ROOT, FaultError, require, wait_for
+from .common import ROOT, FaultError, both, require, wait_for
 from .doors import BOTH, DoorSite, Pusher
 from .ledger import Kept, purge
 from .outcome import Control, Outcome
@@ -59,6 +59,12 @@ def scenarios() -> Iterator[tuple[str, int, tuple[str, ...]]]:
 
 def at_random(folder: Path, kills: int, seed: int) -> Outcome:
     """Kill the bridge at so many random moments."""
+    outcome, control = both(lambda: _at_random(folder, kills, seed), lambda: without_ledger(folder))
+    outcome.control = control
+    return outcome
+
+
+def _at_random(folder: Path, kills: int, seed: int) -> Outcome:
     chance = random.Random(seed)
     ages = [chance.choice((FRESH, FRESH, FRESH, STALE, OLD)) for _ in range(kills * PER_LIFE)]
     site = DoorSite(_made(folder / "site"), doors=len(ages))
@@ -73,7 +79,6 @@ def at_random(folder: Path, kills: int, seed: int) -> Outcome:
     opened = sum(bool(seen.relay(push.plate, "on")) for push in seen.pushes)
     outcome.figures = {"opened": opened, "at_the_device": len(seen.device)}
     outcome.hold(opened > len(ages) // 10, "hardly anything was opened: the run has shown nothing")
-    outcome.control = without_ledger(folder)
     return outcome
 
 
@@ -94,9 +99,17 @@ def _live(site: DoorSite, process: Process, chance: random.Random) -> None:
 
 def at_points(folder: Path, times: int, seed: int) -> Outcome:
     """Kill the bridge at every point, so many times each."""
+    return _at_points(folder, [(number, *scenario) for number in range(times) for scenario in scenarios()])
+
+
+def at_some_points(folder: Path, kills: int, seed: int) -> Outcome:
+    """Kill the bridge so many times, at points that the seed chooses."""
+    return _at_points(folder, [(0, *scenario) for scenario in random.Random(seed).sample(list(scenarios()), kills)])
+
+
+def _at_points(folder: Path, tries: Sequence[tuple[int, str, int, tuple[str, ...]]]) -> Outcome:
     total = Outcome("F2", "the bridge is killed at every named point", "")
-    tries = [(number, *scenario) for number in range(times) for scenario in scenarios()]
-    total.size = f"{len(tries)} kills at {len(points())} points"
+    total.size = f"{len(tries)} kills at {len({point for _, point, *_ in tries})} points"
     for number, point, nth, actions in tries:
         place = _made(folder / f"{number}-{point}-{nth}-{'-'.join(actions)}")
         _judged(total, at_point(place, point, nth, actions))

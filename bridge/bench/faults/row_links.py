@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
 from .broker import Listener, broker
-from .common import FaultError, wait_for
+from .common import FaultError, both, wait_for
 from .ledger import Ledger, stored
 from .load import Load
 from .outcome import Control, Outcome
-from .proxy import TOXICS, Proxy, Toxic
+from .proxy import TOXICS, Kind, Proxy, Toxic
 from .receiver import Receiver, tell
 from .site import Site
 from .video import VideoSystem
@@ -28,11 +29,14 @@ BREAKING = ("reset", "half_open", "cut", "refuse")
 """Toxics that end connections: each is at least one outage."""
 
 
-def measure(folder: Path, rounds: int, seed: int) -> Outcome:
-    """Spoil the links with all eight toxics, so many times, each time in another order."""
-    outcome = _Links(folder / "site", seed).run(rounds, TOXICS)
+def measure(folder: Path, rounds: int, seed: int, kinds: Collection[Kind] = ()) -> Outcome:
+    """Spoil the links with all eight toxics, or some, so many times, each time in another order."""
     half_open = tuple(toxic for toxic in TOXICS if toxic.kind == "half_open")
-    control = _Links(folder / "control", seed, ping="60s").run(1, half_open)
+    toxics = tuple(toxic for toxic in TOXICS if toxic.kind in kinds or not kinds)
+    outcome, control = both(
+        lambda: _Links(folder / "site", seed).run(rounds, toxics),
+        lambda: _Links(folder / "control", seed, ping="60s").run(1, half_open),
+    )
     showed = "; ".join(control.problems) or "nothing"
     outcome.control = Control("pings on the event socket", showed, bool(control.problems))
     return outcome

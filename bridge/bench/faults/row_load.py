@@ -1,4 +1,9 @@
-"""L1 and L2: a steady load and a burst, through 100 rules of which one event in twenty sets one off."""
+"""L1 and L2: a steady load and a burst, through 100 rules.
+
+Events are pushed over connections that are kept, 20 in a request (100 in the burst), as a video management system
+does that has many cameras. What is measured begins when a push was due and ends in the server's own time stamp
+of the order, so it holds the way through HTTP, two synced writes and every wait between.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +31,12 @@ EVERY = 20
 """One event in so many sets a rule off."""
 ORDER_P50, ORDER_P99, TOLD_P99 = 0.020, 0.150, 0.300
 """Seconds from sending an event to its stored order, and to the receiver's being told."""
+WARM_UP = 2.0
+"""Seconds at the start whose times are not judged: what is used for the first time is loaded then. Losses count."""
+BURST = 5_000.0
+"""Events a second that a burst brings. Senders who are kept waiting send the rest as soon as they may."""
 DRAINED = 60.0
-"""Seconds from the end of a burst until everything that it set off is done."""
+"""Seconds from the end of a burst, as it was to be, until all of it is stored and all that it set off is done."""
 MAX_AGE = 3.0
 """Seconds after which an opening is too late, in the burst."""
 _STALL = 5.0
@@ -38,7 +47,7 @@ def steady(folder: Path, seconds: int, seed: int, *, timed: bool = True) -> Outc
     outcome = _steady(folder / "site", seconds, RATE)
     if not timed:
         outcome.problems = [problem for problem in outcome.problems if "p50" not in problem and "p99" not in problem]
-    control = _steady(folder / "control", 3, RATE / 4, stall=2.0)
+    control = _steady(folder / "control", 5, RATE / 4, stall=2.0)
     showed = f"event to order p99 {control.figures['order_p99_ms']:.0f} ms"
     outcome.control = Control("a bridge that is let run (stopped for 2 s)", showed, bool(control.problems))
     return outcome
@@ -57,37 +66,45 @@ def _steady(folder: Path, seconds: int, rate: float, stall: float = 0.0) -> Outc
                 site.http_port, ledger, batch=20, senders=4, rate=rate, most=int(rate * seconds), name=_hit_or_miss
             )
             with load, _stalled(process, stall):
-                finished = load.finish(seconds * 3 + 20)
-            expected = {plate for plate in load.sent if plate.startswith("HIT")}
+                finished = load.finish(seconds * 1.5 + 20)
+            expected = _hits(load.sent)
             _settle(lambda: expected <= {hook.plate for hook in receiver.hooks}, 30)
             orders = asyncio.run(_order_times(site.data_dir))
             grown = site.rss(process) - memory
             site.stop(process)
-    kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
-    told = {hook.plate: hook.at for hook in reversed(receiver.hooks)}
-    ordering = [orders[plate] - load.sent[plate] for plate in expected if plate in orders]
-    telling = [told[plate] - load.sent[plate] for plate in expected if plate in told]
-    outcome.count(ledger, kept)
-    outcome.figures = {
-        "order_p50_ms": rank(ordering, 0.5) * 1e3,
-        "order_p99_ms": rank(ordering, 0.99) * 1e3,
-        "told_p99_ms": rank(telling, 0.99) * 1e3,
-        "grown_mib": grown,
-    }
+    outcome.count(ledger, Kept.compare(ledger.acked, stored_plates(site.data_dir)))
     outcome.none_lost()
     outcome.hold(finished, "the rate was not held")
-    outcome.hold(len(ordering) == len(expected), f"{len(expected) - len(ordering)} orders are missing")
-    outcome.hold(len(telling) == len(expected), f"{len(expected) - len(telling)} were not told")
-    outcome.hold(rank(ordering, 0.5) <= ORDER_P50, f"event to order p50 {rank(ordering, 0.5) * 1e3:.0f} ms")
-    outcome.hold(rank(ordering, 0.99) <= ORDER_P99, f"event to order p99 {rank(ordering, 0.99) * 1e3:.0f} ms")
-    outcome.hold(rank(telling, 0.99) <= TOLD_P99, f"event to receiver p99 {rank(telling, 0.99) * 1e3:.0f} ms")
+    told = {hook.plate: hook.at for hook in reversed(receiver.hooks)}
+    _judge_times(outcome, {plate: load.since[plate] for plate in expected}, orders, told)
+    outcome.figures["grown_mib"] = grown
     return outcome
 
 
+def _judge_times(outcome: Outcome, since: dict[str, float], orders: dict[str, float], told: dict[str, float]) -> None:
+    """Compare when each plate came with when its order was stored and when the receiver was told."""
+    warm = min(since.values(), default=0.0) + WARM_UP
+    ordering = [orders[plate] - at for plate, at in since.items() if at >= warm and plate in orders]
+    telling = [told[plate] - at for plate, at in since.items() if at >= warm and plate in told]
+    outcome.figures |= {
+        "order_p50_ms": rank(ordering, 0.5) * 1e3,
+        "order_p99_ms": rank(ordering, 0.99) * 1e3,
+        "told_p99_ms": rank(telling, 0.99) * 1e3,
+        "judged": len(ordering),
+    }
+    never_ordered, never_told = len(since.keys() - orders), len(since.keys() - told)
+    outcome.hold(bool(ordering), "nothing was sent after the warm-up")
+    outcome.hold(never_ordered == 0, f"{never_ordered} orders are missing")
+    outcome.hold(never_told == 0, f"{never_told} were not told")
+    outcome.hold(rank(ordering, 0.5) <= ORDER_P50, f"event to order p50 {rank(ordering, 0.5) * 1e3:.0f} ms")
+    outcome.hold(rank(ordering, 0.99) <= ORDER_P99, f"event to order p99 {rank(ordering, 0.99) * 1e3:.0f} ms")
+    outcome.hold(rank(telling, 0.99) <= TOLD_P99, f"event to receiver p99 {rank(telling, 0.99) * 1e3:.0f} ms")
+
+
 def burst(folder: Path, events: int, seed: int) -> Outcome:
-    """Push so many events as fast as they are taken, the bridge being stopped for a while in the middle."""
+    """Push so many events at 5,000 a second, the bridge being stopped for a while in the middle."""
     outcome = _burst(folder / "site", events, MAX_AGE)
-    control = _burst(folder / "control", 2_000, 30.0)
+    control = _burst(folder / "control", 1_000, 30.0)
     showed = "; ".join(control.problems) or "nothing"
     outcome.control = Control(f"the doors' max_age of {MAX_AGE:.0f} s (30 s instead)", showed, control.wrong > 0)
     return outcome
@@ -96,22 +113,27 @@ def burst(folder: Path, events: int, seed: int) -> Outcome:
 def _burst(folder: Path, events: int, max_age: float) -> Outcome:
     folder.mkdir()
     site, ledger = DoorSite(folder, doors=12), Ledger(folder / "acked")
-    outcome = Outcome("L2", f"a burst, with the bridge stopped for {_STALL:.0f} s", f"{events:,} events")
+    outcome = Outcome(
+        "L2", f"a burst, with the bridge stopped for {_STALL:.0f} s", f"{events:,} events at {BURST:,.0f}/s"
+    )
     with site.device() as port, Receiver() as receiver:
         site.write_doors(port)
         _rewrite(site, receiver, max_age)
         with site.bridge() as process:
             site.wait_ready(process)
-            load = Load(site.http_port, ledger, batch=100, senders=8, most=events, name=_rare_hit)
-            began = time.monotonic()
+            load = Load(site.http_port, ledger, batch=100, senders=8, rate=BURST, most=events, name=_rare_hit)
+            over = time.monotonic() + events / BURST
             with load:
-                _settle(lambda: load.acked >= events // 2, 120)
+                _settle(lambda: load.acked >= events // 2, DRAINED)
                 _doors_while_stopped(site, process)
-                finished = load.finish(120)
-            rate, ended = events / (time.monotonic() - began - _STALL), time.monotonic()
-            expected = {plate for plate in load.sent if plate.startswith("HIT")}
-            _settle(lambda: expected <= {hook.plate for hook in receiver.hooks} and site.idle(), DRAINED * 2)
-            drained = time.monotonic() - ended
+                finished = load.finish(over + DRAINED - time.monotonic())
+                load.over()
+            taken, expected = time.monotonic() - over, _hits(load.sent)
+            done = _settle(
+                lambda: expected <= {hook.plate for hook in receiver.hooks} and site.idle(),
+                over + DRAINED - time.monotonic(),
+            )
+            drained = time.monotonic() - over
             site.stop(process)
     kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
     missing = len(expected - {hook.plate for hook in receiver.hooks})
@@ -120,12 +142,12 @@ def _burst(folder: Path, events: int, max_age: float) -> Outcome:
     late = [age for age in ons.values() if age > MAX_AGE + 1]
     outcome.count(ledger, kept)
     outcome.wrong = len(late)
-    outcome.figures = {"rate": rate, "drained_s": drained, "opened": len(ons), "pushes_for_doors": len(pushed)}
+    outcome.figures = {"taken_s": taken, "drained_s": drained, "opened": len(ons), "pushes_for_doors": len(pushed)}
     outcome.none_lost()
     outcome.hold(finished, "the burst was not taken")
     outcome.hold(missing == 0, f"{missing} were not told")
     outcome.hold(not late, f"{len(late)} doors were opened late, up to {max(late, default=0):.1f} s")
-    outcome.hold(drained <= DRAINED, f"it took {drained:.0f} s to drain")
+    outcome.hold(done, f"it was not done {drained:.0f} s after the burst")
     return outcome
 
 
@@ -160,7 +182,7 @@ def _doors_while_stopped(site: DoorSite, process: Process) -> None:
 
 @contextmanager
 def _stalled(process: Process, seconds: float) -> Iterator[None]:
-    """Stop the bridge for a while in the middle."""
+    """Stop the bridge for a while, after the warm-up."""
     timer = threading.Thread(target=_stall, args=(process, seconds), daemon=True)
     if seconds:
         timer.start()
@@ -170,31 +192,39 @@ def _stalled(process: Process, seconds: float) -> Iterator[None]:
 
 
 def _stall(process: Process, seconds: float) -> None:
-    time.sleep(1.0)
+    time.sleep(WARM_UP + 0.5)
     process.send_signal(signal.SIGSTOP)
     time.sleep(seconds)
     process.send_signal(signal.SIGCONT)
 
 
-def _settle(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until it holds, or not: what is missing then is counted."""
+def _settle(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until it holds, and tell whether it does: if not, what is missing is counted."""
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
+    while not (holds := condition()) and time.monotonic() < end:
         time.sleep(0.05)
+    return holds
 
 
 def _hit_or_miss(_prefix: str, sender: int, number: int) -> str:
-    """Return a plate of its own; every so many-th names the rule that it sets off."""
-    if number % EVERY == EVERY - 1:
-        return f"HIT{number // EVERY % RULES:02d}N{sender:02d}{number:07d}"
-    return f"MISS{sender:02d}N{number:07d}"
+    """Return a plate of its own; one of so many, in any place of a push, names the rule that it sets off."""
+    return _plate(sender, number, EVERY)
 
 
 def _rare_hit(_prefix: str, sender: int, number: int) -> str:
     """Return a plate for the burst: one in a hundred sets a rule off, so that receivers are not what is measured."""
-    if number % 100 == 99:
-        return f"HIT{number // 100 % RULES:02d}N{sender:02d}{number:07d}"
+    return _plate(sender, number, 100)
+
+
+def _plate(sender: int, number: int, every: int) -> str:
+    turn, place = divmod(number, every)
+    if place == turn % every:
+        return f"HIT{turn % RULES:02d}N{sender:02d}{number:07d}"
     return f"MISS{sender:02d}N{number:07d}"
+
+
+def _hits(plates: Iterable[str]) -> set[str]:
+    return {plate for plate in plates if plate.startswith("HIT")}
 
 
 def _rules() -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from .common import rank
+from .common import both, rank
 from .ledger import Kept, Ledger, stored_plates
 from .load import Load
 from .outcome import Control, Outcome
@@ -29,8 +29,10 @@ _RESTARTS = 3
 
 def measure(folder: Path, timers: int, seed: int) -> Outcome:
     """Let so many timers run out, over three kills."""
-    outcome = _run(folder / "site", timers, seed, _RESTARTS)
-    control = _run(folder / "control", 20, seed, 1, forget=True)
+    outcome, control = both(
+        lambda: _run(folder / "site", timers, seed, _RESTARTS),
+        lambda: _run(folder / "control", 20, seed, 1, forget=True),
+    )
     showed = "; ".join(control.problems)
     outcome.control = Control("its memory (the data directory is new after the kill)", showed, bool(control.problems))
     return outcome

@@ -128,13 +128,11 @@ async def _stored(data_dir: Path) -> list[str]:
         )
         found: list[str] = []
         subscription = await client.jetstream().pull_subscribe("", stream="VMS-home-EVENTS", durable="checker")
-        while True:
-            try:
-                messages = await subscription.fetch(500, timeout=1)
-            except nats.errors.TimeoutError:
-                break
-            for message in messages:
+        left = (await subscription.consumer_info()).num_pending or 0
+        while left > 0:
+            for message in await subscription.fetch(min(left, 500), timeout=10):
                 found.append(json.loads(message.data)["id"])
                 await message.ack()
+                left -= 1
         await client.close()
         return found
