@@ -59,12 +59,13 @@ def scenarios() -> Iterator[tuple[str, int, tuple[str, ...]]]:
 
 def at_random(folder: Path, kills: int, seed: int) -> Outcome:
     """Kill the bridge at so many random moments."""
-    outcome, control = both(lambda: _at_random(folder, kills, seed), lambda: without_ledger(folder))
+    outcome, control = both(lambda: only_kills(folder, kills, seed), lambda: without_ledger(folder))
     outcome.control = control
     return outcome
 
 
-def _at_random(folder: Path, kills: int, seed: int) -> Outcome:
+def only_kills(folder: Path, kills: int, seed: int) -> Outcome:
+    """Do that without the control."""
     chance = random.Random(seed)
     ages = [chance.choice((FRESH, FRESH, FRESH, STALE, OLD)) for _ in range(kills * PER_LIFE)]
     site = DoorSite(_made(folder / "site"), doors=len(ages))
