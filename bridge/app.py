@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.routing import Route
 
 import bridge
 from bridge.actions.endpoints import Webhooks
@@ -30,6 +31,7 @@ from bridge.bus.bus import Bus
 from bridge.bus.command_orders import CommandOrders
 from bridge.bus.datadir import Lock
 from bridge.bus.host import Host
+from bridge.bus.letters import DeadLetterBox
 from bridge.bus.marks import WAY_OUT
 from bridge.bus.server import EmbeddedServer
 from bridge.clock import Clock, SystemClock
@@ -42,6 +44,8 @@ from bridge.errors import ActionError, StartError, StoreError
 from bridge.guardian import Guardian
 from bridge.http.api import SafetyApi
 from bridge.http.app import HttpServer
+from bridge.http.callers import Callers
+from bridge.http.letters import LettersApi
 from bridge.http.verify import Throttle
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
@@ -165,7 +169,7 @@ class _Start:
         )  # fmt: skip
         await self._spawn("runner", runner.run())
         matcher = self._matcher(emit)
-        http = await self._http(bus, matcher, self._api(desk, safety))
+        http = await self._http(bus, matcher, self._api(bus, desk, safety))
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, matcher)
@@ -254,11 +258,19 @@ class _Start:
         self.services.add(ClipMaker, ClipMaker(workers, store, self.clock))
         await self._spawn("retention", _retain(store, self.clock))
 
-    def _api(self, desk: Desk, safety: Safety) -> SafetyApi:
+    def _api(self, bus: Bus, desk: Desk, safety: Safety) -> list[Route]:
         self.token = secrets.token_urlsafe(24)
-        return SafetyApi(self.config.http.api, self.token, desk, safety, Throttle(self.clock))
+        callers = Callers(self.config.http.api, self.token, Throttle(self.clock))
 
-    async def _http(self, bus: Bus, emit: Emit, api: SafetyApi) -> HttpServer:
+        def letters(who: str) -> DeadLetterBox:
+            return DeadLetterBox(bus.connection, self.config.site, who)
+
+        return [
+            *SafetyApi(callers, desk, safety).routes(),
+            *LettersApi(callers, letters, desk.tell, self.clock).routes(),
+        ]
+
+    async def _http(self, bus: Bus, emit: Emit, api: Sequence[Route]) -> HttpServer:
         server = HttpServer(
             _http_config(self.loaded, self.config.http),
             site=self.config.site,
@@ -270,7 +282,7 @@ class _Start:
             observer=self.metrics,
             ready=self.health.snapshot,
             metrics=self.metrics.render,
-            more=api.routes(),
+            more=api,
         )
         await self.stack.enter_async_context(server)
         access = to_json({"url": server.url, "token": self.token})

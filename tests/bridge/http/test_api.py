@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from bridge.config.models import ApiClient, DoorConfig
 from bridge.errors import ActionRejectedError, StoreUnavailableError
 from bridge.http.api import SafetyApi
+from bridge.http.callers import Callers
 from bridge.http.verify import Throttle
 from bridge.safety.desk import Desk
 from bridge.schema.event import Origin, VmsEvent
@@ -58,7 +59,7 @@ class Office:
         self.site, self.log = site, Log()
         self.desk = Desk("site", site.safety, site.clock)
         self.desk.connect(self.log, self._submit)
-        api = SafetyApi(CLIENTS, LOCAL, self.desk, site.safety, Throttle(site.clock))
+        api = SafetyApi(Callers(CLIENTS, LOCAL, Throttle(site.clock)), self.desk, site.safety)
         app = Starlette(routes=api.routes())
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bridge")
         self.orders: list[Order] = []
