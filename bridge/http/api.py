@@ -48,6 +48,8 @@ class SafetyApi:
             route("POST", "/api/kill", "operator", self._kill),
             route("POST", "/api/kill/reset", "admin", self._unkill),
             route("POST", "/api/breaker/reset", "admin", self._reset_breaker),
+            route("POST", "/api/clock/accept", "admin", self._accept_clock),
+            route("POST", "/api/sources/{source}/clock/accept", "admin", self._accept_source_clock),
         ]
 
     async def _state(self, _: Request, __: Caller) -> Response:
@@ -62,6 +64,7 @@ class SafetyApi:
             "doors": doors,
             "pending": [_waits(one) for one in keeper.pending.all()],
             "cameras": {"locked": safety.cameras.locks(), "held": safety.cameras.held()},
+            "clocks": _clocks(safety),
             "away": {str(target): orders for target, orders in safety.releases.owed().items()},
         }
         return JSONResponse(content)
@@ -109,6 +112,25 @@ class SafetyApi:
     async def _reset_breaker(self, _: Request, caller: Caller) -> Response:
         await self._desk.reset_breaker(caller.who, caller.reason)
         return JSONResponse({"tripped": False})
+
+    async def _accept_clock(self, _: Request, caller: Caller) -> Response:
+        await self._desk.accept_clock(caller.who, caller.reason)
+        return JSONResponse({"accepted": True})
+
+    async def _accept_source_clock(self, request: Request, caller: Caller) -> Response:
+        self._desk.accept_source_clock(request.path_params["source"], caller.who, caller.reason)
+        return JSONResponse({"accepted": True})
+
+
+def _clocks(safety: Safety) -> JsonValue:
+    """Return until when our clock keeps things shut, and how many seconds each source's clock is ahead of ours."""
+    until = safety.own_clock.shut_until()
+    known = {name: None if ahead is None else ahead.total_seconds() for name, ahead in safety.clocks.all().items()}
+    content: JsonValue = {
+        "shut_until": None if until is None else until.isoformat(),
+        "sources": {name: {"ahead": ahead, "opens": name not in safety.clocks.off()} for name, ahead in known.items()},
+    }
+    return content
 
 
 def _camera(request: Request) -> Camera:

@@ -31,7 +31,9 @@ LOCAL = "local"
 MAX_BODY = 16 * 1024
 Role = Literal["viewer", "operator", "admin"]
 _RANK: dict[Role, int] = {"viewer": 0, "operator": 1, "admin": 2}
-_UNKNOWN_NAMES = frozenset({Reason.UNKNOWN_DOOR.value, Reason.NOT_PENDING.value, Reason.UNKNOWN_OUTPUT.value})
+_UNKNOWN_NAMES = frozenset(
+    reason.value for reason in (Reason.UNKNOWN_DOOR, Reason.NOT_PENDING, Reason.UNKNOWN_OUTPUT, Reason.UNKNOWN_SOURCE)
+)
 
 
 class Said(BaseModel):

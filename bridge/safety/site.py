@@ -38,6 +38,8 @@ class Safety:
             hold_off=safety.hold_off,
             dry_run=config.dry_run,
         )
+        self.moves = bool(config.doors or config.outputs)
+        """Whether there is anything here that a clock can keep shut."""
         self.facts = Facts(clock)
         self.openings = Openings(folder, clock)
         self.releases = ReleaseJournal(folder, services, clock)
