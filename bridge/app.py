@@ -155,7 +155,7 @@ class _Start:
         desk = Desk(self.config.site, safety, self.clock)
         self.stack.push_async_callback(desk.aclose)
         buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)
-        watchers = (safety.facts, safety.clocks, safety.own_clock, safety.cameras)
+        watchers = (safety.facts, safety.clocks, safety.own_clock, safety.readings, safety.cameras)
         emit = Tap(intake, [buttons.heard, *(watcher.heard for watcher in watchers)])
         desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
         engine = await self._engine(bus, emit, rules)

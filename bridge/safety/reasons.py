@@ -31,6 +31,7 @@ class Reason(StrEnum):
     HOLD = "hold"
     NO_SCORE = "no_score"
     LOW_SCORE = "low_score"
+    FEW_READS = "few_reads"
     SAME_EVENT = "same_event"
     SAME_PLATE = "same_plate"
     CLOSED = "closed"
@@ -79,6 +80,7 @@ WORDS: dict[Reason, str] = {
     Reason.HOLD: "the door is held by hand",
     Reason.NO_SCORE: "the reader did not say how sure it is of the plate",
     Reason.LOW_SCORE: "the plate was read with less confidence than the door asks for",
+    Reason.FEW_READS: "the plate must be read once more before the door opens",
     Reason.SAME_EVENT: "the same event has opened this output already",
     Reason.SAME_PLATE: "the same plate opened it a moment ago",
     Reason.CLOSED: "it is shut at this time",
