@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bridge.schema.event import VmsEvent
+from bridge.schema.flaws import FLAWS
 from bridge.schema.kinds import PAYLOADS
 
 MAX_VALUES = 200
@@ -227,4 +228,15 @@ def metrics_page() -> str:
     ]
     for name, kind, meaning, labels in sorted(Metrics().described):
         lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    lines += [
+        "",
+        "## Reasons",
+        "",
+        "Why a message or an item was not taken: the `reason` of dead letters, of `vms_bridge_events_parked_total`",
+        "and of the items in the answer to a push. A fault has the same code however it came.",
+        "",
+        "| reason | meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{code}` | {words} |" for code, words in FLAWS.items()]
     return "\n".join(lines) + "\n"

@@ -93,7 +93,7 @@ async def test_a_bad_message_of_a_system_is_parked_and_the_next_one_is_stored(
                 (await http.post("/_sim/events", json=event)).raise_for_status()
             await site.until(lambda: set(_plates(site)) >= {"ONE1", "TWO2"})
             letter = await _newest_letter(site, 1)
-            assert letter.reason == "bad_json"
+            assert letter.reason == "not_json"
             lines = [record for record in caplog.records if "could not be understood" in record.message]
             assert [line.__dict__["source"] for line in lines] == ["nvr1"]
             assert _plates(site) == ["ONE1", "TWO2"]

@@ -61,7 +61,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     async with running_bus(tmp_path) as bus:
         await bus.dead.bury("information", "gave_up", order(9).encode(), {"error": "no answer"})
         await bus.dead.bury("actuating", "poison", order(8, action_class=ActionClass.ACTUATING).encode(), {})
-        await bus.dead.bury("message", "bad_json", b"{not json", {"Source": "nvr1", "Error": "line 1"})
+        await bus.dead.bury("message", "not_json", b"{not json", {"Source": "nvr1", "Error": "line 1"})
         place = Office(bus, tmp_path)
         yield place
         await place.http.aclose()
