@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.routing import Route
 
 import bridge
 from bridge.actions.endpoints import Webhooks
@@ -30,6 +31,7 @@ from bridge.bus.bus import Bus
 from bridge.bus.command_orders import CommandOrders
 from bridge.bus.datadir import Lock
 from bridge.bus.host import Host
+from bridge.bus.letters import DeadLetterBox
 from bridge.bus.marks import WAY_OUT
 from bridge.bus.server import EmbeddedServer
 from bridge.clock import Clock, SystemClock
@@ -42,6 +44,8 @@ from bridge.errors import ActionError, StartError, StoreError
 from bridge.guardian import Guardian
 from bridge.http.api import SafetyApi
 from bridge.http.app import HttpServer
+from bridge.http.callers import Callers
+from bridge.http.letters import LettersApi
 from bridge.http.verify import Throttle
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
@@ -130,6 +134,7 @@ class _Start:
         self.registries, self.actions = registries, actions
         self.clock, self.stack = clock, stack
         self.metrics = Metrics(bridge.__version__)
+        self.orders = OrderCounts(self.metrics)
         redactor = Redactor()
         redactor.add_all(loaded.config, *loaded.sources.values())
         self.health = HealthBook(clock, redactor.text)
@@ -145,12 +150,13 @@ class _Start:
         safety = await self._safety()
         server, bus = await self._bus()
         intake = await bus.intake(IntakeCounts(self.metrics))
-        await self._subscribers(bus)
+        appender = await self._subscribers(bus)
         safety.facts.attach(intake.known.get)
         desk = Desk(self.config.site, safety, self.clock)
         self.stack.push_async_callback(desk.aclose)
         buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)
-        emit = Tap(intake, [buttons.heard, safety.facts.heard, safety.clocks.heard, safety.cameras.heard])
+        watchers = (safety.facts, safety.clocks, safety.own_clock, safety.readings, safety.cameras)
+        emit = Tap(intake, [buttons.heard, *(watcher.heard for watcher in watchers)])
         desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
         engine = await self._engine(bus, emit, rules)
         await self._reach(instance, server, emit, buttons)
@@ -161,16 +167,16 @@ class _Start:
         emit.add(guardian.heard)
         runner = Runner(
             bus.orders, bus.effects, bus.dead, self.actions, self.services, safety.gate, self.clock, instance,
-            observer=Observers(OrderCounts(self.metrics, self.clock), guardian),
+            observer=Observers(self.orders, guardian),
         )  # fmt: skip
         await self._spawn("runner", runner.run())
         matcher = self._matcher(emit)
-        http = await self._http(bus, matcher, self._api(desk, safety))
+        http = await self._http(bus, matcher, self._api(bus, desk, safety))
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, matcher)
         await self._spawn("guardian", guardian.run(emit))
-        self._watch(bus, engine, runner, safety.releases)
+        self._watch(bus, engine, runner, safety.releases, appender)
         return Running(self.config, bus, server, http, engine, runner, self.health, self.metrics, self.tasks)
 
     # --- the parts, in order ------------------------------------------------------------------------
@@ -209,7 +215,7 @@ class _Start:
         )
         return server, bus
 
-    async def _subscribers(self, bus: Bus) -> None:
+    async def _subscribers(self, bus: Bus) -> Appender:
         """Host what reads the bus beside the hot loops; on the way down it ends when the runner has."""
         appender = bus.appender(self.data_dir / "audit")
         host = Host.beside(bus.connection, bus.dead, SubscriberCounts(self.metrics))
@@ -218,13 +224,14 @@ class _Start:
         self.stack.push_async_callback(_appended, appender)
         await self._spawn("anchors", appender.anchoring())
         await self.stack.enter_async_context(host.opened())
+        return appender
 
     async def _engine(self, bus: Bus, emit: Emit, rules: RuleSet) -> EngineHost:
         stored = StoredRuleSets(bus.contents, self.actions)
         await stored.store(rules)
         host = EngineHost(
             self.config.site, bus.event_log(), bus.engine_store, stored, tracing(bus), emit, self.clock,
-            EngineCounts(self.metrics),
+            EngineCounts(self.metrics, self.orders),
         )  # fmt: skip
         task = await self._spawn("engine", host.run())
         await _first(host.started.wait(), task)
@@ -254,11 +261,19 @@ class _Start:
         self.services.add(ClipMaker, ClipMaker(workers, store, self.clock))
         await self._spawn("retention", _retain(store, self.clock))
 
-    def _api(self, desk: Desk, safety: Safety) -> SafetyApi:
+    def _api(self, bus: Bus, desk: Desk, safety: Safety) -> list[Route]:
         self.token = secrets.token_urlsafe(24)
-        return SafetyApi(self.config.http.api, self.token, desk, safety, Throttle(self.clock))
+        callers = Callers(self.config.http.api, self.token, Throttle(self.clock))
 
-    async def _http(self, bus: Bus, emit: Emit, api: SafetyApi) -> HttpServer:
+        def letters(who: str) -> DeadLetterBox:
+            return DeadLetterBox(bus.connection, self.config.site, who)
+
+        return [
+            *SafetyApi(callers, desk, safety).routes(),
+            *LettersApi(callers, letters, desk.tell, self.clock).routes(),
+        ]
+
+    async def _http(self, bus: Bus, emit: Emit, api: Sequence[Route]) -> HttpServer:
         server = HttpServer(
             _http_config(self.loaded, self.config.http),
             site=self.config.site,
@@ -270,7 +285,7 @@ class _Start:
             observer=self.metrics,
             ready=self.health.snapshot,
             metrics=self.metrics.render,
-            more=api.routes(),
+            more=api,
         )
         await self.stack.enter_async_context(server)
         access = to_json({"url": server.url, "token": self.token})
@@ -315,18 +330,27 @@ class _Start:
         )
         await (await emit([event]))
 
-    def _watch(self, bus: Bus, engine: EngineHost, runner: Runner, releases: ReleaseJournal) -> None:
+    def _watch(
+        self, bus: Bus, engine: EngineHost, runner: Runner, releases: ReleaseJournal, appender: Appender
+    ) -> None:
         watch = self.metrics.watch
+        self.metrics.pending(lambda: self.orders.waiting + runner.tally.pending)
         watch("engine_position", "Sequence of the last event that was evaluated.", lambda: engine.position)
         watch("orders_in_hand", "Orders taken and not ended.", lambda: runner.tally.pending)
         watch("releases_owed", "Outputs away from idle.", lambda: len(releases.owed()))
         watch("events_waiting", "Events in hand and not stored yet.", lambda: bus.health().pending)
         self.health.register("bus")
+        self.health.register("audit", needed=False)
         self.health.register("engine")
         self.health.set("engine", Level.UP)
-        self.stack.enter_context(_Probe(lambda: self._look(bus)))
+        self.stack.enter_context(_Probe(lambda: self._look(bus, appender)))
 
-    def _look(self, bus: Bus) -> None:
+    def _look(self, bus: Bus, appender: Appender) -> None:
+        if appender.trouble is None:
+            self.health.set("audit", Level.UP)
+        else:
+            stopped = appender.trouble
+            self.health.set("audit", Level.DEGRADED, "foreign_record", str(stopped), stopped.cure)
         state = bus.health()
         if state.ok and bus.damage:
             lost = "; ".join(map(str, bus.damage))

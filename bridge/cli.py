@@ -14,7 +14,7 @@ from bridge.commands.check import check, run_rule_tests
 from bridge.commands.demo import demo
 from bridge.commands.dlq import dlq
 from bridge.commands.doctor import doctor
-from bridge.commands.door import breaker, door, kill
+from bridge.commands.door import breaker, clock, door, kill
 from bridge.commands.events import events
 from bridge.commands.init import init
 from bridge.commands.run import run
@@ -59,6 +59,7 @@ app.command(context_settings=_PASS_ON)(simulate)
 app.command()(kill)
 app.add_typer(door)
 app.add_typer(breaker)
+app.add_typer(clock)
 app.add_typer(bench)
 app.add_typer(dlq)
 app.add_typer(audit)

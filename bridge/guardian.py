@@ -115,15 +115,20 @@ class Guardian:
 
     def _say_how_safe(self, mono: float) -> None:
         doubt, at = self._doubt
-        trusted = self._safety.own_clock.trusted()
+        until, off = self._safety.own_clock.shut_until(), self._safety.clocks.off()
         if self._safety.kill.pulled:
             self._bad("kill_switch", "the kill switch is pulled; nothing moves", "vms-bridge kill --reset")
         elif self._safety.breaker.pulled:
             self._bad("breaker", "the breaker has tripped; nothing moves", "vms-bridge breaker reset")
-        elif not trusted:
-            self._bad("clock_stepped", "our clock went back; nothing moves until it has caught up", "look at NTP")
+        elif until is not None:
+            words = f"our clock went back; nothing moves until it has caught up at {until:%Y-%m-%d %H:%M:%S} UTC"
+            self._bad("clock_stepped", words, "look at NTP; if it is right now: vms-bridge clock accept")
         elif mono - at < DOUBT:
             self._bad("unknown_outcome", doubt, "look whether it is as it should be")
+        elif off and self._safety.moves:
+            told = ", ".join(f"{name} {ahead.total_seconds():+.0f} s" for name, ahead in off.items())
+            cure = f"set it by NTP; when it is right: vms-bridge clock accept {next(iter(off))}"
+            self._bad("clock_off", f"clocks too far from ours, whose events open nothing: {told}", cure)
         else:
             self._health.set(SAFETY, Level.UP)
 

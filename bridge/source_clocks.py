@@ -1,7 +1,7 @@
 """Ask every source for its clock, at the start and again and again, and tell whoever must trust it.
 
-A source that does not answer is asked again soon: until it is known how far its clock is off, its
-events open no door.
+A source that does not answer is asked again soon, and so is one whose clock a person has set right: until
+it is known how far its clock is off, its events open no door.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ async def watch_clocks(sources: Mapping[str, Connector], clocks: SourceClocks, c
 async def _watch(name: str, source: Describes, clocks: SourceClocks, clock: Clock) -> None:
     while True:
         told = await _ask(name, source, clocks)
-        await clock.sleep(LATER if told else AGAIN)
+        again = clock.monotonic() + (LATER if told else AGAIN)
+        while (left := again - clock.monotonic()) > 0 and (clocks.told(name) or not told):
+            await clock.sleep(min(left, AGAIN))
 
 
 async def _ask(name: str, source: Describes, clocks: SourceClocks) -> bool:

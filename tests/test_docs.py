@@ -127,6 +127,25 @@ def test_the_http_page_says_the_limits_that_hold() -> None:
         assert row in page
 
 
+PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """To a file that is there; evidence that has moved is no evidence."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text)]
+    files = [link for link in links if link and not link.startswith(("http://", "https://"))]
+    assert [link for link in files if not (page.parent / link).exists()] == []
+
+
+def test_the_promises_name_rows_that_are_published() -> None:
+    """Whoever takes a row out of the fault table takes it out of the promise too."""
+    promised = set(re.findall(r"\b([A-Z]\d)\b", (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")))
+    explained = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    assert promised <= set(re.findall(r"\b([A-Z]\d)\b", explained.partition("## Figures")[0]))
+
+
 def test_every_push_path_is_on_the_http_page() -> None:
     """A connector that brings one is found there."""
     page = (ROOT / "docs/ref/http.md").read_text(encoding="utf-8")

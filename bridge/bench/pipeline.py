@@ -29,7 +29,7 @@ from bridge.bus.server import EmbeddedServer
 from bridge.clock import SystemClock
 from bridge.config.load import Loaded
 from bridge.contracts import Listens, SourceContext
-from bridge.counting import EngineCounts, IntakeCounts
+from bridge.counting import EngineCounts, IntakeCounts, OrderCounts
 from bridge.engine_host import EngineHost
 from bridge.errors import StartError
 from bridge.rulebook import StoredRuleSets, action_specs, compile_site
@@ -182,7 +182,7 @@ async def _parts(
         emit = await bus.intake(IntakeCounts(metrics))
         stored = StoredRuleSets(bus.contents, action_specs(registries.actions))
         await stored.store(rules)
-        counts = EngineCounts(metrics)
+        counts = EngineCounts(metrics, OrderCounts(metrics))
         host = EngineHost(config.site, bus.event_log(), bus.engine_store, stored, tracing(bus), emit, clock, counts)
         group = await stack.enter_async_context(_tasks())
         group.append(asyncio.create_task(host.run()))

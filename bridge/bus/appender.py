@@ -61,6 +61,24 @@ class Tail(NamedTuple):
     """The effect record that the last one was made of: our position."""
 
 
+class Foreign(NamedTuple):
+    """What ends the trail and is none of our records: nothing can follow it."""
+
+    stream: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"record {self.seq} of the audit trail is not one: somebody else has written it, and nothing is appended"
+
+    @property
+    def cure(self) -> str:
+        """What a person does about it; nothing is lost meanwhile, the ledger keeps how each order ended."""
+        return (
+            f"stop whoever writes to the stream {self.stream}; keep a copy of message {self.seq}, then delete it: "
+            f"`nats stream rmm {self.stream} {self.seq}`. What has ended since is appended with the next order"
+        )
+
+
 class Appender:
     """The appender of one site. Safe to call from several tasks."""
 
@@ -74,6 +92,8 @@ class Appender:
         self._lock = asyncio.Lock()
         self._tail: Tail | None = None
         self._read = 0
+        self.trouble: Foreign | None = None
+        """What stopped the trail until a person does something; None while it grows, or waits for the store."""
 
     async def delivered(self, effect: Effect, seq: int) -> None:
         """Take the word that an effect record stands at `seq`. Raises StoreError: say it again."""
@@ -88,6 +108,7 @@ class Appender:
             try:
                 while await self._some():
                     pass
+                self.trouble = None
             except BaseException:
                 self._tail = None  # in doubt: the trail itself says where it ends
                 raise
@@ -156,6 +177,7 @@ class Appender:
             record = AuditRecord.decode(found.body)
         except ValidationError as exc:
             _log.error("the audit trail does not end with a record", extra={"seq": found.seq})
+            self.trouble = Foreign(self._trail, found.seq)
             raise StoreError(f"record {found.seq} of the audit trail is not one: somebody else has written it") from exc
         self._look_at_anchor(anchored, record.n)
         return Tail(end, record.n, digest(found.body), record.effect)

@@ -8,24 +8,27 @@ does is written into the effect ledger before it is done, so it is in the audit 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.effects import JetEffectLedger
 from bridge.bus.engine_store import ORDERS_KEPT
+from bridge.bus.newest import newest
+from bridge.bus.pull import place
 from bridge.bus.streams import stream_name
 from bridge.bus.wire import EXPECTED, NO_MESSAGE, TTL, Outgoing, RefusedError
 from bridge.errors import StoreError
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin
 from bridge.schema.orders import ActionClass, Effect, Order, Result
-from bridge.schema.subjects import Subjects, unescape
+from bridge.schema.subjects import Subjects, escape, unescape
 
 _PATIENCE = 15.0
 _PREFIX = "Vms-"
@@ -72,6 +75,35 @@ class Letter:
             )
         return None
 
+    @property
+    def content(self) -> JsonValue:
+        """What is in it: JSON if it is, text if it is that, else in hex."""
+        try:
+            return json.loads(self.body)  # type: ignore[no-any-return]
+        except ValueError:
+            pass
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError:
+            return self.body.hex()
+
+    def as_json(self, *, whole: bool = False) -> dict[str, JsonValue]:
+        """Return it for programs; what is in it, and why it cannot go again, only when asked for whole."""
+        order, obstacle = self.order, self.obstacle
+        told: dict[str, JsonValue] = {
+            "letter": self.seq,
+            "stored": self.stored.astimezone(UTC).isoformat(),
+            "class": self.action_class,
+            "reason": self.reason,
+            "error": self.error,
+            "rule": order.rule if order else None,
+            "action": order.action if order else None,
+            "redrivable": obstacle is None,
+        }
+        if whole:
+            told |= {"why_not": obstacle, "noted": dict(self.headers), "body": self.content}
+        return told
+
     @classmethod
     def read(cls, subject: str, seq: int, stored: datetime, body: bytes, headers: Mapping[str, str]) -> Letter:
         """Return the letter of a message as it is stored."""
@@ -88,6 +120,19 @@ class DeadLetterBox:
         self._acks, self._subjects = Acks(connection), Subjects(site)
         self._stream, self._engine = stream_name(site, "DLQ"), stream_name(site, "ENGINE")
         self._ledger = JetEffectLedger(connection, self._acks, self._engine, site)
+
+    async def newest(
+        self, limit: int, *, action_class: str | None = None, reason: str | None = None, since: datetime | None = None
+    ) -> list[Letter]:
+        """Return the newest of this class, this reason and since then, oldest first."""
+        what = [escape(token) if token else "*" for token in (action_class, reason)]
+        subject = f"{self._subjects.root}.dlq.{'.'.join(what)}"
+        found = await newest(self._connection, self._stream, subject, limit, since=since)
+        return [
+            Letter.read(message.subject, at.seq, at.stamp, message.data, message.headers or {})
+            for message in found
+            for at in (place(message.reply),)
+        ]
 
     async def get(self, seq: int) -> Letter:
         """Return one. Raises StoreError when there is none of that number."""

@@ -20,7 +20,7 @@ from typing import Self
 from bridge.bus import binary, child, server_config
 from bridge.bus.datadir import MIB, Lock, Room, make, share_out, write_private
 from bridge.bus.server_config import Access, Identity
-from bridge.bus.server_log import ServerLog
+from bridge.bus.server_log import FULL, ServerLog
 from bridge.config.models import BusConfig
 from bridge.errors import StartError
 
@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 _READY = "Server is ready"
 _TAKEN = "address already in use"
+_NOTHING_LEFT = MIB
+"""Room with which a server cannot even start."""
 _SILENCE = 60.0
 """Seconds without a word before we give up on a start; while it restores streams it says so, one by one."""
 _BACK_OFF = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -110,8 +112,17 @@ class EmbeddedServer:
     def trouble(self) -> str | None:
         """What is wrong with it now, in words; None if nothing is."""
         if self.pid is None:
-            return f"nats-server is not running: {self._log.complaint}"
-        return f"its store is broken: {self._log.complaint}" if self._log.store_broken.is_set() else None
+            return f"nats-server is not running: {self._words}"
+        return f"its store takes nothing: {self._words}" if self._log.store_broken.is_set() else None
+
+    @property
+    def _words(self) -> str:
+        """Why, as it said itself; a server that could not even start on a full disk may have said nothing."""
+        try:
+            full = shutil.disk_usage(self._directory).free < _NOTHING_LEFT
+        except OSError:  # the disk itself is gone
+            full = False
+        return FULL if full else self._log.words
 
     @property
     def _who(self) -> Identity:

@@ -23,6 +23,10 @@ _EXPECTED = ("Plaintext passwords detected",)
 _STORE_BROKEN = re.compile(r"critical write error|JetStream (?:out of|disabled|failed)|no space left", re.IGNORECASE)
 """After these the server goes on running and answers nothing: only a restart helps (nats-server #7654)."""
 
+_FULL = re.compile(r"no space left|insufficient (?:storage|resources)|JetStream out of", re.IGNORECASE)
+FULL = "the disk is full"
+_PATH = re.compile(r"(?:/[^\s/:'\"]+)+/([^\s/:'\"]+)")
+
 _log = logging.getLogger("bridge.bus.nats_server")
 
 
@@ -54,3 +58,10 @@ class ServerLog:
     def complaint(self) -> str:
         """The last thing that it called an error, for the one line a user sees."""
         return self._complaints[-1] if self._complaints else "it said nothing"
+
+    @property
+    def words(self) -> str:
+        """The same for whoever asks how we are: a full disk by its name, and files without where they lie."""
+        if any(_FULL.search(said) for said in self._complaints):
+            return FULL
+        return _PATH.sub(r"\1", self.complaint)

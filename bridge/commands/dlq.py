@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from zoneinfo import ZoneInfo
 
-    from bridge.bus.connect import Connection
     from bridge.bus.letters import DeadLetterBox, Letter
+    from bridge.bus.roles import Role
     from bridge.config.load import Loaded
 
 dlq = typer.Typer(
@@ -57,8 +57,8 @@ def list_letters(
     moment = since_when(since, loaded.config.tzinfo)
 
     async def show() -> None:
-        async with _reached(loaded) as (connection, _):
-            letters = await _newest(connection, loaded, action_class, reason, moment, limit)
+        async with _reached(loaded, role="reader") as box:
+            letters = await box.newest(limit, action_class=action_class, reason=reason, since=moment)
         _print_list(letters, loaded.config.tzinfo, as_json=as_json)
 
     asyncio.run(show())
@@ -75,10 +75,10 @@ def show(
     loaded = _load(config)
 
     async def look() -> None:
-        async with _reached(loaded) as (_, box):
+        async with _reached(loaded, role="reader") as box:
             letter = await box.get(number)
         if as_json:
-            print_json(as_object(letter, whole=True))
+            print_json(letter.as_json(whole=True))
         else:
             _print_letter(letter, loaded.config.tzinfo)
 
@@ -129,39 +129,13 @@ def principal() -> str:
 
 
 @asynccontextmanager
-async def _reached(loaded: Loaded) -> AsyncIterator[tuple[Connection, DeadLetterBox]]:
+async def _reached(loaded: Loaded, role: Role | None = None) -> AsyncIterator[DeadLetterBox]:
+    """Reach the letters; who only looks does so with no more rights than that."""
     from bridge.bus.letters import DeadLetterBox
     from bridge.commands.tail import reaching
 
-    async with reaching(loaded) as connection:
-        yield connection, DeadLetterBox(connection, loaded.config.site, principal())
-
-
-async def _newest(
-    connection: Connection,
-    loaded: Loaded,
-    action_class: str | None,
-    reason: str | None,
-    since: datetime | None,
-    limit: int,
-) -> list[Letter]:
-    from bridge.bus.letters import Letter
-    from bridge.bus.pull import place
-    from bridge.bus.streams import stream_name
-    from bridge.commands.events import Wanted, newest
-    from bridge.schema.subjects import Subjects, escape
-
-    site = loaded.config.site
-    what = [escape(token) if token else "*" for token in (action_class, reason)]
-    wanted = Wanted(f"{Subjects(site).root}.dlq.{'.'.join(what)}", since, "", frozenset())
-    stream = stream_name(site, "DLQ")
-    state = (await connection.api(f"STREAM.INFO.{stream}"))["state"]
-    found = await newest(connection, stream, wanted, limit, state["first_seq"], state["last_seq"])
-    return [
-        Letter.read(message.subject, at.seq, at.stamp, message.data, message.headers or {})
-        for message in found
-        for at in (place(message.reply),)
-    ]
+    async with reaching(loaded, role=role) as connection:
+        yield DeadLetterBox(connection, loaded.config.site, principal())
 
 
 async def _each(
@@ -174,7 +148,7 @@ async def _each(
 ) -> None:
     """Do something with each letter, say what came of it, and fail if one could not be done."""
     failed = 0
-    async with _reached(loaded) as (_, box):
+    async with _reached(loaded) as box:
         for number in numbers:
             try:
                 more = await work(box, number)
@@ -199,40 +173,10 @@ async def _each(
 # --- for the eyes -----------------------------------------------------------------------------------
 
 
-def as_object(letter: Letter, *, whole: bool = False) -> dict[str, Any]:
-    """Return a letter as JSON; the body only when it is asked for whole."""
-    order = letter.order
-    told: dict[str, Any] = {
-        "letter": letter.seq,
-        "stored": letter.stored.astimezone(UTC).isoformat(),
-        "class": letter.action_class,
-        "reason": letter.reason,
-        "error": letter.error,
-        "rule": order.rule if order else None,
-        "action": order.action if order else None,
-        "redrivable": letter.obstacle is None,
-    }
-    if whole:
-        told |= {"why_not": letter.obstacle, "noted": dict(letter.headers), "body": body_of(letter)}
-    return told
-
-
-def body_of(letter: Letter) -> Any:
-    """Return what is in it: JSON if it is, text if it is that, else in hex."""
-    try:
-        return json.loads(letter.body)
-    except ValueError:
-        pass
-    try:
-        return letter.body.decode()
-    except UnicodeDecodeError:
-        return letter.body.hex()
-
-
 def _print_list(letters: Sequence[Letter], zone: ZoneInfo, *, as_json: bool) -> None:
     if as_json:
         for letter in letters:
-            print_json(as_object(letter))
+            print_json(letter.as_json())
         return
     if not letters:
         out().print("no dead letters")
@@ -264,7 +208,7 @@ def _print_letter(letter: Letter, zone: ZoneInfo) -> None:
         *(f"{name:<12}{value}" for name, value in sorted(letter.headers.items())),
         f"again?      {letter.obstacle or f'yes: vms-bridge dlq redrive {letter.seq}'}",
     ]
-    body = body_of(letter)
+    body = letter.content
     text = body if isinstance(body, str) else json.dumps(body, indent=1, ensure_ascii=False)
     for line in [*lines, "", *text.splitlines()]:
         out().print(harmless(line), markup=False, highlight=False)

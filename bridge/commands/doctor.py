@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,6 +65,7 @@ def _examination(config: Path, *, offline: bool) -> Iterator[Finding]:
         yield machine.nats_server(loaded[0].config.bus.binary)
     yield from machine.disk(data_dir(loaded[0]))
     yield from site.ports(loaded[0])
+    yield from site.stepped(loaded[0], datetime.now(UTC))
     if not offline:
         yield from asyncio.run(_all(loaded[0]))
 

@@ -1,4 +1,4 @@
-"""`vms-bridge door` and `vms-bridge kill`: what a person at this machine may do to what moves.
+"""`vms-bridge door`, `kill`, `breaker` and `clock`: what a person at this machine may do to what moves.
 
 Asks the bridge that runs, with the token it keeps in its data directory. The kill switch and a hold
 are files as well, so that they work when no bridge answers.
@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 door = typer.Typer(name="door", help="Look at doors, open, stop and release them.", no_args_is_help=True)
 breaker = typer.Typer(name="breaker", help="The breaker that stops a storm of openings.", no_args_is_help=True)
+
+clock = typer.Typer(name="clock", help="Clocks that keep doors shut: look at them, accept them.", no_args_is_help=True)
 
 Door = Annotated[str, typer.Argument(help="Name of the door.")]
 Pending = Annotated[str, typer.Argument(help="The opening that waits; see `door list`.")]
@@ -123,6 +126,42 @@ def reset_breaker(reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG) 
     _say("the breaker is reset")
 
 
+@command
+def list_clocks(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show whether our clock keeps doors shut, and how far the clock of each source is off."""
+    clocks = _ask(load_site(Path(config)), "GET", "/api/safety")["clocks"]
+    if as_json:
+        print_json(clocks)
+        return
+    until = clocks["shut_until"]
+    _say(f"ours went back; nothing moves until {until}, or: vms-bridge clock accept" if until else "ours is trusted")
+    for name, one in clocks["sources"].items():
+        if one["ahead"] is None:
+            _say(f"{name}: not known yet; opens nothing unless it is under safety.trusted_clocks")
+            continue
+        shut = "" if one["opens"] else f"; opens nothing. When it is right: vms-bridge clock accept {name}"
+        _say(f"{name}: {one['ahead']:+.1f} s{shut}")
+
+
+@command
+def accept_clock(
+    source: Annotated[str | None, typer.Argument(help="The source whose clock is right now; default: ours.")] = None,
+    reason: Reason = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Say that a clock which was wrong is right now, so that doors need not wait for it to catch up.
+
+    What came while it was wrong still opens nothing; what is heard from now on may.
+    """
+    loaded = load_site(Path(config))
+    if source is None:
+        _ask(loaded, "POST", "/api/clock/accept", reason)
+        _say("our clock is accepted; what is heard from now on may open")
+        return
+    _ask(loaded, "POST", f"/api/sources/{quote(source, safe='')}/clock/accept", reason)
+    _say(f"the clock of {source} is learned anew")
+
+
 door.command("list")(list_doors)
 door.command("open")(open_door)
 door.command("confirm")(confirm)
@@ -130,6 +169,8 @@ door.command("deny")(deny)
 door.command("hold")(hold)
 door.command("release")(release)
 breaker.command("reset")(reset_breaker)
+clock.command("list")(list_clocks)
+clock.command("accept")(accept_clock)
 
 
 @breaker.callback()

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 HIDDEN = frozenset({"bridge.tick", "bridge.heartbeat"})
 """What the bridge says to itself; shown with `--all`, or when asked for by `--kind`."""
-_SPAN = 2000
-"""Sequences read at first when looking backwards."""
 _MOST = 120
 """Characters of an event's data on a line for people."""
 
@@ -118,52 +116,21 @@ def since_when(text: str | None, zone: ZoneInfo) -> datetime | None:
 
 
 async def _show(loaded: Loaded, wanted: Wanted, limit: int, *, follow: bool, as_json: bool) -> None:
+    from bridge.bus.newest import newest
     from bridge.bus.streams import stream_name
     from bridge.commands.tail import reaching
 
     stream = stream_name(loaded.config.site, "EVENTS")
     zone = loaded.config.tzinfo
     async with reaching(loaded, may_start=not follow, role="reader") as connection:
-        state = (await connection.api(f"STREAM.INFO.{stream}"))["state"]
-        for message in await newest(connection, stream, wanted, limit, state["first_seq"], state["last_seq"]):
+        end = (await connection.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
+        found = await newest(connection, stream, wanted.subject, limit, end=end, since=wanted.since, takes=wanted.takes)
+        for message in found:
             _print(message, zone, as_json=as_json)
         if follow:
-            async for message in coming(connection, stream, wanted.subject, state["last_seq"]):
+            async for message in coming(connection, stream, wanted.subject, end):
                 if wanted.takes(message):
                     _print(message, zone, as_json=as_json)
-
-
-async def newest(
-    connection: Connection, stream: str, wanted: Wanted, limit: int, first: int, last: int
-) -> list[Received]:
-    """Return the newest messages that are wanted, oldest first. Raises StoreUnavailableError."""
-    from bridge.bus.pull import place
-
-    found: list[Received] = []
-    span, end = _SPAN, last
-    while end >= first and len(found) < limit:
-        begin = max(first, end - span + 1)
-        read = await _between(connection, stream, wanted.subject, begin, end)
-        fresh = [m for m in read if wanted.since is None or place(m.reply).stamp >= wanted.since]
-        found = [m for m in fresh if wanted.takes(m)] + found
-        if len(fresh) < len(read):
-            break  # what is before is older still
-        end, span = begin - 1, span * 2
-    return found[-limit:] if limit else []
-
-
-async def _between(connection: Connection, stream: str, subject: str, begin: int, end: int) -> list[Received]:
-    from contextlib import aclosing
-
-    from bridge.bus.pull import place, scan
-
-    found: list[Received] = []
-    async with aclosing(scan(connection, stream, [subject], after=begin - 1)) as batches:
-        async for batch in batches:
-            found += [message for message in batch if place(message.reply).seq <= end]
-            if place(batch[-1].reply).seq >= end:
-                break
-    return found
 
 
 async def coming(connection: Connection, stream: str, subject: str, after: int) -> AsyncIterator[Received]:

@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from bridge.errors import (
     ConnectorUnavailableError,
     StartError,
 )
+from bridge.safety.ownclock import shut_until
 
 if TYPE_CHECKING:
     from bridge.config.load import Loaded
@@ -58,6 +59,14 @@ def ports(loaded: Loaded) -> Iterator[Finding]:
     if config.bus.mqtt is not None:
         wanted = config.bus.mqtt
         yield _port("bus.mqtt.port", wanted.host, wanted.port, ours=known.get("mqtt_port") == wanted.port)
+
+
+def stepped(loaded: Loaded, now: datetime) -> Iterator[Finding]:
+    """Whether our clock went back and keeps everything shut."""
+    until = shut_until(data_dir(loaded) / "safety", now)
+    if until is not None:
+        told = f"it went back; nothing that moves something is done until {until:%Y-%m-%d %H:%M:%S} UTC"
+        yield problem("our clock", told, "set it right and keep it so by NTP; then: vms-bridge clock accept")
 
 
 def _port(setting: str, host: str, port: int, *, ours: bool) -> Finding:
@@ -114,7 +123,8 @@ def _described(about: str, info: SystemInfo) -> list[Finding]:
     clock = "clock not told" if offset is None else f"clock {offset.total_seconds():+.1f} s"
     found = [ok(about, f"{info.product} {info.version}, {len(info.channels)} channels, {clock}")]
     if offset is not None and abs(offset) > _CLOCK_OFF:
-        cure = "set both clocks by NTP: doors refuse what is too old or from the future"
+        cure = "set both clocks by NTP: doors refuse what is too old or from the future; then, while the bridge runs: "
+        cure += f"vms-bridge clock accept {about.removeprefix('source ')}"
         found.append(warning(about, f"its clock is {offset.total_seconds():+.1f} s off ours", cure))
     return found
 

@@ -115,6 +115,13 @@ class DoorConfig(Protected):
     pulse: Duration = Field(timedelta(seconds=1), description="How long the output leaves idle; at most 30s.")
     max_age: Duration = Field(timedelta(seconds=10), description="An older cause never opens; at most 60s.")
     min_score: float = Field(90, ge=0, le=100, description="Plates read with less confidence do not open.")
+    reads: int = Field(
+        1, ge=1, le=5, description="So many readings of a plate by the same reader, each good enough, open; not fewer."
+    )
+    reads_within: Duration = Field(timedelta(seconds=10), description="The readings come within this; at most 60s.")
+    second_factor: StateIs | None = Field(
+        None, description="With `reads: 2`: while this is so, one reading is enough. Unknown: it is not."
+    )
     same_plate: Duration = Field(
         timedelta(seconds=10), description="The same plate read again within this does not open again."
     )

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bridge.schema.event import VmsEvent
+from bridge.schema.flaws import FLAWS
 from bridge.schema.kinds import PAYLOADS
 
 MAX_VALUES = 200
@@ -94,7 +95,7 @@ class Metrics:
         self._results = counter("results", "Orders ended.", "action", "outcome")
         self._attempts = counter("action_attempts", "Tries at orders.", "action")
         self._action_time = seconds("action", "From an order's making to its end.", _SLOW, "action")
-        self._pending = gauge("orders_pending", "Orders made and not ended.")
+        self._pending = gauge("orders_pending", "Orders made and not ended, by whomever they were made.")
         self._source_up = gauge("source_up", "1 while events arrive from the source.", "source")
         self._gaps = counter("source_gaps", "Times a source was away and may have said something.", "source")
         self._fetched = counter(
@@ -151,7 +152,6 @@ class Metrics:
     def order(self, action: str, action_class: str) -> None:
         """An order was made."""
         self._orders.labels(self._action(action), action_class).inc()
-        self._pending.inc()
 
     def attempt(self, action: str) -> None:
         """An order is being tried."""
@@ -161,11 +161,10 @@ class Metrics:
         """An order has ended, so long after it was made."""
         self._results.labels(self._action(action), outcome).inc()
         self._action_time.labels(self._action(action)).observe(seconds)
-        self._pending.dec()
 
-    def set_pending(self, orders: int) -> None:
-        """So many orders were found unfinished."""
-        self._pending.set(orders)
+    def pending(self, read: Callable[[], float]) -> None:
+        """Read how many orders have not ended whenever somebody scrapes."""
+        self._pending.set_function(read)
 
     def source_up(self, source: str, up: bool) -> None:
         """Events arrive from a source, or not."""
@@ -229,4 +228,15 @@ def metrics_page() -> str:
     ]
     for name, kind, meaning, labels in sorted(Metrics().described):
         lines.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {meaning} |")
+    lines += [
+        "",
+        "## Reasons",
+        "",
+        "Why a message or an item was not taken: the `reason` of dead letters, of `vms_bridge_events_parked_total`",
+        "and of the items in the answer to a push. A fault has the same code however it came.",
+        "",
+        "| reason | meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{code}` | {words} |" for code, words in FLAWS.items()]
     return "\n".join(lines) + "\n"

@@ -34,6 +34,25 @@ class SourceClocks:
         """Note how far a source's clock is ahead of ours."""
         self._offsets[source] = (offset, self._clock.monotonic())
 
+    def forget(self, source: str | None = None) -> None:
+        """Forget what is known of a source's clock, or of all: it was set right, or ours was. It is learned anew."""
+        for known in (self._offsets, self._heard):
+            for name in [name for name in known if source in (None, name)]:
+                del known[name]
+
+    def told(self, source: str) -> bool:
+        """Tell whether the source has said what its clock shows, and we have not forgotten it."""
+        return source in self._offsets
+
+    def all(self) -> dict[str, timedelta | None]:
+        """Return the offset of every source of which anything was heard."""
+        return {name: self.offset(name) for name in sorted({*self._offsets, *self._heard})}
+
+    def off(self) -> dict[str, timedelta]:
+        """Return the sources whose clock is too far from ours, so that their events open nothing."""
+        known = {name: offset for name, offset in self.all().items() if offset is not None}
+        return {n: o for n, o in known.items() if abs(o) > self.tolerance and n not in self._trusted}
+
     def offset(self, source: str) -> timedelta | None:
         """Return how far a source's clock is ahead of ours; None if that is not known."""
         since = self._clock.monotonic() - KEPT.total_seconds()

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from bridge.clock import Clock
 from bridge.contracts import Emit
 from bridge.errors import StoreUnavailableError
+from bridge.registry import unknown
 from bridge.safety.cameras import Camera
 from bridge.safety.doors import needed_persons
 from bridge.safety.latch import Latch
@@ -126,6 +127,24 @@ class Desk:
         """Reset the breaker. Raises OSError, and then it stays tripped."""
         await self._safety.breaker.reset(who, reason)
         self.tell("reset_breaker", None, (who,), reason)
+
+    # --- clocks ----------------------------------------------------------------------------------------
+
+    async def accept_clock(self, who: str, reason: str) -> None:
+        """Our own clock is right now: what is heard from here on may open. Raises OSError if a restart forgets it."""
+        try:
+            await self._safety.own_clock.accept()
+        finally:
+            self._safety.clocks.forget()  # they were compared with ours as it was
+            self.tell("accept_clock", None, (who,), reason)
+
+    def accept_source_clock(self, source: str, who: str, reason: str) -> None:
+        """The clock of a source is right now: forget how far off it was, learn it anew. Raises ActionRejectedError."""
+        known = self._safety.clocks.all()
+        if source not in known:
+            raise refusal(Reason.UNKNOWN_SOURCE, unknown("source", source, list(known)))
+        self._safety.clocks.forget(source)
+        self.tell("accept_clock", source, (who,), reason)
 
     # --- small things ----------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from bridge.safety.latch import Latch
 from bridge.safety.openings import Opening, Openings
 from bridge.safety.outputs import MAX_PULSE, Outputs
 from bridge.safety.pending import PendingOpenings
+from bridge.safety.readings import Readings
 from bridge.safety.reasons import WORDS, Reason, refusal
 from bridge.schema.kinds import CommandGiven
 from bridge.schema.orders import Order
@@ -44,6 +45,7 @@ class DoorKeeper:
         outputs: Outputs,
         openings: Openings,
         facts: Facts,
+        readings: Readings,
         folder: Path,
         clock: Clock,
     ) -> None:
@@ -51,6 +53,7 @@ class DoorKeeper:
         self._outputs = outputs
         self._openings = openings
         self._facts = facts
+        self._readings = readings
         self._clock = clock
         self._deciding = asyncio.Lock()
         self.pending = PendingOpenings(clock)
@@ -98,7 +101,8 @@ class DoorKeeper:
 
     def _asked(self, name: str, door: DoorConfig, order: Order) -> AskedDoor:
         others = self._openings.others(door.output, order)
-        return AskedDoor(door, order, self._clock.now(), others, self._facts, held=self.holds[name].pulled)
+        now, held, readings = self._clock.now(), self.holds[name].pulled, self._readings.like(order.trigger)
+        return AskedDoor(door, order, now, others, self._facts, held=held, readings=readings)
 
     async def _decide(self, name: str, door: DoorConfig, order: Order) -> Opening:
         """Ask every guard and take the place in the limits; only one order does so at a time."""

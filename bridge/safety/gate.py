@@ -210,7 +210,7 @@ class Gate:
             lambda: self._breaker.pulled,
             self._dry_run,
             self._clock.monotonic() < self._ready_at,
-            self._own_clock.trusted(),
+            self._own_clock.vouches(order.trigger.id),
             self._clocks,
         )
         for guard in GUARDS:

@@ -15,6 +15,7 @@ from bridge.safety.facts import UNKNOWN, Facts
 from bridge.safety.gate import age_of
 from bridge.safety.hours import open_at
 from bridge.safety.openings import Opening, plate_of
+from bridge.safety.readings import KEPT
 from bridge.safety.reasons import Reason
 from bridge.schema.kinds import PlateRead
 from bridge.schema.orders import Order
@@ -44,6 +45,8 @@ class AskedDoor(Asked):
     """The same for a door."""
 
     limits: DoorConfig
+    readings: Sequence[tuple[timedelta, float | None]] = ()
+    """Other readings of the plate by the same reader: how far each is from this one, and its score."""
 
 
 Refusal = tuple[Reason, str]
@@ -70,6 +73,19 @@ def score(asked: AskedDoor) -> Refusal | None:
     if read.score >= asked.limits.min_score:
         return None
     return Reason.LOW_SCORE, f"{read.score:g} of {asked.limits.min_score:g}"
+
+
+def reads(asked: AskedDoor) -> Refusal | None:
+    """One reading may be a mistake: it wants another, or something else that says so."""
+    wanted, limits = asked.limits.reads, asked.limits
+    if wanted <= 1 or not isinstance(asked.order.trigger.data, PlateRead):
+        return None
+    if limits.second_factor is not None and asked.facts.holds(limits.second_factor):
+        return None
+    within = min(limits.reads_within, KEPT)
+    sure = [score for apart, score in asked.readings if apart <= within]
+    found = 1 + sum(limits.min_score <= 0 or (score or 0) >= limits.min_score for score in sure)
+    return None if found >= wanted else (Reason.FEW_READS, f"{found} of {wanted} within {format_duration(within)}")
 
 
 def same_event(asked: Asked) -> Refusal | None:
@@ -144,6 +160,7 @@ DOOR_GUARDS: tuple[Callable[[AskedDoor], Refusal | None], ...] = (
     hold,
     age,
     score,
+    reads,
     same_event,
     same_plate,
     hours,

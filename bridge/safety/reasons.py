@@ -31,6 +31,7 @@ class Reason(StrEnum):
     HOLD = "hold"
     NO_SCORE = "no_score"
     LOW_SCORE = "low_score"
+    FEW_READS = "few_reads"
     SAME_EVENT = "same_event"
     SAME_PLATE = "same_plate"
     CLOSED = "closed"
@@ -47,6 +48,8 @@ class Reason(StrEnum):
     UNKNOWN_OUTPUT = "unknown_output"
     DOOR_OUTPUT = "door_output"
     NO_JOURNAL = "no_journal"
+    # clocks
+    UNKNOWN_SOURCE = "unknown_source"
     # cameras
     CAMERA_LOCKED = "camera_locked"
     CAMERA_BUSY = "camera_busy"
@@ -68,7 +71,7 @@ WORDS: dict[Reason, str] = {
     Reason.TOO_OLD: "its cause is too old for this to be done now",
     Reason.EXPIRED: "the time in which it was to be started is over",
     Reason.FUTURE_TIME: "its cause says it happens in the future; the clock of the source cannot be trusted",
-    Reason.CLOCK_STEPPED: "our clock went back; until it has caught up no age can be told",
+    Reason.CLOCK_STEPPED: "our clock went back; until it has caught up, or somebody accepts it, no age can be told",
     Reason.CLOCK_UNKNOWN: "nobody knows how far the clock of its source is off, so its age cannot be told",
     Reason.CLOCK_OFF: "the clock of its source is too far from ours, so its age cannot be told",
     Reason.STARTING: "the bridge has just started; nothing leaves idle yet",
@@ -77,6 +80,7 @@ WORDS: dict[Reason, str] = {
     Reason.HOLD: "the door is held by hand",
     Reason.NO_SCORE: "the reader did not say how sure it is of the plate",
     Reason.LOW_SCORE: "the plate was read with less confidence than the door asks for",
+    Reason.FEW_READS: "the plate must be read once more before the door opens",
     Reason.SAME_EVENT: "the same event has opened this output already",
     Reason.SAME_PLATE: "the same plate opened it a moment ago",
     Reason.CLOSED: "it is shut at this time",
@@ -92,6 +96,7 @@ WORDS: dict[Reason, str] = {
     Reason.UNKNOWN_OUTPUT: "no such output is declared",
     Reason.DOOR_OUTPUT: "the output belongs to a door, and only the door opens it",
     Reason.NO_JOURNAL: "its return to idle cannot be written down, so it is not switched",
+    Reason.UNKNOWN_SOURCE: "nothing is known of the clock of such a source",
     Reason.CAMERA_LOCKED: "a person has the camera",
     Reason.CAMERA_BUSY: "something more important has the camera",
     Reason.SUPERSEDED: "a later order took the output back to idle",

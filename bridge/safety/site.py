@@ -17,6 +17,7 @@ from bridge.safety.killswitch import KillSwitch
 from bridge.safety.openings import Openings
 from bridge.safety.outputs import Outputs
 from bridge.safety.ownclock import OwnClock
+from bridge.safety.readings import Readings
 from bridge.safety.releases import ReleaseJournal
 
 
@@ -38,14 +39,17 @@ class Safety:
             hold_off=safety.hold_off,
             dry_run=config.dry_run,
         )
+        self.moves = bool(config.doors or config.outputs)
+        """Whether there is anything here that a clock can keep shut."""
         self.facts = Facts(clock)
+        self.readings = Readings(config.doors.values(), clock)
         self.openings = Openings(folder, clock)
         self.releases = ReleaseJournal(folder, services, clock)
         self.cameras = Cameras(folder, services, clock)
         self.outputs = Outputs(
             config.outputs, config.doors, self.releases, self.openings, self.breaker, self.facts, services, clock
         )
-        self.doors = DoorKeeper(config.doors, self.outputs, self.openings, self.facts, folder, clock)
+        self.doors = DoorKeeper(config.doors, self.outputs, self.openings, self.facts, self.readings, folder, clock)
 
     async def load(self) -> None:
         """Read what must not be forgotten over a restart. Raises StartError."""

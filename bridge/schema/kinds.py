@@ -411,8 +411,11 @@ class BreakerTripped(Payload):
 class CommandGiven(Payload):
     """A person or a client that is known by name asked for something."""
 
-    command: str = Field(description="open, hold, unhold, confirm, deny, kill, unkill, reset_breaker, lock, unlock.")
-    target: str | None = Field(None, description="The door or camera it is about.")
+    command: str = Field(
+        description="open, hold, unhold, confirm, deny, kill, unkill, reset_breaker, lock, unlock, accept_clock, "
+        "redrive, drop."
+    )
+    target: str | None = Field(None, description="The door, camera, clock or dead letter it is about.")
     persons: tuple[str, ...] = Field((), description="Everybody who wants it; several where a door needs them.")
     reason: str | None = Field(None, description="What they said why.")
     pending: str | None = Field(None, description="The waiting opening that was agreed to.")

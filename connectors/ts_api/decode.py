@@ -132,7 +132,7 @@ def decode(message: Mapping[str, Any], *, context: DecodeContext) -> Sequence[Vm
 def decode_parts(message: Mapping[str, Any], *, context: DecodeContext) -> Decoded:
     """Return the events in a message and the parts of it that were refused. Raises PayloadError, see `decode`."""
     if not isinstance(message, dict):
-        raise PayloadError("not_an_object", "the message is no JSON object")
+        raise PayloadError("not_object", "the message is no JSON object")
     found = classify(message, context.topic)
     return Decoded(()) if isinstance(found, Control) else understand(found, message, context)
 

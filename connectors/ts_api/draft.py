@@ -98,7 +98,7 @@ def each(parts: Any, name: str, read_part: Callable[[int, Message], Drafted]) ->
     if not isinstance(parts, list):
         raise PayloadError(MISSING if parts is None else WRONG, f"{name} is not an array")
     if len(parts) > MAX_PARTS:
-        raise PayloadError("too_many", f"{name} has {len(parts)} parts; at most {MAX_PARTS} in one message")
+        raise PayloadError("too_many_items", f"{name} has {len(parts)} parts; at most {MAX_PARTS} in one message")
     for index, part in enumerate(parts):
         if not isinstance(part, dict):
             yield PayloadError(WRONG, f"{name}[{index}] is not an object")

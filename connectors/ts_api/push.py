@@ -67,9 +67,9 @@ def _items(body: bytes) -> list[Any]:
     if not listed:
         raise PayloadError("empty", "the body is an empty array")
     if len(listed) > PUSH_ITEMS:
-        raise PayloadError("too_many", f"the body holds {len(listed)} items; at most {PUSH_ITEMS} at once")
+        raise PayloadError("too_many_items", f"the body holds {len(listed)} items; at most {PUSH_ITEMS} at once")
     if not isinstance(parsed, dict | list):
-        raise PayloadError("not_an_object", "the body is neither an object nor an array of objects")
+        raise PayloadError("not_object", "the body is neither an object nor an array of objects")
     return listed
 
 
@@ -114,7 +114,7 @@ def _refused(item: Any, error: PayloadError) -> PushItem:
 def _bounded(item: Any) -> Message:
     """Return the item with its texts in NFC. Raises PayloadError for what is out of bounds."""
     if not isinstance(item, dict):
-        raise PayloadError("not_an_object", "the item is no JSON object")
+        raise PayloadError("not_object", "the item is no JSON object")
     left = [PUSH_KEYS]
     bounded: Message = _walk(item, 1, left)
     compact(bounded)
@@ -140,7 +140,7 @@ def _walk(value: Any, depth: int, left: list[int]) -> Any:
 
 def _text(value: str) -> str:
     if len(value) > PUSH_TEXT:
-        raise PayloadError("too_long", f"the item holds a text of {len(value)} characters; at most {PUSH_TEXT}")
+        raise PayloadError("long_string", f"the item holds a text of {len(value)} characters; at most {PUSH_TEXT}")
     if any(unicodedata.category(char) == "Cc" and char not in _LINE_BREAKS for char in value):
         raise PayloadError("bad_text", "the item holds control characters")
     return unicodedata.normalize("NFC", value)

@@ -45,7 +45,7 @@ class Reader:
         try:
             body = from_json(message, allow_inf_nan=False)
         except ValueError as exc:
-            return Read((), (PayloadError("bad_json", f"not JSON: {exc}"),))
+            return Read((), (PayloadError("not_json", f"not JSON: {exc}"),))
         try:
             found = self._stream.decode(body, received)
         except PayloadError as exc:

@@ -35,7 +35,7 @@ class MessageStream:
     def decode(self, message: Mapping[str, Any], received: datetime) -> Control | Decoded:
         """Return the control message this is, or what was understood of it. Raises PayloadError."""
         if not isinstance(message, dict):
-            raise PayloadError("not_an_object", "the message is no JSON object")
+            raise PayloadError("not_object", "the message is no JSON object")
         found = classify(message, self._context.topic)
         if isinstance(found, Control):
             # A topic that is subscribed to again sends its present state again (v1).

@@ -168,3 +168,28 @@ async def test_it_says_that_it_lives_and_ends_what_is_stuck(tmp_path: Path) -> N
         await world.clock.advance(900)
         await until(lambda: world.of("motion.ended"))
         assert world.of("motion.ended")[0].reason == "timeout"
+
+
+async def test_health_says_which_clock_keeps_doors_shut(tmp_path: Path) -> None:
+    """Ours with until when, a source's with how far; each with the way out, and well again after it."""
+    async with watched(tmp_path) as world:
+        safety = world.site.safety
+        await world.seconds(1)
+        world.clock.jump(timedelta(days=-1))
+        await world.seconds(2)
+        part = world.health[SAFETY]
+        assert (part.level, part.reason) == (Level.DEGRADED, "clock_stepped")
+        assert "caught up at 20" in part.message
+        assert part.cure.endswith("vms-bridge clock accept")
+        await safety.own_clock.accept()
+        await world.seconds(2)
+        assert world.health[SAFETY].level is Level.UP
+        safety.clocks.learn("nvr", timedelta(days=1))
+        await world.seconds(2)
+        part = world.health[SAFETY]
+        assert (part.level, part.reason) == (Level.DEGRADED, "clock_off")
+        assert "nvr +86400 s" in part.message
+        assert part.cure.endswith("vms-bridge clock accept nvr")
+        safety.clocks.forget("nvr")
+        await world.seconds(2)
+        assert world.health[SAFETY].level is Level.UP

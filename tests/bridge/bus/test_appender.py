@@ -166,8 +166,32 @@ async def test_a_foreign_record_at_the_end_stops_the_trail(bus: Bus, tmp_path: P
     """Nobody writes behind something he cannot account for."""
     await bus.connection.client.jetstream().publish("vms.home.result.open.done", b"{}")
     await _end(bus, 1)
+    appender = bus.appender(tmp_path)
     with pytest.raises(StoreError, match="somebody else"):
-        await bus.appender(tmp_path).catch_up()
+        await appender.catch_up()
+    assert appender.trouble is not None
+    assert (appender.trouble.stream, appender.trouble.seq) == ("VMS-home-RESULTS", 1)
+    assert "nats stream rmm VMS-home-RESULTS 1" in appender.trouble.cure
+
+
+async def test_when_the_foreign_record_is_gone_the_trail_goes_on(bus: Bus, tmp_path: Path) -> None:
+    """What its cure says: delete it, and everything that ended meanwhile is appended, in one chain."""
+    appender = bus.appender(tmp_path)
+    await _end(bus, 1)
+    await appender.catch_up()
+    await bus.connection.client.jetstream().publish("vms.home.result.open.done", b"{}")
+    for number in (2, 3):
+        await _end(bus, number)
+        with pytest.raises(StoreError):
+            await appender.catch_up()
+        if number == 2:  # our write did not follow ours: now we read where the trail ends
+            with pytest.raises(StoreError, match="somebody else"):
+                await appender.catch_up()
+    assert appender.trouble is not None
+    await bus.connection.api("STREAM.MSG.DELETE.VMS-home-RESULTS", {"seq": appender.trouble.seq})
+    await appender.catch_up()
+    assert appender.trouble is None
+    assert [(record.n, record.order) for record in await _trail(bus)] == [(1, "o1"), (2, "o2"), (3, "o3")]
 
 
 async def test_hosted_it_follows_the_ledger_by_itself(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ async def test_what_moves_something_is_shown_and_never_goes_again(
 @pytest.mark.parametrize("body", [b"{}", b"\xff\x00", b'{"plate": "12AB345"}'])
 async def test_what_is_no_order_does_not_go_again(bus: Bus, box: DeadLetterBox, body: bytes) -> None:
     """It can be looked at and dropped."""
-    await bus.dead.bury("message", "bad_json", body, {"Source": "nvr1"})
+    await bus.dead.bury("message", "not_json", body, {"Source": "nvr1"})
     with pytest.raises(StoreError, match="no order"):
         await box.redrive(1, NOW)
     assert (await box.get(1)).body == body

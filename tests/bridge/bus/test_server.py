@@ -319,6 +319,22 @@ def test_the_log_is_folded_into_ours(caplog: pytest.LogCaptureFixture) -> None:
     assert log.store_broken.is_set()
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("critical write error: open /srv/data/bus/jetstream/x.blk: no space left on device", "the disk is full"),
+        ("JetStream out of File resources, will be DISABLED", "the disk is full"),
+        ("open /srv/data/bus/nats.conf: permission denied", "open nats.conf: permission denied"),
+        ("connection/s 3 of 4", "connection/s 3 of 4"),
+    ],
+)
+def test_what_it_says_is_told_in_words_of_ours(said: str, words: str) -> None:
+    """Whoever asks how we are need not know its words, and is not told where our files lie."""
+    log = ServerLog([])
+    log.line(f"[7] [ERR] {said}\n".encode())
+    assert (log.words, log.complaint) == (words, said)
+
+
 async def test_a_server_with_a_broken_store_is_restarted(tmp_path: Path) -> None:
     """When the server says that it cannot write any more and the disk has room, it is started again."""
     async with EmbeddedServer(CONFIG, tmp_path) as server:

@@ -40,7 +40,7 @@ async def _fill(site: Path) -> None:
         noted = {"order": "o9", "rule": "r", "error": "no answer\x1b[2J"}
         await bus.dead.bury("information", "gave_up", order(9).encode(), noted)
         await bus.dead.bury("actuating", "poison", order(8, action_class=ActionClass.ACTUATING).encode(), {})
-        await bus.dead.bury("message", "bad_json", b"{not json", {"Source": "nvr1", "Error": "line 1"})
+        await bus.dead.bury("message", "not_json", b"{not json", {"Source": "nvr1", "Error": "line 1"})
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
     assert [(each["action"], each["outcome"]) for each in trail][:4] == [
         ("webhook", "done"), ("webhook", "refused"), ("dlq-redrive", "done"), ("dlq-drop", "done"),
     ]  # fmt: skip
-    assert trail[3]["message"].endswith("dead letter 3 (message, bad_json) a test")
+    assert trail[3]["message"].endswith("dead letter 3 (message, not_json) a test")
     # The order that went again has ended too: this site has no such receiver.
     assert trail[4]["order"] == did[0]["order"]
     assert json.loads(_run(filled, "audit", "verify", "--json"))["state"] == "intact"

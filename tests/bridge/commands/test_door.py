@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,26 @@ def test_the_kill_switch_and_a_hold_need_no_bridge(site: Path, server: dict[str,
     assert cli("door", "hold", "mian", cwd=site).returncode == 2
     alone = cli("door", "open", "main", cwd=site)
     assert (alone.returncode, "no bridge runs here" in alone.stderr) == (3, True)
+
+
+def test_a_clock_that_went_back_is_shown_and_accepted(site: Path, server: dict[str, Any]) -> None:
+    """A mark of a day ahead keeps the door shut over a restart; doctor says so, a person accepts, and it opens."""
+    _site(site, server)
+    until = datetime.now(UTC) + timedelta(days=1)
+    (site / "data" / "safety").mkdir(parents=True)
+    (site / "data" / "safety" / "clock").write_text(json.dumps({"until": until.isoformat(), "accepted": False}))
+    with going("run", cwd=site) as program:
+        program.line("listening on", "err")
+        assert json.loads(cli("door", "open", "main", "--json", cwd=site).stdout)["reason"] == "clock_stepped"
+        assert "vms-bridge clock accept" in cli("clock", "list", cwd=site).stdout
+        found = json.loads(cli("doctor", "--offline", "--json", cwd=site).stdout)["findings"]
+        [told] = [finding for finding in found if finding["about"] == "our clock"]
+        assert "vms-bridge clock accept" in told["cure"]
+        assert cli("clock", "accept", "-r", "NTP was wrong", cwd=site).returncode == 0
+        assert "ours is trusted" in cli("clock", "list", cwd=site).stdout
+        assert cli("clock", "accept", "nobody", cwd=site).returncode != 0
+        opened = cli("door", "open", "main", cwd=site)
+        assert opened.returncode == 0, opened.stdout + opened.stderr
+        told_of = cli("events", "--kind", "command.given", "--contains", "accept_clock", "--json", cwd=site).stdout
+    [event] = [json.loads(line) for line in told_of.splitlines()]
+    assert event["principal"].startswith("cli:")

@@ -11,8 +11,9 @@ import pytest
 
 from bridge.bus.bus import Bus
 from bridge.bus.connect import Connection
+from bridge.bus.newest import newest
 from bridge.bus.server import EmbeddedServer
-from bridge.commands.events import Wanted, describe, newest
+from bridge.commands.events import describe
 from bridge.commands.tail import in_use, reaching
 from bridge.config.load import load
 from bridge.counting import IntakeCounts
@@ -93,13 +94,13 @@ async def test_the_newest_are_found_backwards_and_nothing_is_left_behind(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spans of one event give the same as one read, and no consumer stays on the server."""
-    monkeypatch.setattr("bridge.commands.events._SPAN", 1)
+    monkeypatch.setattr("bridge.bus.newest.SPAN", 1)
     loaded = load(filled / "bridge.yaml", Registry("source type", BUILTIN, "vms_bridge.none"), {})
-    wanted = Wanted(Subjects("home").events(kind="motion.started"), None, "", frozenset())
+    wanted = Subjects("home").events(kind="motion.started")
     async with reaching(loaded) as connection:
-        found = await newest(connection, STREAM, wanted, 2, 1, 5)
+        found = await newest(connection, STREAM, wanted, 2)
         assert [VmsEvent.decode(message.data).id for message in found] == ["e1", "e5"]
-        assert [VmsEvent.decode(m.data).id for m in await newest(connection, STREAM, wanted, 1, 1, 5)] == ["e5"]
+        assert [VmsEvent.decode(m.data).id for m in await newest(connection, STREAM, wanted, 1)] == ["e5"]
         assert await _consumers(connection) == []
         assert await asyncio.to_thread(in_use, filled / "data")
     assert not await asyncio.to_thread(in_use, filled / "data")

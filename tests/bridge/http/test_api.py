@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from bridge.config.models import ApiClient, DoorConfig
 from bridge.errors import ActionRejectedError, StoreUnavailableError
 from bridge.http.api import SafetyApi
+from bridge.http.callers import Callers
 from bridge.http.verify import Throttle
 from bridge.safety.desk import Desk
 from bridge.schema.event import Origin, VmsEvent
@@ -37,8 +38,12 @@ class Log:
     def __init__(self) -> None:
         self.events: list[VmsEvent] = []
         self.down = False
+        self.watchers: list[Callable[[VmsEvent], None]] = []
 
     async def __call__(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        for watcher in self.watchers:
+            for event in events:
+                watcher(event)
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.down:
             stored.set_exception(StoreUnavailableError("the store is away", timedelta(seconds=7)))
@@ -58,7 +63,7 @@ class Office:
         self.site, self.log = site, Log()
         self.desk = Desk("site", site.safety, site.clock)
         self.desk.connect(self.log, self._submit)
-        api = SafetyApi(CLIENTS, LOCAL, self.desk, site.safety, Throttle(site.clock))
+        api = SafetyApi(Callers(CLIENTS, LOCAL, Throttle(site.clock)), self.desk, site.safety)
         app = Starlette(routes=api.routes())
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bridge")
         self.orders: list[Order] = []
@@ -238,6 +243,31 @@ async def test_a_tripped_breaker_is_an_event_and_is_reset_by_an_admin(tmp_path: 
         assert (await place.ask("chief", "POST", "/api/doors/main/open")).json()["reason"] == "breaker"
         assert (await place.ask("chief", "POST", "/api/breaker/reset")).status_code == 200
         assert (await place.ask("chief", "POST", "/api/doors/main/open")).json()["outcome"] == "done"
+
+
+async def test_an_admin_accepts_a_clock_and_doors_open_again(tmp_path: Path) -> None:
+    """Ours, a day forward and back: shut for that day, or until somebody says that it is right; a source's likewise."""
+    async with office(tmp_path) as place:
+        site, own = place.site, place.site.safety.own_clock
+        site.clock.jump(timedelta(days=-1))
+        refused = await place.ask("guard", "POST", "/api/doors/main/open")
+        assert refused.json()["reason"] == "clock_stepped"
+        shut = (await place.ask("wall", "GET", "/api/safety")).json()["clocks"]["shut_until"]
+        assert shut is not None
+        assert (await place.ask("guard", "POST", "/api/clock/accept")).status_code == 403
+        answer = await place.ask("chief", "POST", "/api/clock/accept", reason="NTP was wrong")
+        assert answer.status_code == 200
+        assert (await place.ask("wall", "GET", "/api/safety")).json()["clocks"]["shut_until"] is None
+        place.log.watchers.append(own.heard)
+        assert (await place.ask("guard", "POST", "/api/doors/main/open")).json()["outcome"] == "done"
+
+        site.safety.clocks.learn("nvr", timedelta(days=1))
+        clocks = (await place.ask("wall", "GET", "/api/safety")).json()["clocks"]["sources"]
+        assert clocks == {"nvr": {"ahead": 86400.0, "opens": False}}
+        assert (await place.ask("chief", "POST", "/api/sources/nvr/clock/accept")).status_code == 200
+        assert site.safety.clocks.off() == {}
+        assert (await place.ask("chief", "POST", "/api/sources/nvr2/clock/accept")).status_code == 404
+        await until(lambda: place.log.commands().count(("accept_clock", "api:chief")) == 2)
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"{", b'{"reason": 5}', b'{"x": 1}', b'{"asked": "now"}'])

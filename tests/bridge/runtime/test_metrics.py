@@ -51,6 +51,7 @@ def test_everything_that_can_be_counted_is_counted() -> None:
     metrics.fired("gate")
     metrics.order("webhook", "information")
     metrics.order("webhook", "information")
+    metrics.pending(lambda: 1)
     metrics.attempt("webhook")
     metrics.result("webhook", "done", 0.2)
     metrics.source_up("nvr1", up=True)

@@ -173,11 +173,11 @@ async def test_parked_messages_carry_their_source() -> None:
 
     async def garbled(session: Session) -> None:
         session.ready()
-        await session.park("{", "bad_json", "unterminated")
+        await session.park("{", "not_json", "unterminated")
         await asyncio.get_running_loop().create_future()
 
     async with world.running(Scripted(garbled)):
-        assert world.parked == [("nvr1", "bad_json")]
+        assert world.parked == [("nvr1", "not_json")]
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))

@@ -12,7 +12,7 @@ from bridge.safety import gate, guards, outputs
 from bridge.safety.doors import DoorKeeper
 from bridge.schema.orders import Result
 from tests.bridge.actions.support import Site, make_order, plate_event, running
-from tests.bridge.safety.scenarios import DOORS, GATE, OUTPUTS, Scenario
+from tests.bridge.safety.scenarios import DOORS, ENOUGH, GATE, OUTPUTS, Scenario
 from tests.clock import VirtualClock
 
 TABLES = {"gate": GATE, "doors": DOORS, "outputs": OUTPUTS}
@@ -62,6 +62,13 @@ async def test_without_its_guard_it_would_have_moved(
     monkeypatch.setattr(module, attribute, left)
     if table == "doors":  # two of them are asked once more right before sending
         monkeypatch.setattr(guards, scenario.guard, lambda asked: None)
+    result, moved = await _play(tmp_path, scenario)
+    assert (result.outcome, moved) == ("done", 1)
+
+
+@pytest.mark.parametrize("scenario", ENOUGH)
+async def test_two_readings_or_one_and_a_second_factor_open(tmp_path: Path, scenario: Scenario) -> None:
+    """The reading that was missing makes the difference, by the same reader, soon and sure enough."""
     result, moved = await _play(tmp_path, scenario)
     assert (result.outcome, moved) == ("done", 1)
 

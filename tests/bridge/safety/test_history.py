@@ -20,7 +20,7 @@ from unittest import mock
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bridge.actions import runner as runner_module
 from bridge.safety import gate, releases
@@ -121,6 +121,7 @@ class History(RuleBasedStateMachine):
         said = self.clock.now() + timedelta(seconds=happened - now + self.ahead - self.stepped)
         event = plate_event(self.clock, self.number, origin=origin, time=said)
         self.site.safety.clocks.heard(event)
+        self.site.safety.own_clock.heard(event)
         action, params = ACTS[what]
         order = make_order(self.clock, action, params, self.number, event)
         self.happened[order.id] = (happened, origin)
@@ -191,6 +192,18 @@ class History(RuleBasedStateMachine):
         self.clock.jump(timedelta(seconds=by))
         self.stepped += by
         self.site.safety.own_clock.trusted()
+
+    @precondition(lambda self: not self.site.safety.own_clock.trusted())
+    @rule()
+    def somebody_accepts_our_clock(self) -> None:
+        """Whether or not it is right: what was heard before must not move anything. The source is asked again."""
+
+        async def accept() -> None:
+            await self.site.safety.own_clock.accept()
+            self.site.safety.clocks.forget()
+
+        self.do(accept())
+        self.ask_clock()
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 9.0, 11.0, 61.0, 3600.0]))
     def wait(self, seconds: float) -> None:

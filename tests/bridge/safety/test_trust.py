@@ -14,7 +14,7 @@ from bridge.contracts import SystemInfo
 from bridge.errors import ConnectorUnavailableError
 from bridge.safety.clocks import KEPT, SourceClocks
 from bridge.safety.facts import UNKNOWN, Facts
-from bridge.safety.ownclock import OwnClock
+from bridge.safety.ownclock import OwnClock, shut_until
 from bridge.schema.event import Origin
 from bridge.schema.kinds import StateChanged
 from bridge.source_clocks import AGAIN, LATER, watch_clocks
@@ -134,6 +134,74 @@ def test_a_clock_that_went_back_twice_catches_up_with_the_first(tmp_path: Path) 
     assert not own.trusted()
     clock.jump(51 * S)
     assert own.trusted()
+
+
+async def test_a_person_accepts_our_clock_and_what_came_before_stays_shut_out(tmp_path: Path) -> None:
+    """Set a day forward and corrected: only what is heard after the word of a person counts, also over a restart."""
+    clock = VirtualClock()
+    own = OwnClock(tmp_path, clock)
+    assert not await own.accept()
+    clock.jump(86_400 * S)
+    before = plate_event(clock, 1)
+    own.heard(before)
+    clock.jump(-86_400 * S)
+    assert not own.vouches(before.id)
+    own.heard(before)
+    assert await own.accept()
+    assert own.trusted()
+    assert not own.vouches(before.id)
+    after = plate_event(clock, 2)
+    own.heard(after)
+    assert own.vouches(after.id)
+    again = OwnClock(tmp_path, clock)
+    assert (again.trusted(), again.vouches(after.id)) == (True, False)
+    await clock.advance(60)
+    assert not own.vouches(after.id)
+    clock.jump(86_400 * S)
+    assert own.vouches(before.id)
+
+
+async def test_a_clock_that_goes_back_again_must_be_accepted_again(tmp_path: Path) -> None:
+    """The word was about the time before."""
+    clock = VirtualClock()
+    own = OwnClock(tmp_path, clock)
+    for _ in range(2):
+        clock.jump(-100 * S)
+        assert not own.trusted()
+        assert await own.accept()
+        assert own.trusted()
+    assert OwnClock(tmp_path, clock).trusted()
+
+
+def test_the_mark_of_an_earlier_version_counts(tmp_path: Path) -> None:
+    """It was the moment alone; what is no mark at all is none."""
+    clock = VirtualClock()
+    (tmp_path / "clock").write_text((clock.now() + 60 * S).isoformat())
+    assert OwnClock(tmp_path, clock).shut_until() == shut_until(tmp_path, clock.now()) == clock.now() + 60 * S
+    for text in ("", "{", "{}", '{"until": 5, "accepted": false}', "[]"):
+        (tmp_path / "clock").write_text(text)
+        assert OwnClock(tmp_path, clock).trusted()
+
+
+async def test_a_source_whose_clock_was_set_right_is_learned_anew(tmp_path: Path) -> None:
+    """What it said while it was wrong no longer counts, and it is asked within seconds instead of half an hour."""
+    clock, server = VirtualClock(), Server()
+    clocks = _clocks(clock)
+    for number in range(5):
+        clocks.heard(plate_event(clock, number, time=clock.now() + 86_400 * S))
+    assert clocks.off() == {"nvr": 86_400 * S}
+    clocks.forget("other")
+    clocks.forget("nvr")
+    assert (clocks.offset("nvr"), clocks.off()) == (None, {})
+    server.answers = [86_400 * S, 0 * S]
+    task = asyncio.create_task(watch_clocks({"nvr": server}, clocks, clock))
+    await clock.until_asleep()
+    assert clocks.off() == {"nvr": 86_400 * S}
+    clocks.forget()
+    await clock.advance(AGAIN)
+    assert (clocks.offset("nvr"), clocks.off(), server.asked) == (0 * S, {}, 2)
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 def test_what_a_lost_source_said_is_not_known(tmp_path: Path) -> None:

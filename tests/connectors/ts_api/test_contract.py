@@ -29,7 +29,7 @@ class TestTsApi(contract.ConnectorContract):
         try:
             body = json.loads(message)
         except ValueError as exc:
-            raise PayloadError("bad_json", "not JSON") from exc
+            raise PayloadError("not_json", "not JSON") from exc
         return decode(body, context=DecodeContext(site=contract.SITE, source=contract.SOURCE, received=RECEIVED))
 
     def example(self) -> ConnectorConfig:

@@ -398,7 +398,7 @@ def test_secrets_are_in_no_part_of_an_event() -> None:
 
 def test_more_parts_than_any_server_has_are_refused() -> None:
     """A broken server must not keep the loop busy."""
-    assert refusal({"topic": "motionChanges", "updated": [{"chid": 1, "motion": True}] * 10_001}) == "too_many"
+    assert refusal({"topic": "motionChanges", "updated": [{"chid": 1, "motion": True}] * 10_001}) == "too_many_items"
 
 
 def test_raw_can_be_turned_off_and_changes_nothing_else() -> None:
@@ -417,8 +417,8 @@ def deep(levels: int) -> Any:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ([], "not_an_object"),
-        ("LPR", "not_an_object"),
+        ([], "not_object"),
+        ("LPR", "not_object"),
         ({}, "untagged"),
         ({"hello": "world"}, "untagged"),
         ({"topic": "LPR"}, "missing_field"),

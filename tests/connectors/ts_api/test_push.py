@@ -69,7 +69,7 @@ def test_r21_a_bad_item_does_not_hold_up_a_good_one() -> None:
     assert [(item.event.type if item.event else None, item.reason) for item in items] == [
         (None, "bad_field"),
         ("call.started", None),
-        (None, "not_an_object"),
+        (None, "not_object"),
         (None, "missing_field"),
         ("plate.read", None),
     ]
@@ -110,11 +110,11 @@ def test_r21_members_that_are_not_known_are_accepted() -> None:
         (PLATE | {"note": "\x9b31m"}, "bad_text"),
         (CALL | {"event": "callHold"}, "bad_field"),
         (CALL | {"event": ["callStart"]}, "bad_field"),
-        ([PLATE], "not_an_object"),
+        ([PLATE], "not_object"),
         (PLATE | {"x": nested(PUSH_DEPTH)}, "too_deep"),
         (PLATE | {"x": [0] * PUSH_KEYS}, "too_many_keys"),
-        (PLATE | {"x": "x" * (PUSH_TEXT + 1)}, "too_long"),
-        (PLATE | {"x" * (PUSH_TEXT + 1): 1}, "too_long"),
+        (PLATE | {"x": "x" * (PUSH_TEXT + 1)}, "long_string"),
+        (PLATE | {"x" * (PUSH_TEXT + 1): 1}, "long_string"),
     ],
 )
 def test_r21_an_item_that_cannot_be_used_has_a_reason(item: Any, expected: str) -> None:
@@ -144,9 +144,9 @@ def test_an_item_at_the_bounds_is_accepted() -> None:
         (b"<html>", "not_json"),
         (b"topic=LPR&src=1", "not_json"),
         (b"[]", "empty"),
-        (b'"LPR"', "not_an_object"),
-        (b"null", "not_an_object"),
-        (b"[" + b"{}," * PUSH_ITEMS + b"{}]", "too_many"),
+        (b'"LPR"', "not_object"),
+        (b"null", "not_object"),
+        (b"[" + b"{}," * PUSH_ITEMS + b"{}]", "too_many_items"),
     ],
 )
 def test_r21_a_body_that_cannot_be_read_is_refused_whole(body: bytes, expected: str) -> None:

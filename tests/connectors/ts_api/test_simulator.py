@@ -229,7 +229,7 @@ async def test_half_a_message_is_parked_and_the_session_goes_on() -> None:
         sim.faults.set("garbage", times=1)
         await sim.event("LPR", plateNo="22BB222")
         await running.until(lambda: running.session.of("plate.read") and len(running.session.parked) == 2)
-        assert [parked.reason for parked in running.session.parked] == ["bad_json", "bad_json"]
+        assert [parked.reason for parked in running.session.parked] == ["not_json", "not_json"]
         assert bytes(running.session.parked[0].message).startswith(b'{"timestamp":')
 
 

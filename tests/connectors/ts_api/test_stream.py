@@ -109,4 +109,4 @@ def test_what_is_no_object_is_refused() -> None:
     """A number, a text, an array."""
     with pytest.raises(PayloadError) as caught:
         MessageStream(context()).decode([1], RECEIVED)  # type: ignore[arg-type]
-    assert caught.value.reason == "not_an_object"
+    assert caught.value.reason == "not_object"
