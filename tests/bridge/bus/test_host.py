@@ -81,6 +81,23 @@ async def test_a_handler_that_raises_does_not_lose_its_message(bus: Bus) -> None
     assert seen.outcomes == ["later", "later", "done", "done"]
 
 
+async def test_what_raises_past_our_care_is_not_lost_either(bus: Bus) -> None:
+    """An error that no wrapper of ours turns into a word for FastStream is left to its policy, which must be ours."""
+
+    class Careless(Seen):
+        def handled(self, subscriber: str, outcome: str, seconds: float) -> None:
+            super().handled(subscriber, outcome, seconds)
+            if len(self.outcomes) < 3:
+                raise ValueError("a metric that fails, around the handler")
+
+    seen = Careless()
+    await bus.effects.claim(effect(1))
+    async with _host(bus, seen).opened():
+        await until(lambda: len(seen.deliveries) == 3)
+        await _settled(bus, "test")
+    assert seen.deliveries == [("o1", 1)] * 3
+
+
 async def test_faststreams_own_default_would_lose_it(bus: Bus) -> None:
     """The control: registered without our policy, the message of a handler that raised never comes again."""
     username, password = bus.connection.credentials or ("", None)
