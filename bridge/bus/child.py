@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
     """Return what the child does between fork and exec: ask the kernel for SIGTERM when we die.
 
     Everything is looked up before the fork; after it only two system calls are made. If we died
@@ -45,7 +45,7 @@ async def spawn(arguments: Sequence[str | Path]) -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        preexec_fn=_die_with_parent(),
+        preexec_fn=die_with_parent(),
         start_new_session=True,
     )
 

@@ -35,7 +35,7 @@ async def _run(loaded: Loaded) -> None:
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     async with running(loaded, Registries(connectors(), actions())) as bridge:
         settle()

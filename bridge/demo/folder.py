@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import secrets
+import shutil
 from importlib import resources
 from pathlib import Path
 
+from bridge.bus.datadir import Lock
 from bridge.errors import StartError
 
 EXAMPLES = ("parking-gate.yaml", "emergency-call.yaml", "motion.yaml", "channel-down.yaml", "residents.csv")
 
+_OURS = "# Written by `vms-bridge demo`."
+
 _CONFIG = """\
-# Written by `vms-bridge demo`. It is an ordinary configuration: change it, then `vms-bridge run -c {path}`.
+{ours} It is an ordinary configuration: change it, then `vms-bridge run -c {path}`.
 site: demo
 zone: {zone}
 latitude: 40.71
@@ -65,15 +69,22 @@ def webhook_secret() -> str:
 
 
 def prepare(folder: Path, *, simulator_url: str, receiver_url: str, secret: str, zone: str) -> Path:
-    """Write the demo's site into a folder and return its configuration. Raises StartError if that cannot be."""
+    """Write the demo's site into a folder and return its configuration. Raises StartError if that cannot be.
+
+    What an earlier demo left in the log is forgotten, or its cooldowns would still hold; its clips stay.
+    """
     path = folder / "bridge.yaml"
     try:
+        if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(_OURS):
+            raise StartError(f"{folder} holds a site that is no demo's", "choose another folder with --dir")
+        _forget(folder / "data")
         (folder / "rules").mkdir(parents=True, exist_ok=True)
         for name in EXAMPLES:
             (folder / "rules" / name).write_bytes(resources.files("rules").joinpath("examples", name).read_bytes())
         path.touch(mode=0o600)
         path.write_text(
             _CONFIG.format(
+                ours=_OURS,
                 path=path,
                 zone=zone,
                 simulator_url=simulator_url,
@@ -89,3 +100,19 @@ def prepare(folder: Path, *, simulator_url: str, receiver_url: str, secret: str,
             "choose another one with --dir, or make room on the disk",
         ) from error
     return path
+
+
+def _forget(data: Path) -> None:
+    """Empty the data directory of an earlier demo. Raises StartError while one runs there, and OSError."""
+    if not data.exists():
+        return
+    lock = Lock(data)
+    lock.take()
+    try:
+        for entry in data.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != "lock":
+                entry.unlink()
+    finally:
+        lock.release()

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.live import Live
 
 from bridge.app import Registries, Running, running
+from bridge.bus.child import die_with_parent
 from bridge.config.load import load
 from bridge.demo import view
 from bridge.demo.folder import prepare, webhook_secret
@@ -41,7 +42,7 @@ async def play(folder: Path, console: Console, registries: Registries, *, once: 
     """Run the demo, once or until Ctrl-C; return the summary as JSON. Raises StartError."""
     began = time.monotonic()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -75,7 +76,8 @@ async def simulating() -> AsyncIterator[str]:
     """Run the simulator as a process of its own; yield its URL. Raises StartError."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bridge", "simulate", "ts-api", "--port", "0", "--json", "--piece", "4s", "--zone", ZONE,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        start_new_session=True, preexec_fn=die_with_parent(),
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     if process.stdout is None or process.stderr is None:

@@ -12,12 +12,23 @@ from rules.trial import run_trials
 from rules.whenmodel import When
 from tests.rules.support import ACTIONS, KNOWN, rules_of
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "rules.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs" / "guide" / "rules.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_of_the_guide_compiles_and_passes() -> None:
     """With the list it shows."""
     [rules] = re.findall(r"```yaml\n(lists:.*?)```", GUIDE, re.DOTALL)
+    [table] = re.findall(r"```csv\n(.*?)```", GUIDE, re.DOTALL)
+    results = run_trials(rules_of(rules, known=KNOWN, residents=table), ACTIONS)
+    assert [str(result) for result in results if not result.passed] == []
+    assert len(results) == 1
+
+
+def test_the_rule_of_the_readme_passes_its_own_test() -> None:
+    """Word for word, as whoever copies it would run it."""
+    [rules] = re.findall(r"```yaml\n(lists:.*?)```", README, re.DOTALL)
     [table] = re.findall(r"```csv\n(.*?)```", GUIDE, re.DOTALL)
     results = run_trials(rules_of(rules, known=KNOWN, residents=table), ACTIONS)
     assert [str(result) for result in results if not result.passed] == []
