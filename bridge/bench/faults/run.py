@@ -39,14 +39,14 @@ _SOME_LINKS = partial(row_links.measure, kinds=("latency", "half_open", "slices"
 ROWS: Mapping[str, Row] = {
     "F1": Row("the bridge is killed at random", row_kill.at_random, 2, 200),
     "F2": Row(
-        "the bridge is killed at every named point", row_kill.at_some_points, 4, 2, row_kill.at_points, named=True
+        "the bridge is killed at every named point", row_kill.at_some_points, 3, 2, row_kill.at_points, named=True
     ),
     "F3": Row("nats-server is killed or ended", row_server.measure, 3, 100),
     "F4": Row("the power is cut", row_power.measure, 1, 30, partial(row_power.measure, events=34_500)),
     "F5": Row("the disk is full", row_disk.measure, 1, 10),
     "F7": Row("every link is bad in every way", _SOME_LINKS, 1, 10, row_links.measure, named=True),
     "F8": Row("the clock jumps", row_clock.measure, 2, 24, named=True),
-    "F9": Row("a receiver hangs", row_sinks.measure, 6, 600, named=True),
+    "F9": Row("a receiver hangs", row_sinks.measure, 4, 600, named=True),
     "C2": Row("timers run out over kills", row_timers.measure, 60, 20_000, named=True),
     "L1": Row("a steady load", row_load.steady, 10, 600, named=True),
     "L2": Row("a burst, stopped in the middle", row_load.burst, 5_000, 50_000, named=True),
