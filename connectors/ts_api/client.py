@@ -14,6 +14,7 @@ from typing import Any
 
 from bridge.sdk import (
     ConnectorAuthError,
+    ConnectorError,
     ConnectorUnavailableError,
     ConnectorUnsupportedError,
     PayloadError,
@@ -48,12 +49,15 @@ class Listening(Capability):
         super().__init__(system)
         self._delivery = Delivery()
         self._server_answers_pings = False
+        self._taken: set[str] = set()
+        """Topics that the server has given us before."""
 
     async def run(self, session: Session) -> None:
         """Be one session. Raises ConnectorError when it ends; see the contract."""
         api = await self._system.find()
         topics = await discover.topics(self._system.config, api.rest, api.found)
         visit = _Visit(self._system, api, session, self._delivery, self._on_events, self._server_answers_pings)
+        visit.taken_before = frozenset(self._taken)
         # In a task of its own, because in Python 3.11 a TaskGroup that fails leaves its task half cancelled,
         # and whoever cancels us must not be told of an outage instead.
         listening = asyncio.create_task(visit.listen(topics), name=f"ts-api[{self._system.context.name}]")
@@ -63,6 +67,7 @@ class Listening(Capability):
             listening.cancel()
             await asyncio.wait({listening})
             self._server_answers_pings = visit.server_answers_pings
+            self._taken |= visit.taken
             await visit.close()
         error = _cause_of(listening)
         raise error from error.__cause__
@@ -93,6 +98,9 @@ class _Visit:
         self._answers_pings = answers_pings
         self._links: dict[Link, Family] = {}
         self._refused: dict[str, str] = {}
+        self.taken_before: frozenset[str] = frozenset()
+        self.taken: set[str] = set()
+        """Topics that the server gives us."""
 
     @property
     def server_answers_pings(self) -> bool:
@@ -105,7 +113,7 @@ class _Visit:
             for family in families(topics.sure):
                 self._start(opening, self._open(family), f"open {family.name}")
         if not self._links and not topics.maybe:
-            raise ConnectorUnsupportedError(f"the server takes none of the topics: {self._refusals()}")
+            raise self._none_taken()
         if self._links:
             self._say_ready()
         async with asyncio.TaskGroup() as group:
@@ -149,6 +157,7 @@ class _Visit:
             return refusal
         if keep and link.topics:
             self._links[link] = family
+            self.taken |= set(link.topics)
         else:
             await link.close()
         self._refused |= link.refused
@@ -203,8 +212,18 @@ class _Visit:
         for topic in set(topics.maybe) - set(topics.missing):
             self._refused.pop(topic, None)  # nobody asked for it
         if not self._links:
-            raise ConnectorUnsupportedError(f"the server takes none of the topics: {self._refusals()}")
+            raise self._none_taken()
         self._say_ready()
+
+    def _none_taken(self) -> ConnectorError:
+        """Return why there is nothing to listen to.
+
+        v0 says no by hanging up in the middle, and so does a link that is broken. A topic that was
+        taken before is hardly refused now: that is the link, and worth another try soon.
+        """
+        if self.taken_before & self._refused.keys():
+            return ConnectorUnavailableError(f"the event sockets do not open: {self._refusals()}")
+        return ConnectorUnsupportedError(f"the server takes none of the topics: {self._refusals()}")
 
     # --- saying how it is ---
 

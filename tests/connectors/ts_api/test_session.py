@@ -120,6 +120,22 @@ async def test_no_topic_at_all_is_unsupported() -> None:
             assert "LPR (refused)" in str(error)
 
 
+async def test_no_topic_of_those_it_took_before_is_an_outage() -> None:
+    """v0 refuses by hanging up, as a broken link does: what was taken before is tried again soon."""
+    async with serving() as far:
+        connector = TsApi(far.config(), context())
+        try:
+            async with listening(connector) as running:
+                await running.ready()
+            far.accepted = lambda topics: False
+            async with listening(connector) as running:
+                error = await running.failure()
+                assert isinstance(error, ConnectorUnavailableError)
+                assert "LPR (refused)" in str(error)
+        finally:
+            await connector.aclose()
+
+
 async def test_a_topic_that_is_not_listed_is_tried_and_not_missed() -> None:
     """Body temperature may be there without being listed; nobody asked for it, so it is no flaw."""
     async with serving() as far:
