@@ -30,8 +30,8 @@ from rules.trace import Trace
 
 log = logging.getLogger(__name__)
 
-TRACED_BATCH = 16
-"""Up to so many events at once every touched rule leaves a trace; under more load only firings do."""
+TRACED_RATE = 64
+"""Up to so many events a second every touched rule leaves a trace; under more load only firings do."""
 COMMIT_MESSAGES = 900
 """A commit is closed before it grows beyond this; an atomic batch takes 1,000."""
 LAZY_HEAD_EVENTS = 1000
@@ -79,6 +79,8 @@ class EngineHost:
         self._engine: Engine | None = None
         self._moved = asyncio.Event()
         self._written = 0
+        self._second, self._now, self._before = 0.0, 0, 0
+        """When the present second began, and how many events came in it and in the one before."""
         self._ahead = timedelta(0)
         """What our clock was ahead of the log's when the last event came; a jump of either is seen at the next one."""
         self.position = 0
@@ -116,7 +118,7 @@ class EngineHost:
 
     async def _evaluate(self, engine: Engine, head: Head, batch: Sequence[Logged]) -> Head:
         pending = _Pending(head)
-        trace = len(batch) <= TRACED_BATCH
+        trace = self._quiet(len(batch))
         for logged in batch:
             await self._step(engine, pending, logged, trace)
             if pending.size >= COMMIT_MESSAGES:
@@ -128,6 +130,15 @@ class EngineHost:
             await self._traces(pending.traces)
         self._advance(pending.head.seq)
         return pending.head
+
+    def _quiet(self, events: int) -> bool:
+        """Tell whether there is time for every trace. A batch says little: load may come in small ones."""
+        now = self._clock.monotonic()
+        if now >= self._second + 1.0:
+            self._before = self._now if now < self._second + 2.0 else 0
+            self._second, self._now = now, 0
+        self._now += events
+        return max(self._now, self._before) <= TRACED_RATE
 
     async def _step(self, engine: Engine, pending: _Pending, logged: Logged, trace: bool) -> None:
         event = logged.event

@@ -13,7 +13,7 @@ import pytest
 from bridge.bus.bus import Bus
 from bridge.clock import Clock, SystemClock
 from bridge.contracts import Emit
-from bridge.engine_host import LAZY_HEAD_EVENTS, EngineHost
+from bridge.engine_host import LAZY_HEAD_EVENTS, TRACED_RATE, EngineHost
 from bridge.errors import StaleOwnerError, StoreUnavailableError
 from bridge.rulebook import StoredRuleSets
 from bridge.schema.kinds import RulesChanged
@@ -21,6 +21,7 @@ from bridge.schema.orders import Order
 from rules.ruleset import RuleSet, SiteSettings
 from rules.trace import Trace
 from tests.bridge.bus.helpers import event, running_bus, until
+from tests.clock import VirtualClock
 from tests.rules.support import ACTIONS, rules_of
 
 HOME = SiteSettings(name="home")
@@ -28,6 +29,13 @@ TELL = """
 rules:
   - id: tell
     when: {kind: motion.started}
+    then:
+      - webhook: backoffice
+"""
+ONCE = """
+  - id: once
+    when: {kind: motion.started}
+    cooldown: 1h
     then:
       - webhook: backoffice
 """
@@ -125,6 +133,18 @@ async def test_an_event_becomes_the_order_that_its_rule_asks_for(world: World) -
         assert order.causes == ("e2",)
         await until(lambda: host.position >= 3)
         assert [trace.event for trace in world.traces if trace.fired] == ["e2"]
+
+
+async def test_under_load_only_firings_leave_traces(world: World) -> None:
+    """However small the pieces are in which it comes: writing down why not must not make it worse."""
+    async with world.running(VirtualClock()) as host:
+        await world.use(rules_of(TELL + ONCE, site=HOME))
+        for number in range(TRACED_RATE):
+            await world.put(event(number))
+            await until(lambda number=number: host.position >= number + 2)  # type: ignore[misc]
+        told = [trace.event for trace in world.traces if trace.rule == "once" and not trace.fired]
+        assert (len(told), told[0], told[-1]) == (TRACED_RATE - 2, "e1", f"e{TRACED_RATE - 2}")
+        assert [trace.event for trace in world.traces if trace.fired][-1] == f"e{TRACED_RATE - 1}"
 
 
 async def test_what_was_decided_is_not_decided_again_after_a_restart(world: World) -> None:
