@@ -256,7 +256,15 @@ def _glob(field: Field, argument: Any, lists: Lists) -> Test:
     pattern = canonical_plate(argument) if field.plate else argument
     parts = {"*": ".*", "?": "."}
     compiled = _compile("".join(parts.get(char) or re.escape(char) for char in pattern))
-    return Test(field, f"like {argument}", _matching(field, "glob", compiled.fullmatch))
+    match, start = compiled.fullmatch, pattern[:-1]
+    if pattern.endswith("*") and not set(start) & set("*?"):
+        # Most globs look like this, and the way to RE2 and back costs more than all the rest of a rule.
+        match = _starting(start)
+    return Test(field, f"like {argument}", _matching(field, "glob", match))
+
+
+def _starting(start: str) -> Callable[[str], bool | None]:
+    return lambda value: value.startswith(start) or None
 
 
 def _regex(field: Field, argument: Any, lists: Lists) -> Test:

@@ -56,6 +56,10 @@ LOT = {"entrance": "P1"}
         ("{direction: entry}", {}, False),
         ("{plate: {glob: 'A*'}}", {}, True),
         ("{plate: {glob: 'a-?'}}", {}, True),
+        ("{plate: {glob: 'B*'}}", {}, False),
+        ("{plate: {glob: '*'}}", {}, True),
+        ("{plate: {glob: '?*'}}", {}, True),
+        ("{plate: {glob: '**'}}", {}, True),
         ("{plate: {glob: 'A'}}", {}, False),
         ("{plate: {glob: '?'}}", {}, False),
         ("{plate: {glob: '.1'}}", {}, False),  # a dot is a dot
