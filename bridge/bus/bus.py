@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.bus import binary, streams
+from bridge.bus import existing, streams
 from bridge.bus.acks import Acks
 from bridge.bus.appender import Appender
 from bridge.bus.connect import Connection
@@ -221,14 +221,11 @@ def _connection(site: str, config: BusConfig, server: EmbeddedServer | None) -> 
 
 async def _prepare(connection: Connection, site: str, config: BusConfig, server: EmbeddedServer | None) -> None:
     """Bring the server's streams up to date. Raises StartError."""
-    if server is None and connection.version < binary.OLDEST:
-        oldest = ".".join(map(str, binary.OLDEST))
-        raise StartError(f"NATS at {connection.address} is older than {oldest}", "upgrade it")
+    if server is None:
+        existing.new_enough(connection)
     table = streams.table(site, config, server.room.streams if server else None)
-    try:
+    with existing.jetstream(connection):
         await streams.ensure(connection, table, 1 if server else config.replicas)
-    except StoreUnavailableError as exc:
-        raise StartError(f"NATS at {connection.address} has no JetStream ({exc})", "turn JetStream on there") from exc
     if server is not None:
         await asyncio.to_thread(server.settled)
 

@@ -210,6 +210,7 @@ class Connection:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, nats.errors.Error, OSError):
             await task
+        self._closing = True
         await self.client.close()
         where = _addresses(self._servers)
         if refused.done():
@@ -260,8 +261,8 @@ class Connection:
         _log.debug("nats: %s", self.last_error)
 
     async def _on_lost(self) -> None:
-        if self._lost_at is not None:
-            return
+        if not self._up.is_set():
+            return  # known already, or never there: that is said once, by who wanted to connect
         self._up.clear()
         self._lost_at = asyncio.get_running_loop().time()
         if not self._closing:

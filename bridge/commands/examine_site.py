@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bridge.bus import existing
 from bridge.bus.connect import Connection
 from bridge.bus.datadir import read_json
 from bridge.clock import SystemClock
@@ -162,6 +163,9 @@ async def _nats(loaded: Loaded) -> list[Finding]:
     try:
         connection = Connection(bus.servers, bus.username, bus.password, "vms-bridge doctor")
         async with connection.opened(PATIENCE) as found:
-            return [ok("nats", f"{found.address} is nats-server {'.'.join(map(str, found.version))}")]
+            await existing.examine(found, loaded.config.site, bus)
+            told = f"{found.address} is nats-server {'.'.join(map(str, found.version))} with JetStream"
+            synced = [] if bus.replicas >= existing.SAFE_COPIES else [warning("nats", *existing.SYNC)]
+            return [ok("nats", told), *synced]
     except StartError as error:
         return [problem("nats", error.cause, error.cure)]

@@ -53,7 +53,12 @@ class MqttListener(Model):
 class BusConfig(Model):
     """Where events are written down: the embedded nats-server, or servers of your own."""
 
-    servers: tuple[str, ...] = Field((), description="URLs of an existing NATS cluster; empty: embedded.")
+    servers: tuple[str, ...] = Field(
+        (),
+        description="URLs (`nats`, `tls`, `ws` or `wss`) of an existing NATS cluster; empty: embedded. There "
+        "`sync_interval: always` must stand in the `jetstream` section, or `replicas` be 3 on three machines: a stock "
+        "server syncs every 2 minutes, and a power cut then loses acknowledged events. The bridge cannot see which.",
+    )
     username: str | None = Field(None, description="For existing servers.")
     password: SecretStr | None = Field(None, description="For existing servers.")
     replicas: int = Field(1, ge=1, le=5, description="Copies of every stream on an existing cluster; 3 is usual.")
@@ -66,6 +71,19 @@ class BusConfig(Model):
     mqtt: MqttListener | None = Field(None, description="Open the MQTT listener of the embedded server.")
     keep: Duration = Field(timedelta(days=7), description="How long events are kept.")
     max_bytes: Size = Field(5 * 1024**3, description="How much room events may take.")
+
+    @field_validator("servers")
+    @classmethod
+    def _speak_nats(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for url in servers:
+            scheme, found, _ = url.partition("://")
+            if found and scheme.lower() not in _NATS_SCHEMES:
+                raise ValueError(f"write them as nats://host:4222; the schemes are {', '.join(_NATS_SCHEMES)}")
+        return servers
+
+
+_NATS_SCHEMES = ("nats", "tls", "ws", "wss")
+"""What the NATS client can speak."""
 
 
 class PushClient(Model):

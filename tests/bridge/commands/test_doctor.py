@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.bus import binary
 from bridge.commands.examine_machine import PACKAGES, claims, disk, synchronised
 from tests.bridge.commands.helpers import cli, going, write_site
 
@@ -133,3 +137,56 @@ def test_a_data_directory_under_a_file_is_a_problem(site: Path) -> None:
 def test_the_kernel_is_asked_for_the_clock_and_not_told() -> None:
     """Any answer will do; asking needs no rights."""
     assert synchronised() in (True, False, None)
+
+
+@contextmanager
+def _nats(folder: Path, *options: str) -> Iterator[str]:
+    """A nats-server that is not the bridge's; yields its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = str(binary.find("auto").path)
+    process = subprocess.Popen(
+        [program, "-a", "127.0.0.1", "-p", str(port), *options],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        assert any("Server is ready" in line for line in process.stderr)
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def test_a_nats_without_jetstream_is_what_run_refuses_too(site: Path) -> None:
+    """Both say so, in the same words; `run` says nothing else."""
+    with _nats(site) as url:
+        write_site(site, f'bus: {{servers: ["{url}"]}}')
+        code, found = _doctor(site)
+        started = cli("run", cwd=site)
+    cause, cure = started.stderr.splitlines()
+    assert (code, started.returncode) == (1, 3)
+    assert cause == f"cannot start: {found['nats'][0]['message']}"
+    assert "has no JetStream" in cause
+    assert cure == "what to do: turn JetStream on there"
+
+
+def test_that_an_existing_nats_must_sync_is_a_warning(site: Path) -> None:
+    """Nobody can see it from here, so everybody is told; nothing is made there."""
+    with _nats(site, "-js", "-sd", str(site / "store")) as url:
+        write_site(site, f'bus: {{servers: ["{url}"]}}')
+        code, found = _doctor(site)
+    assert code == 0
+    assert [finding["verdict"] for finding in found["nats"]] == ["ok", "warning"]
+    assert "sync_interval: always" in found["nats"][1]["cure"]
+    assert not list((site / "store").rglob("*VMS-home*"))
+
+
+def test_a_nats_that_is_not_there_is_said_once(site: Path) -> None:
+    """By `run` as well: the cause and the cure, and no line of the log before them."""
+    write_site(site, 'bus: {servers: ["nats://127.0.0.1:1"]}')
+    done = cli("run", cwd=site)
+    assert done.returncode == 3
+    cause, cure = done.stderr.splitlines()
+    assert cause.startswith("cannot start: NATS at 127.0.0.1:1 does not answer")
+    assert cure == "what to do: start it, or correct bus.servers"

@@ -313,6 +313,10 @@ BAD: list[tuple[str, str]] = [
      ("bridge.yaml:1:86: webhooks.a.secrets[1]: must be `whsec_` and base64 of 24 to 64 random bytes; "
      "make one with: echo whsec_$(openssl rand -base64 32)")),
     ("rules: rules/*.yaml\n", "bridge.yaml:1:8: rules: must be a list, not text"),
+    (
+        "bus: {servers: ['http://x']}\n",
+        "bridge.yaml:1:16: bus.servers: write them as nats://host:4222; the schemes are nats, tls, ws, wss",
+    ),
     ("log: {level: warn}\n", ("bridge.yaml:1:14: log.level: must be 'debug', 'info', 'warning' or 'error'; "
      "did you mean 'warning'?")),
 ]  # fmt: skip
