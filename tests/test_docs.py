@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,9 +94,12 @@ def test_the_shipped_rules_fit_their_schema() -> None:
         assert [error.message for error in validator.iter_errors(content)] == [], path.name
 
 
-def test_the_example_configuration_loads() -> None:
-    """What users copy is right, and warns about nothing."""
-    loaded = load(ROOT / "deploy" / "bridge.example.yaml", Registry("source type", {}, "vms_bridge.none"), {})
+def test_the_example_configuration_loads(tmp_path: Path) -> None:
+    """What users copy is right, and warns about nothing once there is a rule file beside it."""
+    copied = Path(shutil.copy(ROOT / "deploy" / "bridge.example.yaml", tmp_path))
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "first.yaml").touch()
+    loaded = load(copied, Registry("source type", {}, "vms_bridge.none"), {})
     assert loaded.warnings == ()
     assert loaded.config.bus.mqtt is not None
 

@@ -53,9 +53,7 @@ class Loaded:
         found: set[Path] = set()
         missing: list[Problem] = []
         for pattern in self.config.rules:
-            whole = Path(glob.escape(str(self.folder))) / Path(pattern).expanduser()
-            # Not Path.glob: it takes no pattern that begins at the root, and a user may write one.
-            matches = [Path(name) for name in glob.glob(str(whole), recursive=True)]  # noqa: PTH207
+            matches = _matching(self.folder, pattern)
             if not matches and not glob.has_magic(pattern):
                 missing.append(Problem(str(self.path or ""), 0, 0, "rules", f"there is no file {pattern!r}"))
             found.update(path for path in matches if path.is_file())
@@ -81,6 +79,12 @@ def load(path: Path | None, registry: Registry, env: Mapping[str, str] = os.envi
     if problems or config is None:
         raise ConfigError(problems)
     return Loaded(config, sources, reading.specs, (*secrets.warnings, *reading.warnings), path)
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    whole = Path(glob.escape(str(folder))) / Path(pattern).expanduser()
+    # Not Path.glob: it takes no pattern that begins at the root, and a user may write one.
+    return [Path(name) for name in glob.glob(str(whole), recursive=True)]  # noqa: PTH207
 
 
 def _folder(path: Path | None) -> Path:
@@ -111,6 +115,8 @@ class _Reading:
         self.problems.extend(self._expander.problems)
         if config is not None:
             self._sort(findings(config, _names(raw), self.specs))
+            if "rules" in raw:
+                self._sort(_empty_patterns(config, self._folder))
         return config, sources
 
     def _sources(self, raw: dict[str, Any]) -> dict[str, ConnectorConfig]:
@@ -174,6 +180,13 @@ def _names(raw: Mapping[str, Any]) -> Names:
         return frozenset(value) if isinstance(value, dict) else frozenset()
 
     return Names(top=frozenset(raw), sources=keys("sources"), outputs=keys("outputs"))
+
+
+def _empty_patterns(config: BridgeConfig, folder: Path) -> Iterable[Finding]:
+    """Warn of patterns that match nothing: an empty folder of rules is fine, a mistyped one is not."""
+    for number, pattern in enumerate(config.rules):
+        if glob.has_magic(pattern) and not any(path.is_file() for path in _matching(folder, pattern)):
+            yield Finding(("rules", number), "matches no file; correct it, or put a rule file there", warning=True)
 
 
 def _without(raw: dict[str, Any], exc: ValidationError) -> None:

@@ -225,7 +225,11 @@ class BridgeConfig(Model):
     webhooks: dict[Name, WebhookConfig] = Field(default_factory=dict, description="Whom to tell over HTTP.")
     mqtt: MqttConfig | None = Field(None, description="The MQTT broker to publish to.")
     clips: ClipsConfig = Field(default_factory=ClipsConfig, description="Where clips go and when they leave.")
-    rules: tuple[str, ...] = Field(("rules/*.yaml",), description="Rule files; patterns, beside this file.")
+    rules: tuple[str, ...] = Field(
+        ("rules/*.yaml",),
+        description="Rule files; patterns, beside this file. "
+        "A file that is named must be there; a pattern written here that matches none is a warning.",
+    )
     log: LogConfig = Field(default_factory=LogConfig, description="What the bridge says about itself.")
 
     @property

@@ -150,6 +150,20 @@ def test_relative_paths_begin_at_the_file(tmp_path: Path) -> None:
     assert cam.ca_file == tmp_path / "ca.pem"
 
 
+def test_a_pattern_that_matches_no_rule_file_is_a_warning(tmp_path: Path) -> None:
+    """With its place; the default that nobody wrote is none."""
+    loaded = _load(tmp_path, "rules:\n  - rules/*.yaml\n  - zzz/*.yaml\n")
+    told = "rules[{}]: matches no file; correct it, or put a rule file there"
+    assert [str(warning).removeprefix(f"{tmp_path}/") for warning in loaded.warnings] == [
+        "bridge.yaml:2:5: " + told.format(0),
+        "bridge.yaml:3:5: " + told.format(1),
+    ]
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "a.yaml").touch()
+    assert len(_load(tmp_path, "rules: ['rules/*.yaml']\n").warnings) == 0
+    assert _load(tmp_path, "site: home\n").warnings == ()
+
+
 def test_rule_files_are_found_beside_the_file(tmp_path: Path) -> None:
     """Patterns may match nothing; a file that is named must be there."""
     folder = tmp_path / "a [b]"
