@@ -129,7 +129,7 @@ class _Compiler:
         file = table_name(spot.file, part.plates)
         text = self._documents.tables.get(file)
         if text is None:
-            if not any(problem.file == file for problem in self._documents.problems):
+            if not any(p.file == file or (spot / "plates").has(p) for p in self._documents.problems):
                 (spot / "plates").problem(f"{part.plates!r} is no file beside this one; give a relative path")
             return plain_list(name, (), plates=True)
         entries, problems = read_csv(name, file, text)

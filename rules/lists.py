@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -106,10 +106,21 @@ def read_csv(name: str, file: str, text: str) -> tuple[ValueList, list[Problem]]
     return ValueList(name, entries, plates=True), reader.problems
 
 
+class _CellError(ValueError):
+    """A cell that cannot be read, by its column."""
+
+    def __init__(self, column: str, message: str) -> None:
+        super().__init__(f"`{column}`{message}")
+        self.column = column
+
+
 class _CsvReader:
     def __init__(self, file: str) -> None:
         self._file = file
-        self._line = 1
+        self._lines: list[str] = []
+        self._delimiter = ","
+        self._first = self._last = 1
+        """Lines of the record in hand; a quoted value may hold line breaks."""
         self.problems: list[Problem] = []
 
     def read(self, text: str) -> dict[str, Entries]:
@@ -117,14 +128,17 @@ class _CsvReader:
             self._say(f"the file is larger than {MAX_CSV_BYTES // 1024**2} MiB")
             return {}
         header_line = text.partition("\n")[0]
-        delimiter = max(_DELIMITERS, key=header_line.count)
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        self._delimiter = max(_DELIMITERS, key=header_line.count)
+        self._lines = list(io.StringIO(text, newline=""))
+        rows = csv.reader(self._lines, delimiter=self._delimiter, strict=True)
         entries: dict[str, Entries] = {}
         try:
-            header = self._header(next(rows, []))
+            names = next(rows, [])
+            self._last = max(1, rows.line_num)
+            header = self._header(names)
             for row in rows:
-                self._line = rows.line_num
-                if header and any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#"):
+                self._first, self._last = self._last + 1, rows.line_num
+                if header and not _no_record(row):
                     self._row(header, row, entries)
                 if len(self.problems) >= MAX_PROBLEMS:
                     self._say("more problems than are shown; the rest of the file was not read")
@@ -133,48 +147,73 @@ class _CsvReader:
                     self._say(f"more than {MAX_ENTRIES} plates")
                     break
         except csv.Error as error:
-            self._line = rows.line_num
+            self._first = self._last = max(1, rows.line_num)
             self._say(f"not CSV: {error}")
         return entries
 
-    def _say(self, message: str, column: int = 1) -> None:
-        self.problems.append(Problem(self._file, self._line, column, "", message))
+    def _say(self, message: str, cell: int = 0) -> None:
+        line, column = self._place(cell) if cell else (self._first, 1)
+        self.problems.append(Problem(self._file, line, column, "", message))
+
+    def _place(self, cell: int) -> tuple[int, int]:
+        """Return where a cell of the record in hand begins; of what is not there, where the record ends."""
+        quoted = within = False
+        fresh = True
+        line, column = self._first, 0
+        for line in range(self._first, self._last + 1):
+            text = self._lines[line - 1].rstrip("\r\n") if line == self._last else self._lines[line - 1]
+            for column, char in enumerate(text, 1):
+                if fresh:
+                    quoted, within = char == '"', False
+                fresh = char == self._delimiter and not within
+                if char == '"' and quoted:
+                    within = not within
+                cell -= fresh
+                if not cell:
+                    return line, column + 1
+            column = len(text)
+        return line, column + 1
 
     def _header(self, cells: list[str]) -> list[str]:
         names = [cell.strip().lower() for cell in cells]
         if "plate" not in names:
             self._say(f"the first line must name the columns, `plate` among them: {','.join(COLUMNS)}")
             return []
-        for number, name in enumerate(names, 1):
+        for number, name in enumerate(names):
             if name not in COLUMNS:
-                self._say(f"column {number}: {unknown_key(name, COLUMNS)}")
-            elif names.index(name) != number - 1:
-                self._say(f"column {number}: `{name}` is here twice")
+                self._say(unknown_key(name, COLUMNS), number)
+            elif names.index(name) != number:
+                self._say(f"`{name}` is here twice", number)
         return names
 
     def _row(self, header: list[str], row: list[str], entries: dict[str, Entries]) -> None:
         if len(row) > len(header):
-            self._say(f"{len(row)} values for {len(header)} columns")
+            self._say(f"{len(row)} values for {len(header)} columns", len(header))
             return
         cells = {name: cell.strip() for name, cell in zip(header, row, strict=False)}
         plate = canonical_plate(cells.get("plate", ""))
         if not plate:
-            self._say("`plate` is empty")
+            self._say("`plate` is empty", header.index("plate"))
             return
         try:
             entry = _entry(cells)
-        except ValueError as error:
-            self._say(str(error))
+        except _CellError as error:
+            self._say(str(error), header.index(error.column))
             return
         before = entries.get(plate)
         entries[plate] = entry if before is None else (*_each(before), entry)
+
+
+def _no_record(row: Sequence[str]) -> bool:
+    """Tell whether a line says nothing: it is blank, or a comment. One of delimiters alone lacks its plate."""
+    return not row or row[0].lstrip().startswith("#") or (len(row) == 1 and not row[0].strip())
 
 
 def _entry(cells: Mapping[str, str]) -> Entry:
     start = _cell(cells, "valid_from", lambda text: _moment(text, end=False))
     until = _cell(cells, "valid_until", lambda text: _moment(text, end=True))
     if start is not None and until is not None and until <= start:
-        raise ValueError("`valid_until` is before `valid_from`: it would never count")
+        raise _CellError("valid_until", " is before `valid_from`: it would never count")
     days = _cell(cells, "days", parse_days)
     hours = _cell(cells, "hours", _hours)
     tags = frozenset(tag for tag in re.split(r"[,;|\s]+", cells.get("tags", "")) if tag)
@@ -193,7 +232,7 @@ def _cell(cells: Mapping[str, str], column: str, read: Callable[[str], T]) -> T 
     try:
         return read(text)
     except ValueError as error:
-        raise ValueError(f"`{column}`: {error}") from error
+        raise _CellError(column, f": {error}") from error
 
 
 def _moment(text: str, *, end: bool) -> datetime:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from bridge.sdk import MAX_YAML_BYTES, ConfigError, Problem, YamlFile, parse_yaml
@@ -28,22 +29,22 @@ def load_documents(paths: Iterable[Path], root: Path) -> Documents:
             trees[name] = parse_yaml(text, name)
         except ConfigError:
             continue  # the compiler says why, with what is wrong in the other files
-        for table, line in _tables_of(name, trees[name]):
-            named = f"{name}:{line}"
-            content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems, named)
+        for table, key in _tables_of(name, trees[name]):
+            gone = partial(trees[name].problem, ("lists", key, "plates"), where=f"list {key}")
+            content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems, gone)
             if content is not None:
                 tables[table] = content
     return Documents(files, tables, tuple(problems), trees)
 
 
-def _tables_of(name: str, tree: YamlFile) -> list[tuple[str, int]]:
-    """Return the CSV files that a rule file names, relative to the root as it is itself, and in which line."""
+def _tables_of(name: str, tree: YamlFile) -> list[tuple[str, str]]:
+    """Return the CSV files that a rule file names, relative to the root as it is itself, and the lists that do."""
     lists = tree.value.get("lists") if isinstance(tree.value, dict) else None
     found = []
     for key, part in lists.items() if isinstance(lists, dict) else ():
         file = part.get("plates") if isinstance(part, dict) else None
         if isinstance(file, str) and not posixpath.isabs(file):
-            found.append((table_name(name, file), tree.position(("lists", key, "plates")).line))
+            found.append((table_name(name, file), key))
     return found
 
 
@@ -56,7 +57,10 @@ def _name(path: Path, root: Path) -> str:
     return Path(os.path.relpath(path, root)).as_posix()
 
 
-def _read(path: Path, name: str, limit: int, problems: list[Problem], named: str = "") -> str | None:
+def _read(
+    path: Path, name: str, limit: int, problems: list[Problem], gone: Callable[[str], Problem] | None = None
+) -> str | None:
+    """Return a file's text. `gone` makes the problem of a file that cannot be opened, where it is named."""
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
@@ -68,8 +72,8 @@ def _read(path: Path, name: str, limit: int, problems: list[Problem], named: str
         line = content[: error.start].count(b"\n") + 1
         problems.append(Problem(name, line, 1, "", "this is not UTF-8; save the file with that encoding"))
     except OSError as error:
-        cure = "let the bridge's user read it"
-        if isinstance(error, FileNotFoundError):
-            cure = f"create it, or correct the path{' in ' if named else ''}{named}"
-        problems.append(Problem(name, 0, 0, "", f"cannot be read: {error.strerror or error}; {cure}"))
+        missing = isinstance(error, FileNotFoundError)
+        cure = "create it, or correct the path" if missing else "let the bridge's user read it"
+        why = f"cannot be read: {error.strerror or error}; {cure}"
+        problems.append(gone(f"{name} {why}") if gone else Problem(name, 0, 0, "", why))
     return None

@@ -101,6 +101,11 @@ class Spot:
         """The file."""
         return self._report.file
 
+    def has(self, problem: Problem) -> bool:
+        """Tell whether a problem is one with the value here."""
+        line, column = self._report.root.position(self.path)
+        return (problem.file, problem.line, problem.column) == (self.file, line, column)
+
     def _make(self, message: str, key: bool) -> Problem:
         line, column = self._report.root.position(self.path, key=key)
         return Problem(self._report.file, line, column, self.where, message)

@@ -306,8 +306,8 @@ def test_files_that_cannot_be_read_are_problems_like_others(tmp_path: Path) -> N
     with pytest.raises(RuleCompileError) as caught:
         compile_rules(documents, ACTIONS, Known(), SiteSettings())
     assert [str(problem) for problem in caught.value.problems] == [
+        "a.yaml:1:21: list l: lists/no.csv cannot be read: No such file or directory; create it, or correct the path",
         "a.yaml:2:1: unknown key `rulez`; did you mean `rules`?",
         "b.yaml:2:1: this is not UTF-8; save the file with that encoding",
         "c.yaml: cannot be read: No such file or directory; create it, or correct the path",
-        "lists/no.csv: cannot be read: No such file or directory; create it, or correct the path in a.yaml:1",
     ]

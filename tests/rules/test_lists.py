@@ -96,22 +96,27 @@ F,,,,,x,y
 G,2026-01-01T00:00:00+01:00,,,,
 H,,,,,ok
 I,,,,18:00-18:00,
+,,,,,
+"J, ""the"" other",,,"mon,
+xyz",,
 """
 
 
-def test_every_mistake_in_a_csv_file_has_its_line() -> None:
-    """All at once; the good lines count."""
+def test_every_mistake_in_a_csv_file_has_its_place() -> None:
+    """Line and column of the value, all at once; the good lines count."""
     found, problems = read_csv("l", "l.csv", MISTAKES)
     assert [str(problem) for problem in problems] == [
-        "l.csv:2:1: `valid_from`: '2026-13-01' is not a date; write 2026-01-31 or 2026-01-31 18:00",
-        "l.csv:3:1: `valid_until`: '01.02.2026' is not a date; write 2026-01-31 or 2026-01-31 18:00",
-        "l.csv:4:1: `valid_until` is before `valid_from`: it would never count",
-        "l.csv:5:1: `days`: 'monn' is not a day; write mon, or mon-fri, or [sat, sun]",
-        "l.csv:6:1: `hours`: '8-18' are no hours; write 08:00-18:00",
+        "l.csv:2:3: `valid_from`: '2026-13-01' is not a date; write 2026-01-31 or 2026-01-31 18:00",
+        "l.csv:3:4: `valid_until`: '01.02.2026' is not a date; write 2026-01-31 or 2026-01-31 18:00",
+        "l.csv:4:14: `valid_until` is before `valid_from`: it would never count",
+        "l.csv:5:5: `days`: 'monn' is not a day; write mon, or mon-fri, or [sat, sun]",
+        "l.csv:6:6: `hours`: '8-18' are no hours; write 08:00-18:00",
         "l.csv:7:1: `plate` is empty",
-        "l.csv:8:1: 7 values for 6 columns",
-        "l.csv:9:1: `valid_from`: '2026-01-01T00:00:00+01:00' names a zone; lists are read by the site's wall clock",
-        "l.csv:11:1: `hours`: '18:00-18:00' are no hours; write 08:00-18:00",
+        "l.csv:8:9: 7 values for 6 columns",
+        "l.csv:9:3: `valid_from`: '2026-01-01T00:00:00+01:00' names a zone; lists are read by the site's wall clock",
+        "l.csv:11:6: `hours`: '18:00-18:00' are no hours; write 08:00-18:00",
+        "l.csv:12:1: `plate` is empty",
+        "l.csv:13:22: `days`: 'xyz' is not a day; write mon, or mon-fri, or [sat, sun]",
     ]
     assert _has(found, "H")
 
@@ -121,8 +126,8 @@ def test_every_mistake_in_a_csv_file_has_its_line() -> None:
     [
         ("", "l.csv:1:1: the first line must name the columns, `plate` among them"),
         ("kennzeichen\nA\n", "l.csv:1:1: the first line must name the columns, `plate` among them"),
-        ("plate,tag\nA,x\n", "l.csv:1:1: column 2: unknown key `tag`; did you mean `tags`?"),
-        ("plate,plate\nA,B\n", "l.csv:1:1: column 2: `plate` is here twice"),
+        ("plate,tag\nA,x\n", "l.csv:1:7: unknown key `tag`; did you mean `tags`?"),
+        ("plate,plate\nA,B\n", "l.csv:1:7: `plate` is here twice"),
         ('plate\n"A\n', "l.csv:2:1: not CSV: unexpected end of data"),
         ("plate\n" + "A" * 200_000, "l.csv:2:1: not CSV: field larger than field limit (131072)"),
     ],
@@ -144,7 +149,7 @@ def test_a_file_full_of_mistakes_does_not_fill_the_screen() -> None:
 def test_mistakes_of_a_list_are_problems_of_the_rule_set() -> None:
     """A bad line stops the file that names the list: a resident who is not let in is no detail."""
     assert problems_of("lists: {l: {plates: l.csv}}\n", l="plate,days\nA,x\n") == [
-        "l.csv:2:1: list l: `days`: 'x' is not a day; write mon, or mon-fri, or [sat, sun]"
+        "l.csv:2:3: list l: `days`: 'x' is not a day; write mon, or mon-fri, or [sat, sun]"
     ]
 
 

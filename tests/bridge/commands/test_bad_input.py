@@ -69,7 +69,7 @@ TABLE: list[tuple[Callable[[Path], None], int, list[str]]] = [
     (_bad_port, 2, ["bridge.yaml:3:", "http.port", "65535"]),
     (_unwritable, 3, ["cannot start: cannot create", "file/data", "what to do: a file is in the way"]),
     (_bad_list, 2, ["r.csv:2:", "valid_until"]),
-    (_no_list, 2, ["rules/r.csv: cannot be read: No such file", "create it, or correct the path in rules/a.yaml:1"]),
+    (_no_list, 2, ["rules/a.yaml:1:29: list residents: rules/r.csv cannot be read", "create it, or correct the path"]),
     (_bad_rule, 2, ["rules/a.yaml:3:18: rule r", "plate.raed", "did you mean 'plate.read'?"]),
     (_no_variable, 2, ["bridge.yaml:5:", "NO_SUCH_VARIABLE is not set; set it or write"]),
     (_no_binary, 3, ["nats-server is not at /no/such/nats-server", "what to do: correct bus.binary"]),
