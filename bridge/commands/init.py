@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.commands.output import Exit, command, err, out
+from bridge.commands.output import Exit, JsonOption, command, err, out, print_json
 from bridge.commands.site import actions, connectors
 from bridge.errors import (
     ConfigError,
@@ -63,6 +63,7 @@ def init(
     name: Annotated[str, typer.Option(help="What to call it.")] = "nvr1",
     folder: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask a server for its channels, presets and relays, and write a first configuration for it."""
     _check_name(name)
@@ -76,9 +77,18 @@ def init(
         cure = next(cure for kind, cure in _CURES.items() if isinstance(error, kind))
         err().print(f"{url}: {error}; {cure}", style="red", markup=False, highlight=False)
         raise typer.Exit(Exit.FAILED) from error
-    _show(info)
+    if not as_json:
+        _show(info)
     _write(paths, name, info, written)
-    _prove(paths[0])
+    passed, tests = _prove(paths[0])
+    if as_json:
+        _print(info, paths, passed, tests)
+    else:
+        out().print(f"wrote {paths[0]} with secrets.yaml and rules/first.yaml; {passed} of {tests} rule tests pass")
+        next_steps = f"next: vms-bridge doctor -c {paths[0]}; vms-bridge run -c {paths[0]}"
+        out().print(next_steps, markup=False, highlight=False)
+    if passed < tests:
+        raise typer.Exit(Exit.FAILED)
 
 
 def _check_name(name: str) -> None:
@@ -208,8 +218,25 @@ def _write(paths: list[Path], name: str, info: SystemInfo, written: Written) -> 
         ) from error
 
 
-def _prove(config: Path) -> None:
-    """Check and test what was written. Raises ConfigError: other files of the folder may not fit."""
+def _print(info: SystemInfo, paths: list[Path], passed: int, tests: int) -> None:
+    """Say for scripts what the server has and what was written; no secret is in it."""
+    from pydantic_core import to_jsonable_python
+
+    print_json(
+        {
+            "ok": passed == tests,
+            "files": [str(path) for path in paths],
+            "tests": {"passed": passed, "failed": tests - passed},
+            "system": to_jsonable_python(info),
+        }
+    )
+
+
+def _prove(config: Path) -> tuple[int, int]:
+    """Check and test what was written; return how many tests passed, of how many.
+
+    Raises ConfigError: other files of the folder may not fit.
+    """
     from bridge.commands.site import load_site
     from bridge.rulebook import action_specs, compile_site
     from rules.trial import run_trials
@@ -217,8 +244,4 @@ def _prove(config: Path) -> None:
     specs = action_specs(actions())
     rules = compile_site(load_site(config), specs)
     results = run_trials(rules, specs)
-    passed = sum(result.passed for result in results)
-    out().print(f"wrote {config} with secrets.yaml and rules/first.yaml; {passed} of {len(results)} rule tests pass")
-    out().print(f"next: vms-bridge doctor -c {config}; vms-bridge run -c {config}", markup=False, highlight=False)
-    if passed < len(results):
-        raise typer.Exit(Exit.FAILED)
+    return sum(result.passed for result in results), len(results)

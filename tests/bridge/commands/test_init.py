@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,20 @@ def test_what_it_writes_checks_and_tests(server: dict[str, Any], site: Path) -> 
     assert (checked.returncode, checked.stdout) == (0, "ok: 1 sources, 1 rules, 2 tests of rules\n"), checked.stderr
     tested = cli("test", cwd=site)
     assert (tested.returncode, tested.stdout.splitlines()[-1]) == (0, "2 passed, 0 failed"), tested.stdout
+
+
+def test_for_scripts_it_says_what_there_is_and_what_was_written(server: dict[str, Any], site: Path) -> None:
+    """One line of JSON and nothing else; the password is not in it."""
+    arguments = ("init", server["url"], "-u", "admin", "--json")
+    done = cli(*arguments, cwd=site, VMS_BRIDGE_PASSWORD="admin")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["ok"]
+    assert all((site / file).is_file() for file in told["files"])
+    assert told["tests"] == {"passed": 2, "failed": 0}
+    assert [channel["channel"] for channel in told["system"]["channels"]] == ["1", "2", "3", "4"]
+    again = cli(*arguments, cwd=site, VMS_BRIDGE_PASSWORD="admin")
+    assert (again.returncode, again.stdout) == (2, "")
 
 
 def test_nothing_is_overwritten_unless_told(server: dict[str, Any], site: Path) -> None:
