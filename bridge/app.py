@@ -43,7 +43,7 @@ from bridge.engine_host import EngineHost
 from bridge.errors import ActionError, StartError, StoreError
 from bridge.guardian import Guardian
 from bridge.http.api import SafetyApi
-from bridge.http.app import HttpServer
+from bridge.http.app import HttpServer, can_listen
 from bridge.http.callers import Callers
 from bridge.http.letters import LettersApi
 from bridge.http.verify import Throttle
@@ -193,6 +193,7 @@ class _Start:
         self.lock = Lock(self.data_dir)
         await asyncio.to_thread(self.lock.take)
         self.stack.callback(self.lock.release)
+        await can_listen(self.config.http)  # after the lock: another bridge on the same folder is the better news
         await asyncio.to_thread(store_format.claim, self.data_dir, self.config.site)
 
     async def _safety(self) -> Safety:

@@ -241,6 +241,18 @@ async def _as_json(_: Request, exc: Exception) -> Response:
     return JSONResponse({"code": -1, "message": said}, status_code=exc.status_code, headers=exc.headers)
 
 
+async def can_listen(config: HttpConfig) -> None:
+    """Raise StartError if the port cannot be had now: asked before anything is started that would have to be undone."""
+    try:
+        bound = await asyncio.get_running_loop().create_server(
+            asyncio.Protocol, config.host, config.port, start_serving=False
+        )
+    except OSError as exc:
+        raise _cannot_listen(exc, config.host, config.port) from exc
+    bound.close()
+    await bound.wait_closed()
+
+
 def _cannot_listen(exc: OSError, host: str, port: int) -> StartError:
     if isinstance(exc, socket.gaierror):
         return StartError(f"the address {host!r} cannot be resolved", "set http.host to an address of this machine")

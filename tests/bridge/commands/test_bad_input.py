@@ -129,3 +129,17 @@ def test_a_system_that_cannot_be_reached_does_not_stop_the_bridge(site: Path) ->
 
 def _readiness(url: str) -> str:
     return httpx.get(f"{url}/readyz", timeout=10).text
+
+
+def test_a_port_in_use_is_said_before_anything_is_begun(site: Path) -> None:
+    """No server was started and nothing is in the data directory but its lock; the next start finds it as it was."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        write_site(site, port=port)
+        done = cli("run", cwd=site)
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        f"cannot start: port {port} on 127.0.0.1 is in use",
+        "what to do: stop the other program or set http.port",
+    ]
+    assert [path.name for path in (site / "data").rglob("*")] == ["lock"]
