@@ -57,10 +57,11 @@ async def play(folder: Path, console: Console, registries: Registries, *, once: 
         await bridge.listening("nvr1")
         heading = _heading(path, simulator, bridge)
         screen = stack.enter_context(_screen(console, quiet))
+        feed = None if quiet or screen is not None else view.Feed(console)
         http = await enter(httpx.AsyncClient(base_url=simulator))
         while True:
             (await http.post("/_sim/scenario", json={"name": "demo"})).raise_for_status()
-            await _show(screen, story, heading, console, stop, once=once)
+            await _show(screen, story, heading, console, stop, once=once, feed=feed)
             if once or stop.is_set():
                 break
     seconds = time.monotonic() - began
@@ -117,7 +118,14 @@ async def _watch(bridge: Running) -> Story:
 
 
 async def _show(
-    screen: Live | None, story: Story, heading: str, console: Console, stop: asyncio.Event, *, once: bool
+    screen: Live | None,
+    story: Story,
+    heading: str,
+    console: Console,
+    stop: asyncio.Event,
+    *,
+    once: bool,
+    feed: view.Feed | None,
 ) -> None:
     """Show the story until it is settled, told or stopped."""
     began, drawn = time.monotonic(), -1
@@ -125,10 +133,14 @@ async def _show(
         if screen is not None and drawn != story.changes:
             drawn = story.changes
             screen.update(view.live(story, heading, max(5, console.height - 9)), refresh=True)
+        if feed is not None:
+            feed.update(story, time.monotonic())
         if once and elapsed > LENGTH and story.settled:
             break
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 0.2)
+    if feed is not None:
+        feed.update(story, time.monotonic(), ended=True)
 
 
 @contextlib.contextmanager

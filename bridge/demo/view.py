@@ -24,6 +24,8 @@ _SHOWN = {
 }
 _PLACE = {"parking.count": "lot", "call.started": "from", "call.ended": "from"}
 """What the subject of an event is, where it is no channel."""
+SETTLED = 1.0
+"""Seconds after which an event is settled if nothing more was heard of it."""
 _MARK = {"done": ("✓", "green"), "expired": ("✗", "yellow"), "refused": ("✗", "yellow")}
 
 
@@ -64,6 +66,38 @@ def live(story: Story, heading: str, rows: int) -> Group:
     for line in lines[-rows:]:
         table.add_row(f"{line.event.received:%H:%M:%S}", what(line), why(line), done(line))
     return Group(Text(heading), table)
+
+
+class Feed:
+    """The story as plain lines, where there is no screen: an event once it is settled, and what is done later."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._seen: dict[str, tuple[int, float]] = {}
+        """Of each event how much was known of it, and since when."""
+        self._told: dict[str, set[str]] = {}
+        """Of each event that was printed which of its actions were."""
+
+    def update(self, story: Story, now: float, *, ended: bool = False) -> None:
+        """Print what has been the same for a second; with `ended` all that was not printed yet."""
+        for key, line in story.lines.items():
+            known = len(line.why) + len(line.done)
+            if self._seen.get(key, (-1, now))[0] != known:
+                self._seen[key] = known, now
+            if (ended or now - self._seen[key][1] >= SETTLED) and (line.event.origin != "resync" or line.done):
+                self._tell(key, line)
+
+    def _tell(self, key: str, line: Line) -> None:
+        told = self._told.get(key)
+        news = {name: words for name, words in line.done.items() if told is None or name not in told}
+        if told is not None and not news:
+            return
+        self._told[key] = (told or set()) | set(news)
+        parts = [why(line)] if told is None else []
+        parts += [done(Line(line.event, done=news))] if news else []
+        words = "  |  ".join(part.plain.strip() for part in parts)
+        time = f"{line.event.received:%H:%M:%S}"
+        self._console.print(f"{time}  {what(line)}  |  {words}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _pairs(title: str, first: str, rows: Iterator[tuple[str, str]]) -> Table:

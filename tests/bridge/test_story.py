@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 
+from rich.console import Console
+
 from bridge.demo.story import EXPECTED, Story
+from bridge.demo.view import Feed
 from bridge.schema.orders import ActionClass, Result
 from tests.bridge.schema.test_event import plate
 
@@ -51,3 +55,33 @@ def test_a_firing_is_not_hidden_by_what_came_of_it() -> None:
     story.trace({"event": "e1", "rule": "gate", "outcome": "fired", "fired": True})
     story.trace({"event": "e1", "rule": "gate", "outcome": "resumed", "fired": False})
     assert story.lines["e1"].why == {"gate": "fired"}
+
+
+def test_without_a_screen_an_event_is_a_line_once_it_is_settled() -> None:
+    """What is done about it later is a line more; nothing is said twice, and the end leaves nothing out."""
+    console = Console(file=io.StringIO(), width=80)
+    assert isinstance(console.file, io.StringIO)
+    story, feed = Story(), Feed(console)
+
+    def step(now: float, *, ended: bool = False) -> list[str]:
+        before = len(console.file.getvalue())
+        feed.update(story, now, ended=ended)
+        return console.file.getvalue()[before:].splitlines()
+
+    story.event(plate())
+    assert step(0) == []
+    story.trace({"event": "e1", "rule": "gate", "outcome": "fired", "fired": True})
+    assert step(0.9) == []
+    assert step(1.8) == []
+    [line] = step(2)
+    assert "plate.read" in line
+    assert line.endswith("|  gate")
+    assert step(5) == []
+    ended = {"rule": "gate", "action_class": ActionClass.INFORMATION, "outcome": "done", "ended": NOW}
+    story.result(Result(order="o1", action="open", causes=("e1",), **ended))
+    assert step(6) == []
+    [line] = step(7)
+    assert line.endswith("|  ✓ open")
+    story.result(Result(order="o2", action="clip", causes=("e1",), **ended))
+    [line] = step(7.1, ended=True)
+    assert line.endswith("|  ✓ clip")
