@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from bridge.actions import BUILTIN as ACTIONS
+from bridge.actions.reference import actions_page
 from bridge.bus.appender import host_appender
 from bridge.bus.host import Host
 from bridge.config.load import load
@@ -63,6 +64,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/ref/metrics.md": metrics_page,
     "docs/ref/config.md": lambda: config_page(shipped()),
     "docs/ref/asyncapi.json": asyncapi,
+    "docs/ref/actions.md": lambda: actions_page(action_specs(Registry("action", ACTIONS, "vms_bridge.none"))),
     "docs/ref/config.schema.json": lambda: _as_json(config_schema(shipped())),
     "docs/ref/rules.schema.json": lambda: _as_json(_rules()),
 }
@@ -78,6 +80,15 @@ def test_every_option_is_described() -> None:
     """No row of the configuration page ends without a meaning; `type` explains itself."""
     rows = [row for row in config_page(shipped()).splitlines() if row.startswith("| `") and "`type`" not in row]
     assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_the_guide_names_every_parameter_of_an_action() -> None:
+    """And its own section does, not another action's."""
+    guide = (ROOT / "docs/guide/actions.md").read_text(encoding="utf-8")
+    for name, spec in action_specs(Registry("action", ACTIONS, "vms_bridge.none")).items():
+        section = guide.partition(f"\n## {name}: ")[2].partition("\n## ")[0]
+        names = [field.alias or key for key, field in spec.params.model_fields.items()]
+        assert [key for key in names if not re.search(rf"\b{key}\b", section)] == [], name
 
 
 def test_the_schemas_are_some() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -49,13 +50,13 @@ each with line and column. [bridge.example.yaml](../../deploy/bridge.example.yam
 def config_page(specs: Specs) -> str:
     """Return docs/ref/config.md. `specs` gives the connectors to describe."""
     lines = [_HEAD]
-    for title, model in _sections("", BridgeConfig):
-        lines += [f"## {title or 'The file'}", "", _sentence(model), "", *_table(model), ""]
+    for title, model in sections("", BridgeConfig):
+        lines += [f"## {title or 'The file'}", "", sentence(model), "", *table(model), ""]
     for name, spec in sorted(specs.items()):
         lines += [f"## sources.&lt;name&gt; with `type: {name}`", "", spec.summary, ""]
-        lines += [*_table(spec.config), ""]
-        for title, model in list(_sections("", spec.config))[1:]:
-            lines += [f"### {title}", "", _sentence(model), "", *_table(model), ""]
+        lines += [*table(spec.config), ""]
+        for title, model in list(sections("", spec.config))[1:]:
+            lines += [f"### {title}", "", sentence(model), "", *table(model), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -89,24 +90,26 @@ def _allow_secret_files(definition: dict[str, Any]) -> None:
             properties[f"{name}_file"] = {"type": "string", "description": f"A file that holds `{name}`."}
 
 
-def _sections(title: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+def sections(title: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield the model and every model below it, each with the path it is written under."""
     yield title, model
     for name, field in model.model_fields.items():
         key = field.alias or name
         path = f"{title}.{key}" if title else key
         for below in models_in(field.annotation):
-            yield from _sections(path, below)
+            yield from sections(path, below)
         for member in types_below(field.annotation, "*") if not models_in(field.annotation) else []:
             for below in models_in(member):
-                yield from _sections(f"{path}.&lt;name&gt;", below)
+                yield from sections(f"{path}.&lt;name&gt;", below)
 
 
-def _sentence(model: type[BaseModel]) -> str:
+def sentence(model: type[BaseModel]) -> str:
+    """Return what a model says of itself."""
     return (model.__doc__ or "").strip().split("\n\n")[0]
 
 
-def _table(model: type[BaseModel]) -> list[str]:
+def table(model: type[BaseModel]) -> list[str]:
+    """Return the fields of a model as the lines of a table."""
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         meaning = (field.description or "").replace("|", "\\|")
@@ -126,6 +129,8 @@ def _section(annotation: Any) -> str:
     if get_origin(annotation) is dict:
         value = get_args(annotation)[1]
         return f"name: {_words(value)}" if models_in(value) else "keys and values"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " \\| ".join(f"`{member.value}`" for member in annotation)
     return "section" if models_in(annotation) else "anything"
 
 
