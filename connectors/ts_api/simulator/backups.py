@@ -72,7 +72,7 @@ class Backups:
         if wanted.comment is not None:
             param["comment"] = wanted.comment
         row = EventRow(0, eventtypes.USER_DEFINED, 0, at, None, param, wanted.title or None, (wanted.chid,))
-        row = self.world.log.add_event(row)
+        row = self.world.log.add_event(row, own=True)  # its answer names it: two triggers are two events
         paths = []
         for task in wanted.tasks:
             if task.command == "eventBackup":

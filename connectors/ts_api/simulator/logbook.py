@@ -114,10 +114,10 @@ class Logbook:
         for write in due:
             write()
 
-    def add_event(self, row: EventRow) -> EventRow:
-        """Store an event; one equal to the row before it extends that row instead."""
+    def add_event(self, row: EventRow, *, own: bool = False) -> EventRow:
+        """Store an event; one equal to the row before it extends that row instead, unless it is to have its `own`."""
         last = self.events[-1] if self.events else None
-        if last and _same(last, row) and row.begin >= last.begin:
+        if last and not own and _same(last, row) and row.begin >= last.begin:
             last.end = row.begin
             return last
         row.id = self._next("events")

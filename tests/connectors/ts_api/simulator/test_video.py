@@ -257,6 +257,19 @@ async def test_clips_appear_late(config: SimulatorConfig) -> None:
         assert row["id"] == answer["eventId"]
 
 
+async def test_each_trigger_is_an_event_of_its_own(config: SimulatorConfig) -> None:
+    """Equal ones in a row too: the log does not merge what was asked for twice."""
+    async with (
+        Simulator(config, now=lambda: NOW) as sim,
+        httpx.AsyncClient(base_url=sim.url, auth=("admin", "admin")) as client,
+    ):
+        body = {"chid": 1, "title": "Gate"}
+        numbers = [(await client.put("/api/event/trigger", json=body)).json()["eventId"] for _ in range(3)]
+        rows = (await client.get("/api/find?what=eventLog&type=6")).json()["data"]
+    assert len(set(numbers)) == 3
+    assert {row["id"] for row in rows} == set(numbers)
+
+
 # Live
 
 
