@@ -106,6 +106,7 @@ class EngineHost:
         old = found or Head(seq=0, epoch=0, ruleset="")
         # Writing the head at once, with a new epoch, is what shuts an earlier owner out.
         head = await self._store.commit(Step(head=replace(old, epoch=old.epoch + 1)))
+        crash_point("engine.owned")
         rules = await self._rulesets.load(head.ruleset) if head.ruleset else RuleSet.empty()
         self.ruleset = head.ruleset
         engine = self._engine = Engine(rules, state, site=self._site)
@@ -128,6 +129,7 @@ class EngineHost:
         # Nothing was decided: these events would decide nothing again, so the head may lag behind.
         if pending.traces:
             await self._traces(pending.traces)
+            crash_point("engine.undecided")
         self._advance(pending.head.seq)
         return pending.head
 
@@ -144,6 +146,7 @@ class EngineHost:
         event = logged.event
         if event.type == "rules.changed" and isinstance(event.data, RulesChanged):
             rules = await self._rulesets.load(event.data.ruleset)
+            crash_point("engine.adopted")
             pending.add(engine.replace_rules(rules))
             pending.head = replace(pending.head, ruleset=event.data.ruleset)
             pending.must = True
@@ -213,6 +216,7 @@ class EngineHost:
         )
         try:
             await (await self._emit([event]))
+            crash_point("engine.ticked")
         except StoreUnavailableError as error:
             log.warning("the time cannot be written down", extra={"error": str(error)})
             await self._clock.sleep(error.retry_after.total_seconds())

@@ -91,6 +91,7 @@ class EffectPath:
     async def _resume(self, job: Job, planned: Plan, verdict: Verdict) -> timedelta | None:
         """Go on with an order that has a record: a retry, a redelivery, or what a crash left behind."""
         found = await self._ledger.find(job.order.id)
+        crash_point("effect.found")
         if found is None:
             return _SOON
         effect, now = found.effect, self._clock.now()
@@ -156,6 +157,7 @@ class EffectPath:
             return await self._give_up(job, claimed, Reason.GAVE_UP, error)
         if await self._record(claimed, waiting_effect(effect, now + delay, error)) is None:
             return _SOON
+        crash_point("effect.waiting")
         self._tally.failed(job.order, effect.attempt, error)
         return delay
 
@@ -256,12 +258,14 @@ class EffectPath:
             await planned.spec.failed(planned.params, result, context)
         except ActionRejectedError as exc:
             _LOG.warning("nobody can be told that an action failed", extra={"error": str(exc)})
+        crash_point("effect.told")
 
     async def _bury(self, order: Order, reason: Reason, error: str, attempts: int) -> None:
         _LOG.error("an order is given up", extra={"order": order.id, "reason": reason.value, "error": error})
         await self._dead.bury(
             order.action_class.value, reason.value, order.encode(), burial(order, reason, error, attempts)
         )
+        crash_point("effect.buried")
 
     def _started(self, job: Job, planned: Plan, attempt: int, claimed: datetime) -> Effect:
         return started_effect(job.order, planned, self._executor, attempt, claimed, self._clock.now())

@@ -107,6 +107,7 @@ class JetEngineStore:
         ahead, rest = orders[: len(orders) - room], orders[len(orders) - room :]
         for part in _parts(ahead, MAX_CHANGES):
             revision = await self._write(part, head, revision)
+            crash_point("engine.ahead")
         return revision, rest
 
     async def _write(self, messages: Sequence[Outgoing], head: Head, revision: int) -> int:

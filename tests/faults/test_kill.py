@@ -9,12 +9,16 @@ import pytest
 
 from bridge.bench.faults import row_kill
 from bridge.bench.faults.check import faults
-from bridge.bench.faults.common import ROOT
+from bridge.bench.faults.common import ROOT, FaultError
 from tests.faults.seed import chosen_seed
 
-KILLS = 10
+KILLS = 25
 """Of each of the two random runs."""
 POINTS = row_kill.points()
+
+
+def _name(scenario: row_kill.Scenario) -> str:
+    return "-".join((scenario.point, str(scenario.nth), *scenario.actions))
 
 
 def test_every_point_is_placed_exactly_once() -> None:
@@ -30,10 +34,22 @@ def test_every_point_is_placed_exactly_once() -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("point", "nth", "actions"), list(row_kill.scenarios()))
-def test_killed_at_a_point(tmp_path: Path, point: str, nth: int, actions: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("scenario", list(row_kill.scenarios()), ids=_name)
+def test_killed_at_a_point(tmp_path: Path, scenario: row_kill.Scenario) -> None:
     """Killed at a named point and started again, the bridge keeps its promise."""
-    assert faults(row_kill.at_point(tmp_path, point, nth, actions)) == []
+    assert faults(row_kill.at_point(tmp_path, scenario)) == []
+
+
+@pytest.mark.timeout(120)
+def test_a_point_that_is_not_passed_is_a_failure(tmp_path: Path) -> None:
+    """A scenario that does not come to its point has shown nothing, and says so."""
+    with pytest.raises(FaultError, match=r"did not die at effect\.waiting"):
+        row_kill.at_point(tmp_path, row_kill.Scenario("effect.waiting", 1, row_kill.OPEN), patience=6)
+
+
+def test_every_point_has_a_way() -> None:
+    """The process itself comes to each point, but for the two to which tests on the bus go."""
+    assert set(POINTS) - {way.point for way in row_kill.scenarios()} == {"engine.ahead", "effect.buried"}
 
 
 @pytest.mark.timeout(400)

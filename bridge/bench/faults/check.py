@@ -172,6 +172,14 @@ def receivers_told(seen: Seen) -> Iterator[str]:
             yield f"{sorted(plates)} were told under one id, {name}"
 
 
+def failures_told(seen: Seen) -> Iterator[str]:
+    """Each clip that is not there is told as one event, and no other."""
+    told = Counter(event["data"]["order"] for event in seen.events if event["type"] == "clip.failed")
+    missing = Counter(r["order"] for r in seen.results if r["action"] == "clip" and r["outcome"] != "done")
+    if told != missing:
+        yield f"{missing.total()} clips are missing, and {told.total()} are told of"
+
+
 CHECKS = (
     events_kept,
     orders_ended_once,
@@ -179,4 +187,5 @@ CHECKS = (
     old_never_opens,
     switched_off,
     receivers_told,
+    failures_told,
 )

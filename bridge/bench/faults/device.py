@@ -13,6 +13,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -33,6 +34,8 @@ class Ledger:
 class Device(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     ledger: Ledger
+    tried: ClassVar[set[str]] = set()
+    """What came to the busy receiver: it takes nothing the first time."""
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -50,7 +53,12 @@ class Device(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.ledger.write(what="hook", id=self.headers.get("webhook-id"), plate=json.loads(body)["data"]["plate"])
+        name = self.headers.get("webhook-id", "")
+        if self.path == "/busy" and name not in self.tried:
+            self.tried.add(name)
+            self._answer({}, status=503)
+            return
+        self.ledger.write(what="hook", id=name, plate=json.loads(body)["data"]["plate"])
         self._answer({})
 
     def _answer(self, body: object, status: int = 200) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +20,22 @@ from .common import ROOT, FaultError, wait_for
 from .site import Site
 
 BOTH = ("open", "webhook")
+WATCHERS: Sequence[Mapping[str, Any]] = (
+    {
+        "id": "unmet",
+        "when": {"kind": "action.ended"},
+        "if": "event.data.attempts > 100",
+        "shadow": True,
+        "then": [{"webhook": "office"}],
+    },
+    {
+        "id": "alone",
+        "when": {"absent": {"kind": "call.ended"}, "after": {"kind": "plate.read"}, "within": "1s"},
+        "shadow": True,
+        "then": [{"webhook": "office"}],
+    },
+)
+"""Rules that do nothing: one leaves traces where nothing was decided, one waits for the time alone."""
 
 
 @dataclass
@@ -28,6 +44,10 @@ class DoorSite(Site):
 
     doors: int = 1
     actions: Sequence[str] = BOTH
+    receiver: str = "hook"
+    """Where it is told: `hook`, or `busy`, which takes nothing the first time."""
+    watchers: Sequence[Mapping[str, Any]] = ()
+    """More rules."""
     pushes: list[Push] = field(default_factory=list)
     untrusted: set[str] = field(default_factory=set)
     """Plates that came while the clock was wrong: none of them may be let in."""
@@ -43,17 +63,17 @@ class DoorSite(Site):
     def write_doors(self, device_port: int) -> None:
         """Write bridge.yaml and the rules."""
         numbers = range(1, self.doors + 1)
-        steps = [{"webhook": {"to": "office"}}] if "webhook" in self.actions else []
         self.write(
             rules=[
                 {
                     "id": f"open-{n}",
                     "when": {"kind": "plate.read"},
                     "match": {"plate": f"P{n}"},
-                    "then": [*([{"open": f"d{n}"}] if "open" in self.actions else []), *steps],
+                    "then": [step for name, step in _steps(n).items() if name in self.actions],
                 }
                 for n in numbers
-            ],
+            ]
+            + [*self.watchers],
             sources={
                 "box": {
                     "type": "ts-api",
@@ -70,7 +90,7 @@ class DoorSite(Site):
                 for n in numbers
             },
             doors={f"d{n}": _door(n) for n in numbers},
-            webhooks={"office": {"url": f"http://127.0.0.1:{device_port}/hook", "allow_private": True}},
+            webhooks={"office": {"url": f"http://127.0.0.1:{device_port}/{self.receiver}", "allow_private": True}},
         )
 
     @contextmanager
@@ -147,6 +167,15 @@ class Pusher:
             if self._site.over.is_set():
                 return
             self._site.push(age=age)
+
+
+def _steps(number: int) -> dict[str, dict[str, Any]]:
+    """Return what each action does; nobody has the recordings for a clip, so that is refused."""
+    return {
+        "open": {"open": f"d{number}"},
+        "webhook": {"webhook": {"to": "office"}},
+        "clip": {"clip": {"before": "1s", "after": "0s"}},
+    }
 
 
 def _door(number: int) -> dict[str, Any]:

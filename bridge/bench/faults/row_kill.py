@@ -6,14 +6,15 @@ import random
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from .check import Seen, faults
 from .common import ROOT, FaultError, both, require, wait_for
-from .doors import BOTH, DoorSite, Pusher
+from .doors import BOTH, WATCHERS, DoorSite, Pusher
 from .ledger import Kept, purge
 from .outcome import Control, Outcome
 from .site import NAME, Process
@@ -22,8 +23,40 @@ from .streams import Streams
 FRESH, STALE, OLD = timedelta(0), timedelta(seconds=45), timedelta(minutes=5)
 PER_LIFE = 3
 """Pushes that are made at most for each random kill."""
+OPEN, TELL, CLIP = ("open",), ("webhook",), ("clip",)
+WAYS: Mapping[str, Sequence[tuple[int, tuple[str, ...]] | tuple[int, tuple[str, ...], str]]] = {
+    # The engine passes its points when it adopts the rules, before any push, and again for each push.
+    "engine": ((1, BOTH), (2, BOTH)),
+    "engine.owned": ((1, BOTH),),
+    "engine.read": ((1, BOTH), (3, BOTH)),
+    "engine.adopted": ((1, BOTH),),
+    "engine.ordered": ((1, BOTH),),
+    "engine.undecided": ((1, OPEN),),
+    "engine.ticked": ((1, TELL),),
+    # The effect path is walked by doors and by webhooks, so each is tried alone.
+    "effect": ((1, OPEN), (1, TELL)),
+    "effect.armed": ((1, OPEN),),
+    "effect.waiting": ((1, TELL, "busy"),),
+    "effect.found": ((1, TELL, "busy"),),
+    "effect.told": ((1, CLIP),),
+    "release": ((1, OPEN),),
+    "audit": ((1, OPEN),),
+    # A thousand orders from one event, and three days of tries: tests go there on a real bus, without the process.
+    "engine.ahead": (),
+    "effect.buried": (),
+}
+"""The ways to a point, or to the points of a part."""
 ONCE = {"effect.claimed": 0, "effect.armed": 0, "effect.acted": 1}
 """Where dying leaves it open whether the door was opened, and how often it was."""
+
+
+class Scenario(NamedTuple):
+    """Where to die, at which passing of it, what the rules do, and who is told."""
+
+    point: str
+    nth: int
+    actions: tuple[str, ...]
+    receiver: str = "hook"
 
 
 def points() -> list[str]:
@@ -35,23 +68,11 @@ def points() -> list[str]:
     return re.findall(r'"([a-z.]+)"', table[1])
 
 
-def scenarios() -> Iterator[tuple[str, int, tuple[str, ...]]]:
-    """Yield where to die, at which passing of it, and what rules do.
-
-    The engine passes its points when it adopts the rules, before any push, and again for each
-    push; `engine.ordered` only for a push. The effect path is walked by doors and by webhooks, so each is tried alone.
-    """
+def scenarios() -> Iterator[Scenario]:
+    """Yield every way to every point."""
     for point in points():
-        if point == "engine.ordered":
-            yield point, 1, BOTH
-        elif point.startswith("engine."):
-            yield point, 1, BOTH
-            yield point, 3 if point == "engine.read" else 2, BOTH
-        elif point.startswith("effect.") and point != "effect.armed":
-            yield point, 1, ("open",)
-            yield point, 1, ("webhook",)
-        else:
-            yield point, 1, ("open",)
+        ways = WAYS[point] if point in WAYS else WAYS[point.partition(".")[0]]
+        yield from (Scenario(point, *way) for way in ways)
 
 
 # --- F1 ------------------------------------------------------------------------------------------
@@ -100,35 +121,39 @@ def _live(site: DoorSite, process: Process, chance: random.Random) -> None:
 
 def at_points(folder: Path, times: int, seed: int) -> Outcome:
     """Kill the bridge at every point, so many times each."""
-    return _at_points(folder, [(number, *scenario) for number in range(times) for scenario in scenarios()])
+    return _at_points(folder, [(number, scenario) for number in range(times) for scenario in scenarios()])
 
 
 def at_some_points(folder: Path, kills: int, seed: int) -> Outcome:
     """Kill the bridge so many times, at points that the seed chooses."""
-    return _at_points(folder, [(0, *scenario) for scenario in random.Random(seed).sample(list(scenarios()), kills)])
+    return _at_points(folder, [(0, scenario) for scenario in random.Random(seed).sample(list(scenarios()), kills)])
 
 
-def _at_points(folder: Path, tries: Sequence[tuple[int, str, int, tuple[str, ...]]]) -> Outcome:
+def _at_points(folder: Path, tries: Sequence[tuple[int, Scenario]]) -> Outcome:
     total = Outcome("F2", "the bridge is killed at every named point", "")
-    total.size = f"{len(tries)} kills at {len({point for _, point, *_ in tries})} points"
-    for number, point, nth, actions in tries:
-        place = _made(folder / f"{number}-{point}-{nth}-{'-'.join(actions)}")
-        _judged(total, at_point(place, point, nth, actions))
+    total.size = f"{len(tries)} kills at {len({scenario.point for _, scenario in tries})} points"
+    for number, scenario in tries:
+        place = _made(folder / f"{number}-{scenario.point}-{scenario.nth}-{'-'.join(scenario.actions)}")
+        _judged(total, at_point(place, scenario))
     total.control = without_ledger(folder)
     return total
 
 
-def at_point(folder: Path, point: str, nth: int, actions: tuple[str, ...]) -> Seen:
-    """Have the bridge killed at a point, start it again, and return what was seen of it in both lives."""
-    site = DoorSite(folder, doors=3, actions=actions)
+def at_point(folder: Path, scenario: Scenario, patience: float = 25) -> Seen:
+    """Have the bridge killed at a point, start it again, and return what was seen of it in both lives.
+
+    Raises FaultError when it has not come there after `patience` seconds.
+    """
+    point, nth, actions, receiver = scenario
+    site = DoorSite(folder, doors=3, actions=actions, receiver=receiver, watchers=WATCHERS)
     with site.device() as port, Pusher(site, (FRESH, OLD, FRESH)) as pusher:
         site.write_doors(port)
         # Alone, so that it is the first order that dies there; else with others on their way.
-        pusher.allow(1 if actions == ("open",) else 3)
-        _dies(site, f"{point}:{nth}")
+        pusher.allow(1 if actions == OPEN else 3)
+        _dies(site, f"{point}:{nth}", patience)
         pusher.allow(2)
         seen = drained(site, pusher)
-    if actions == ("open",):
+    if actions == OPEN:
         times = ONCE.get(point)
         require(seen.outcomes("P1", "open") == ["done" if times is None else "unknown"], f"{point}: P1 ended otherwise")
         require(len(seen.relay("P1", "on")) == (1 if times is None else times), f"{point}: P1 opened otherwise")
@@ -137,10 +162,10 @@ def at_point(folder: Path, point: str, nth: int, actions: tuple[str, ...]) -> Se
     return seen
 
 
-def _dies(site: DoorSite, where: str) -> None:
+def _dies(site: DoorSite, where: str, patience: float = 25) -> None:
     with site.bridge(where) as process:
         try:
-            code = process.wait(40)
+            code = process.wait(patience)
         except subprocess.TimeoutExpired as exc:
             raise FaultError(f"it did not die at {where}: {site.log_tail()}") from exc
         require(code == -signal.SIGKILL, f"it ended with {code} at {where}: {site.log_tail()}")
