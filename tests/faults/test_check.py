@@ -141,6 +141,15 @@ def _delivery_given_up(story: Story) -> None:
     story.results[1]["outcome"] = "dead"
 
 
+def _missing_clip_not_told(story: Story) -> None:
+    story.results.append(_result(1, "clip", "refused"))
+
+
+def _missing_clip_told_twice(story: Story) -> None:
+    _missing_clip_not_told(story)
+    story.events += [{"id": f"told-{n}", "type": "clip.failed", "data": {"order": "clip-1"}} for n in (1, 2)]
+
+
 DOCTORED: list[tuple[Callable[[Story], None], str]] = [
     (_drop_event, "P1 was acknowledged and is lost"),
     (_repeat_event, "event e1 is stored 2 times"),
@@ -162,6 +171,8 @@ DOCTORED: list[tuple[Callable[[Story], None], str]] = [
     (_told_under_two_ids, "P1 was told under 2 ids"),
     (_two_told_under_one_id, "['P1', 'P2', 'P3'] were told under one id"),
     (_delivery_given_up, "telling of P1 ended ['dead']"),
+    (_missing_clip_not_told, "clips are missing for ['clip-1'], and told is of []"),
+    (_missing_clip_told_twice, "clips are missing for ['clip-1'], and told is of ['clip-1', 'clip-1']"),
 ]
 
 

@@ -177,7 +177,7 @@ def failures_told(seen: Seen) -> Iterator[str]:
     told = Counter(event["data"]["order"] for event in seen.events if event["type"] == "clip.failed")
     missing = Counter(r["order"] for r in seen.results if r["action"] == "clip" and r["outcome"] != "done")
     if told != missing:
-        yield f"{missing.total()} clips are missing, and {told.total()} are told of"
+        yield f"clips are missing for {sorted(missing.elements())}, and told is of {sorted(told.elements())}"
 
 
 CHECKS = (
