@@ -48,7 +48,11 @@ class VirtualClock:
                 await self._slept.wait()
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, waking each sleeper at its own moment."""
+        """Let time pass, waking each sleeper at its own moment.
+
+        Whoever is about to sleep falls asleep first: he has worked out how long from the time before.
+        """
+        await settle()
         end = self._elapsed + seconds
         while self._sleepers and self._sleepers[0][0] <= end:
             due, _, future = heapq.heappop(self._sleepers)
