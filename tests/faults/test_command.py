@@ -37,19 +37,19 @@ def faults(folder: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_a_row_is_run_and_published(tmp_path: Path) -> None:
-    """`--rows F3 --json --page` prints one object, leaves nothing behind but the page, and succeeds."""
+    """`--rows C2 --json --page` prints one object, leaves nothing behind but the page, and succeeds."""
     (tmp_path / "work").mkdir()
     page = tmp_path / "page.md"
-    code, said, progress = faults(tmp_path / "work", "--rows", "f3", "--seed", "7", "--json", "--page", str(page))
+    code, said, progress = faults(tmp_path / "work", "--rows", "c2", "--seed", "7", "--json", "--page", str(page))
     assert code == 0, said + progress
     found: dict[str, Any] = json.loads(said)
     assert found.keys() == {"bench", "seed", "rows", "machine"}
     assert found["seed"] == 7
     (row,) = found["rows"]
-    assert (row["row"], row["lost"], row["passed"], row["control"]["failed"]) == ("F3", 0, True, True)
+    assert (row["row"], row["lost"], row["passed"], row["control"]["failed"]) == ("C2", 0, True, True)
     assert row["acked"] > 0
     assert "seed 7" in progress
-    assert "| F3 |" in page.read_text()
+    assert "| C2 |" in page.read_text()
     assert list((tmp_path / "work").iterdir()) == []
 
 
