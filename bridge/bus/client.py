@@ -8,6 +8,7 @@ cost several times what the bus needs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import nats.aio.client
@@ -18,6 +19,8 @@ from nats.aio.subscription import Subscription
 from nats.protocol.parser import PERMISSIONS_ERR
 
 from bridge.bus.wire import Received
+
+_log = logging.getLogger(__name__)
 
 Taker = Callable[[Received], None]
 """Is given each message as it comes, in order, and must not take long."""
@@ -53,8 +56,8 @@ class Client(nats.aio.client.Client):
             return
         try:
             taker(Received(subject.decode(), reply.decode(), data, headers or b""))
-        except Exception as exc:  # noqa: BLE001 - the edge of the reading task, which must go on
-            await self._error_cb(exc)
+        except Exception:  # noqa: BLE001 - the edge of the reading task, which must go on
+            _log.exception("a message could not be taken", extra={"subject": subject.decode(errors="replace")})
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._takers.pop(sid, None)
