@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bridge.clock import Clock
@@ -42,6 +42,11 @@ _REASON: dict[type[ConnectorError], tuple[str, tuple[float, float]]] = {
     ConnectorUnsupportedError: ("unsupported", SLOW),
     ConnectorUnavailableError: ("unavailable", QUICK),
 }
+
+UNREADABLE_SHOWN = timedelta(hours=1)
+"""How long health goes on to show that a message could not be understood after the last one."""
+
+_UNREADABLE = "unreadable_message"
 
 Park = Callable[[str, str | bytes, str, str], Awaitable[None]]
 """`park(source, message, reason, error)`: file one message that could not be understood."""
@@ -129,6 +134,7 @@ class SourceKeeper:
         self._heard = now
         self._attempt = 0
         self._told_lost = False
+        self._unreadable_until: datetime | None = None
         self._own: set[asyncio.Future[Any]] = set()
 
     @property
@@ -190,11 +196,16 @@ class SourceKeeper:
         """Pass a message that could not be understood on."""
         self.on_heard()
         log.warning("a message could not be understood", extra={"source": self._name, "reason": reason, "error": error})
+        self._unreadable_until = self.clock.now() + UNREADABLE_SHOWN
+        self.on_flaw(_UNREADABLE, f"a message could not be understood ({reason}); it is kept: vms-bridge dlq list")
         await self._park(self._name, message, reason, error)
 
     def on_heard(self) -> None:
         """Note that the link is alive."""
         self._heard = now = self.clock.now()
+        if self._unreadable_until is not None and now >= self._unreadable_until:
+            self._unreadable_until = None
+            self._set(replace(self._state, flaws=tuple(flaw for flaw in self._state.flaws if flaw[0] != _UNREADABLE)))
         if self._state.up:
             self._gaps.heard(now)
 

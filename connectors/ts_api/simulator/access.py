@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from pydantic import SecretStr
+
 from .config import Permission, Right, SimulatorConfig, UserConfig
 
 # What a user's rights allow on v1, where calls ask for permissions.
@@ -115,6 +117,13 @@ class Access:
         """Check the value of a session cookie."""
         user = self._users.get(self._sessions.get(cookie, ""))
         return self._principal(user, "session") if user else None
+
+    def change_password(self, name: str, password: str) -> None:
+        """Give a user another password; sessions and tokens end with the old one."""
+        self._users[name] = self._users[name].model_copy(update={"password": SecretStr(password)})
+        self._sessions = {cookie: user for cookie, user in self._sessions.items() if user != name}
+        self._access = {token: one for token, one in self._access.items() if one.name != name}
+        self._refresh = {token: one for token, one in self._refresh.items() if one[0] != name}
 
     def open_session(self, principal: Principal) -> str:
         """Return a new session cookie."""

@@ -260,6 +260,11 @@ class Simulator:
                 feed.end()
         return count
 
+    def change_password(self, user: str, password: str) -> None:
+        """Give a user another password and close the event sockets; their next opening is refused."""
+        self.world.access.change_password(user, password)
+        self.disconnect("close")
+
     def lose_recording(self, begin: datetime, end: datetime, channel: int | None = None) -> None:
         """Make a hole in the recording of a channel, or of all."""
         self.world.recorder.gaps.append(Gap(channel, begin, end))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from bridge.clock import Clock, SystemClock
 from bridge.runtime.supervisor import SourceKeeper, SourceState
 from bridge.schema.event import VmsEvent
 from connectors.ts_api import TsApi
@@ -14,15 +15,16 @@ from connectors.ts_api.simulator import Simulator
 from tests.clock import VirtualClock
 from tests.fakes import RecordingSession, eventually
 
-from .support import config, context
-from .test_simulator import QUICK, simulated
+from .support import USER, config, context
+from .test_simulator import QUICK, WAYS, simulated
 
 
 class Kept:
     """A connector under a supervisor, whose waiting is ended by the test."""
 
-    def __init__(self, sim: Simulator, **values: object) -> None:
-        self.clock = VirtualClock()
+    def __init__(self, sim: Simulator, clock: Clock | None = None, **values: object) -> None:
+        self.virtual = VirtualClock()
+        self.clock = clock or self.virtual
         self.store = RecordingSession()
         self.states: list[SourceState] = []
         self.connector = TsApi(config(url=sim.url, **{**QUICK, **values}), context(self.clock))
@@ -40,15 +42,21 @@ class Kept:
         await eventually(lambda: self.states and self.states[-1].code == code)
         return self.states[-1]
 
+    async def flaw(self, code: str) -> str:
+        """Wait until health shows a flaw of a source that is up, and return its words."""
+        await eventually(lambda: code in dict(self.states[-1].flaws))
+        assert self.states[-1].up
+        return dict(self.states[-1].flaws)[code]
+
     async def wait_over(self) -> None:
         """Let the wait before the next try be over."""
-        await self.clock.until_asleep()
-        await self.clock.advance(60)
+        await self.virtual.until_asleep()
+        await self.virtual.advance(60)
 
     async def gap_over(self) -> None:
         """Let the time be over after which the server's log is read again."""
-        await eventually(lambda: any(wait > 60 for wait in self.clock.waits))
-        await self.clock.advance(200)
+        await eventually(lambda: any(wait > 60 for wait in self.virtual.waits))
+        await self.virtual.advance(200)
         await eventually(lambda: self.store.of("source.gap"))
 
     async def end(self) -> None:
@@ -92,6 +100,88 @@ async def test_a_wrong_password_and_a_missing_api_have_their_own_codes() -> None
         assert "Legacy API" in (await kept.shows("unsupported")).message
         await kept.end()
         kept = Kept(sim, dialect="v1", password="CANARY-wrong")
+        message = (await kept.shows("auth")).message
+        assert "does not accept the credentials" in message
+        assert "CANARY" not in message
+        await kept.end()
+
+
+# --- every trouble, in both dialects ---------------------------------------------------------------------------
+
+_LOST: dict[str, tuple[dict[str, object], str]] = {
+    "silent": ({"link_dead_after": "500ms"}, "said nothing"),
+    "half_open": ({}, "no answer to pings"),
+    "bad_gateway": ({}, "HTTP 502, a web page"),
+}
+"""A fault of the simulator, how patient the connector is, and what health says then."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", _LOST)
+async def test_a_server_that_is_not_there_is_unavailable_until_it_is_back(fault: str, way: str) -> None:
+    """Said in one sentence that names what was seen; nobody has to do anything when it is over."""
+    patience, words = _LOST[fault]
+    async with simulated() as sim:
+        kept = Kept(sim, SystemClock(), **WAYS[way], **patience)
+        kept.connector._server_answers_pings = True
+        await kept.shows("ok")
+        sim.faults.set(fault)  # type: ignore[arg-type]
+        if fault == "bad_gateway":
+            sim.disconnect()
+        await eventually(lambda: kept.states[-1].code == "unavailable" and words in kept.states[-1].message)
+        sim.faults.clear()
+        await kept.shows("ok")
+        await kept.end()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_message_that_is_cut_off_is_a_flaw_that_passes(way: str) -> None:
+    """The source stays up and is degraded for an hour; health says where the message is kept."""
+    patient = {"ping_interval": "3h", "ping_patience": "6h", "link_dead_after": "6h"}
+    async with simulated() as sim:
+        kept = Kept(sim, **{**WAYS[way], **patient})
+        await kept.shows("ok")
+        sim.faults.set("truncate", times=1)
+        await sim.event("LPR", plateNo="11AA111")
+        assert "vms-bridge dlq list" in await kept.flaw("unreadable_message")
+        assert [parked.reason for parked in kept.store.parked] == ["not_json"]
+        await kept.virtual.advance(3600)
+        await sim.event("LPR", plateNo="22BB222")
+        await eventually(lambda: "unreadable_message" not in dict(kept.states[-1].flaws))
+        await kept.end()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_huge_snapshot_is_no_trouble(way: str) -> None:
+    """8 MiB at once, and the source stays up without a flaw."""
+    async with simulated() as sim:
+        sim.faults.set("big_snapshot", size=8 * 1024 * 1024)
+        kept = Kept(sim, SystemClock(), **{**WAYS[way], "topics": ["channelStatus"]})
+        await eventually(lambda: len(kept.store.of("channel.status")) == 144)
+        assert (kept.states[-1].code, kept.states[-1].flaws) == ("ok", ())
+        assert kept.store.parked == []
+        await kept.end()
+
+
+async def test_tokens_that_run_out_are_an_outage_of_a_moment() -> None:
+    """The sockets end, the tokens are renewed, and the source is up again; never `auth`."""
+    async with simulated() as sim:
+        kept = Kept(sim, SystemClock(), **WAYS["v1 login"])
+        await kept.shows("ok")
+        sim.expire_tokens()
+        await kept.shows("unavailable")
+        await kept.shows("ok")
+        assert "auth" not in {state.code for state in kept.states}
+        await kept.end()
+
+
+@pytest.mark.parametrize("way", ["v0", "v1 login"])
+async def test_a_password_changed_in_the_middle_is_a_matter_of_credentials(way: str) -> None:
+    """Whoever changed it finds out from health."""
+    async with simulated() as sim:
+        kept = Kept(sim, SystemClock(), **WAYS[way])
+        await kept.shows("ok")
+        sim.change_password(USER, "CANARY-another")
         message = (await kept.shows("auth")).message
         assert "does not accept the credentials" in message
         assert "CANARY" not in message

@@ -159,11 +159,27 @@ async def test_a_password_changed_during_a_session_shows_at_the_next() -> None:
     async with simulated() as sim, connected(sim, dialect="v0") as connector:
         async with listening(connector) as running:
             await running.ready()
-            sim.faults.set("refuse", mode="drop")
-            sim.disconnect()
+            sim.change_password(USER, "CANARY-another")
             assert isinstance(await running.failure(), ConnectorUnavailableError)
         async with listening(connector) as running:
-            assert isinstance(await running.failure(), ConnectorUnsupportedError)
+            assert isinstance(await running.failure(), ConnectorAuthError)
+
+
+async def test_sockets_refused_that_were_open_before_are_an_outage() -> None:
+    """v0 says no by hanging up, and so does a link that is broken: it is worth another try soon."""
+    async with simulated() as sim:
+        sim.faults.set("refuse", mode="drop")
+        async with connected(sim, dialect="v0") as connector:
+            async with listening(connector) as running:
+                assert isinstance(await running.failure(), ConnectorUnsupportedError)
+            sim.faults.clear()
+            async with listening(connector) as running:
+                await running.ready()
+                sim.faults.set("refuse", mode="drop")
+                sim.disconnect()
+                assert isinstance(await running.failure(), ConnectorUnavailableError)
+            async with listening(connector) as running:
+                assert isinstance(await running.failure(), ConnectorUnavailableError)
 
 
 async def test_legacy_switched_off_leads_to_v1_or_is_said() -> None:
@@ -199,9 +215,10 @@ async def test_a_socket_refused_once_costs_nothing(mode: str) -> None:
             assert running.session.flaws == {}
 
 
-async def test_a_silent_server_is_left() -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_silent_server_is_left(way: str) -> None:
     """It answers our pings, and says nothing by itself."""
-    async with simulated() as sim, session(sim, link_dead_after="500ms") as running:
+    async with simulated() as sim, session(sim, **WAYS[way], link_dead_after="500ms") as running:
         await running.ready()
         sim.faults.set("silent")
         assert "said nothing" in str(await running.failure())
@@ -220,9 +237,10 @@ async def test_a_half_open_socket_is_noticed(way: str) -> None:
             assert asyncio.get_running_loop().time() - begun < 5
 
 
-async def test_half_a_message_is_parked_and_the_session_goes_on() -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_half_a_message_is_parked_and_the_session_goes_on(way: str) -> None:
     """With the message, so that somebody can look at it."""
-    async with simulated() as sim, session(sim) as running:
+    async with simulated() as sim, session(sim, **WAYS[way]) as running:
         await running.ready()
         sim.faults.set("truncate", times=1)
         await sim.event("LPR", plateNo="11AA111")
@@ -230,7 +248,7 @@ async def test_half_a_message_is_parked_and_the_session_goes_on() -> None:
         await sim.event("LPR", plateNo="22BB222")
         await running.until(lambda: running.session.of("plate.read") and len(running.session.parked) == 2)
         assert [parked.reason for parked in running.session.parked] == ["not_json", "not_json"]
-        assert bytes(running.session.parked[0].message).startswith(b'{"timestamp":')
+        assert b'"timestamp":' in bytes(running.session.parked[0].message)
 
 
 async def test_a_frame_torn_apart_ends_the_session() -> None:
@@ -243,9 +261,10 @@ async def test_a_frame_torn_apart_ends_the_session() -> None:
                 assert isinstance(await running.failure(), ConnectorUnavailableError)
 
 
-async def test_a_proxys_page_is_an_outage_for_events_and_unknown_for_orders() -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_proxys_page_is_an_outage_for_events_and_unknown_for_orders(way: str) -> None:
     """502 with HTML, for everything."""
-    async with simulated() as sim, connected(sim) as connector:
+    async with simulated() as sim, connected(sim, **WAYS[way]) as connector:
         await connector.relays("1")
         sim.faults.set("bad_gateway")
         async with listening(connector) as running:
