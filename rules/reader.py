@@ -82,6 +82,10 @@ def version_of(part: RulePart) -> str:
     return stable_id(json.dumps(meaning, sort_keys=True, ensure_ascii=False))
 
 
+OWN = "bridge"
+"""The bridge itself, which is no source and has facts all the same: `state("bridge", "mode")`."""
+
+
 class RuleReader:
     """Reads rules; knows everything they may name."""
 
@@ -162,5 +166,5 @@ class RuleReader:
         """Check the sources that `state("nvr1/3", ...)` names."""
         for entity in sorted({entity for expression in expressions for entity in expression.entities}):
             source = entity.partition("/")[0]
-            if self._known.sources is not None and source not in self._known.sources:
+            if self._known.sources is not None and source not in {*self._known.sources, OWN}:
                 spot.problem(f"state({shown(entity)}, ...): {unknown('source', source, self._known.sources)}")

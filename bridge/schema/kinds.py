@@ -317,12 +317,25 @@ class StateChanged(Payload):
     previous: JsonValue = None
 
 
+MAX_LIST_VALUES = 250
+"""Values that one `list.changed` may name in each field; the engine writes them down in one step."""
+_ListValues = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=MAX_LIST_VALUES)
+]
+
+
 class ListChanged(Payload):
-    """A list has new entries."""
+    """A list was changed at run time; what it says of a value counts instead of what the list's file says."""
 
     list: str
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
+    added: _ListValues = Field((), description="Values that are listed from now on.")
+    removed: _ListValues = Field((), description="Values that are listed no longer, whatever the file says.")
+    reset: _ListValues = Field((), description="Values for which the file counts again.")
+    valid_from: UtcTime | None = Field(None, description="What was added counts from then on; default: at once.")
+    valid_until: UtcTime | None = Field(
+        None, description="Until then what was added or removed counts, then the file again; default: for good."
+    )
+    tags: tuple[str, ...] = Field((), description="How what was added is tagged.")
     content: str | None = Field(None, description="Hash of the whole list, when it was replaced as one.")
 
 
@@ -338,7 +351,11 @@ class RulesChanged(Payload):
 
     ruleset: str = Field(description="Hash of the rule set's content.")
     rules: int
-    previous: str | None = None
+    previous: str | None = Field(None, description="Hash of the rule set before.")
+    added: tuple[str, ...] = Field((), description="Rules that are new; of very many the first.")
+    changed: tuple[str, ...] = Field((), description="Rules that say something else; what they remembered is dropped.")
+    removed: tuple[str, ...] = Field((), description="Rules that are gone.")
+    lists: tuple[str, ...] = Field((), description="Lists whose entries differ.")
 
 
 class RuleFired(Payload):

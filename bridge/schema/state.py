@@ -37,6 +37,7 @@ _SAYS: dict[str, _Attributes] = {
     "parking.spot": _fields("occupied", "plate"),
     "source.connected": lambda _: {"link": "up"},
     "source.lost": lambda _: {"link": "down"},
+    "mode.changed": _fields("mode"),  # from the bridge: `state("bridge", "mode")` is the site's
 }
 
 
