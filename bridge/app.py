@@ -34,6 +34,7 @@ from bridge.bus.host import Host
 from bridge.bus.letters import DeadLetterBox
 from bridge.bus.marks import WAY_OUT
 from bridge.bus.server import EmbeddedServer
+from bridge.checkpointing import Checkpointing
 from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
 from bridge.config.models import BridgeConfig, HttpConfig, MqttConfig
@@ -230,10 +231,12 @@ class _Start:
     async def _engine(self, bus: Bus, emit: Emit, rules: RuleSet) -> EngineHost:
         stored = StoredRuleSets(bus.contents, self.actions)
         await stored.store(rules)
+        checkpoints = Checkpointing(bus.checkpoints(), lambda: bus.guard.backlog.first_seq)
         host = EngineHost(
             self.config.site, bus.event_log(), bus.engine_store, stored, tracing(bus), emit, self.clock,
-            EngineCounts(self.metrics, self.orders),
+            EngineCounts(self.metrics, self.orders), checkpoints,
         )  # fmt: skip
+        await self._spawn("checkpoints", checkpoints.run())
         task = await self._spawn("engine", host.run())
         await _first(host.started.wait(), task)
         if host.ruleset != rules.hash:

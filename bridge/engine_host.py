@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -56,6 +56,22 @@ class Progress(Protocol):
         ...
 
 
+class Checkpoints(Protocol):
+    """Who may take the engine's state at the place that it has reached."""
+
+    def passed(
+        self,
+        seq: int,
+        stamp: datetime,
+        ruleset: str,
+        state: Callable[[], Mapping[StateKey, Mapping[str, Any]]],
+        *,
+        quiet: bool,
+    ) -> None:
+        """Everything up to an event is decided and written; `state` gives what is remembered then."""
+        ...
+
+
 Traces = Callable[[Sequence[Trace]], Awaitable[None]]
 """Store traces; returns when they are synced. Storing one twice is harmless."""
 
@@ -73,7 +89,9 @@ class EngineHost:
         emit: Emit,
         clock: Clock,
         progress: Progress,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
+        self._checkpoints = checkpoints
         self._site, self._log, self._store, self._rulesets = site, log_, store, rulesets
         self._traces, self._emit, self._clock, self._progress = traces, emit, clock, progress
         self._engine: Engine | None = None
@@ -116,6 +134,9 @@ class EngineHost:
         async for batch in self._log.read(head.seq):
             crash_point("engine.read")
             head = await self._evaluate(engine, head, batch)
+            if self._checkpoints is not None:
+                here, quiet = batch[-1], max(self._now, self._before) <= TRACED_RATE
+                self._checkpoints.passed(here.seq, here.stamp, self.ruleset, engine.state, quiet=quiet)
 
     async def _evaluate(self, engine: Engine, head: Head, batch: Sequence[Logged]) -> Head:
         pending = _Pending(head)

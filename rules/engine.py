@@ -75,6 +75,10 @@ class Engine:
         """When the next timer is due, by the log's clock; None if none is set."""
         return self._book.next_due()
 
+    def state(self) -> dict[StateKey, Mapping[str, Any]]:
+        """Return all that is remembered. Values are never changed in place, so it stays as it was."""
+        return self._book.values()
+
     # --- one step -----------------------------------------------------------------------------------
 
     def step(self, logged: Logged, *, trace: bool = True) -> Decision:
@@ -82,6 +86,21 @@ class Engine:
 
         Without `trace` only firings are traced; whether or not, the decisions are the same.
         """
+        self._prepare(logged)
+        if logged.event.type != TICK:
+            self._consider(logged, trace)
+        return self._decided()
+
+    def step_explained(self, logged: Logged, rules: Iterable[str] | None = None) -> tuple[Decision, list[Trace]]:
+        """Do the same step, and tell as `explain` does how each rule looked at the event when its turn came."""
+        self._prepare(logged)
+        answers = self.explain(logged, rules)
+        if logged.event.type != TICK:
+            self._consider(logged, trace=True)
+        return self._decided(), answers
+
+    def _prepare(self, logged: Logged) -> None:
+        """Bring everything up to the event: timers, what is over, what it says of the state of things."""
         self._now = logged
         self._fire_timers(logged)
         self._book.sweep(logged.stamp)
@@ -90,8 +109,6 @@ class Engine:
         if logged.event.type != TICK:
             learn(self._book, logged.event, logged.stamp)
             self._resume_waiting(logged)
-            self._consider(logged, trace)
-        return self._decided()
 
     def replace_rules(self, rules: RuleSet) -> Decision:
         """Decide by other rules from here on. What a removed or changed rule remembered is dropped."""

@@ -82,6 +82,10 @@ class Book:
         self._store(key, value)
         self.changed[key] = value
 
+    def values(self) -> dict[StateKey, Value]:
+        """Return all values, as they are now."""
+        return dict(self._values)
+
     def take_changed(self) -> dict[StateKey, dict[str, Any] | None]:
         """Return what changed since the last time."""
         changed, self.changed = self.changed, {}

@@ -18,6 +18,7 @@ from pathlib import Path
 from bridge.bus import existing, streams
 from bridge.bus.acks import Acks
 from bridge.bus.appender import Appender
+from bridge.bus.checkpoints import CheckpointWriter
 from bridge.bus.connect import Connection
 from bridge.bus.consume import JetEventLog, OnHole
 from bridge.bus.cursors import Cursors
@@ -152,6 +153,10 @@ class Bus:
     def appender(self, folder: Path) -> Appender:
         """Return the writer of the audit trail; `folder` holds its anchors and the keys of plates."""
         return Appender(self.connection, self._acks, self._events, self.site, folder, self._clock)
+
+    def checkpoints(self) -> CheckpointWriter:
+        """Return the writer of the engine's checkpoints."""
+        return CheckpointWriter(self.connection, self._acks, self.site)
 
     def kv(self, bucket: str) -> Bucket:
         """Return one of the buckets `streams.BUCKETS`."""

@@ -135,6 +135,7 @@ _SHARES: Mapping[str, tuple[float, int]] = {
     "RESULTS": (0.10, 1024 * MIB),
     "DLQ": (0.05, 512 * MIB),
     "TRACES": (0.05, 512 * MIB),
+    "CHECKPOINTS": (0.05, 512 * MIB),
 }
 """Share of the store and at most so much. What is left, a tenth at least, is for ENGINE and the buckets."""
 

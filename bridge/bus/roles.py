@@ -31,7 +31,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 ENGINE_READER, ORDER_READER = "engine-0", "runners"
 """Consumers that only their owners may ask, delete or acknowledge for."""
 
-_STREAMS = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES")
+_STREAMS = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES", "CHECKPOINTS")
 _LOOK = ("STREAM.INFO.{}", "STREAM.MSG.GET.{}")
 _CONSUME = ("CONSUMER.CREATE.{}.>", "CONSUMER.INFO.{}.*", "CONSUMER.MSG.NEXT.{}.*", "CONSUMER.DELETE.{}.*")
 _OWNED = (
@@ -50,6 +50,8 @@ class Grant:
     """Streams it reads; all buckets may be read by everybody who reads anything."""
     direct: tuple[str, ...] = ()
     """Streams of which it may ask for messages as they are."""
+    purges: tuple[str, ...] = ()
+    """Streams from which it may delete."""
     owns: tuple[str, str] | None = None
     """Stream and name of its durable consumer."""
 
@@ -57,9 +59,10 @@ class Grant:
 GRANTS: dict[Role, Grant] = {
     "connectors": Grant(writes=("event.>", "dlq.message.>"), buckets=("state", "cursors", "leases"), reads=("EVENTS",)),
     "engine": Grant(
-        writes=("event.bridge.>", "head.>", "state.>", "order.>", "trace.>", "dlq.event.>"),
+        writes=("event.bridge.>", "head.>", "state.>", "order.>", "trace.>", "checkpoint.>", "dlq.event.>"),
         buckets=("state", "lists", "modes", "rulesets"),
-        reads=("EVENTS", "ENGINE"),
+        reads=("EVENTS", "ENGINE", "CHECKPOINTS"),
+        purges=("CHECKPOINTS",),
         owns=("EVENTS", ENGINE_READER),
     ),
     "actions": Grant(
@@ -96,6 +99,7 @@ def permissions(site: str, role: Role) -> dict[str, Any]:
     streams += [bucket_stream(site, bucket) for bucket in BUCKETS if grant.reads]
     allow += _api(verb.format(stream) for stream in streams for verb in (*_LOOK, *_CONSUME))
     allow += _api(f"DIRECT.GET.{stream_name(site, stream)}" for stream in grant.direct)
+    allow += _api(f"STREAM.PURGE.{stream_name(site, stream)}" for stream in grant.purges)
     foreign = [name for name in (ENGINE_READER, ORDER_READER) if grant.owns is None or grant.owns[1] != name]
     if grant.owns is not None:
         allow.append(f"$JS.ACK.{stream_name(site, grant.owns[0])}.{grant.owns[1]}.>")

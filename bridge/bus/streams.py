@@ -89,9 +89,8 @@ class Stream:
 def table(site: str, config: BusConfig, sizes: Mapping[str, int] | None = None) -> tuple[Stream, ...]:
     """Return every stream of a site. `sizes` are the shares of a known disk; without them the wishes count."""
     subjects = Subjects(site)
-    size = {"EVENTS": config.max_bytes, "RESULTS": 1024 * _MIB, "DLQ": 512 * _MIB, "TRACES": 512 * _MIB} | dict(
-        sizes or {}
-    )
+    size = {"EVENTS": config.max_bytes, "RESULTS": 1024 * _MIB, "DLQ": 512 * _MIB, "TRACES": 512 * _MIB}
+    size |= {"CHECKPOINTS": 512 * _MIB, **(sizes or {})}
     own = [
         Stream(
             stream_name(site, "EVENTS"),
@@ -130,6 +129,15 @@ def table(site: str, config: BusConfig, sizes: Mapping[str, int] | None = None) 
             "Why rules fired, or did not.",
             max_age=config.keep,
             max_bytes=size["TRACES"],
+        ),
+        Stream(
+            stream_name(site, "CHECKPOINTS"),
+            (f"{subjects.root}.checkpoint.>",),
+            "What the engine knew at places of the log, for looking back.",
+            # One is of no use any more when the events after it are gone, which are as old as it is.
+            max_age=config.keep,
+            max_bytes=size["CHECKPOINTS"],
+            per_subject=1,
         ),
     ]
     buckets = [

@@ -40,6 +40,7 @@ SUBJECTS = {
     "parked": "vms.home.dlq.message.bad",
     "dead order": "vms.home.dlq.actuating.given_up",
     "trace": "vms.home.trace.r",
+    "checkpoint": "vms.home.checkpoint.0.7.0",
     "lists": "$KV.VMS-home-lists.residents",
     "cursors": "$KV.VMS-home-cursors.nvr1",
     "rulesets": "$KV.VMS-home-rulesets.x",
@@ -47,7 +48,7 @@ SUBJECTS = {
 }
 MAY: dict[Role, set[str]] = {
     "connectors": {"event", "own event", "clip event", "mqtt event", "parked", "cursors"},
-    "engine": {"own event", "head", "state", "order", "trace", "lists", "rulesets"},
+    "engine": {"own event", "head", "state", "order", "trace", "checkpoint", "lists", "rulesets"},
     "actions": {"own event", "clip event", "effect", "result", "parked", "dead order", "cursors"},
     "media": {"clip event"},
     "api": {"event", "own event", "clip event", "mqtt event", "parked", "lists"},
@@ -218,6 +219,6 @@ async def test_names_of_users_do_not_collide_with_what_people_choose(tmp_path: P
 
 async def _stored(bus: Bus) -> int:
     """The sum of what all streams have ever taken."""
-    names = [f"VMS-home-{name}" for name in ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES")]
+    names = [f"VMS-home-{name}" for name in ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES", "CHECKPOINTS")]
     names += [f"KV_VMS-home-{name}" for name in ("lists", "cursors", "rulesets")]
     return sum([(await bus.connection.api(f"STREAM.INFO.{name}"))["state"]["last_seq"] for name in names])
