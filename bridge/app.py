@@ -65,8 +65,7 @@ from bridge.safety.desk import Desk
 from bridge.safety.journal import write_synced
 from bridge.safety.releases import ReleaseJournal
 from bridge.safety.site import Safety
-from bridge.schema.base import stable_id
-from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.event import own_event
 from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged
 from bridge.services import ServiceTable
 from bridge.source_clocks import watch_clocks
@@ -320,19 +319,7 @@ class _Start:
         return task
 
     async def _say(self, emit: Emit, kind: str, data: Payload) -> None:
-        now = self.clock.now()
-        event = VmsEvent(
-            id=stable_id(kind, self.config.site, uuid.uuid4()),
-            type=kind,
-            source=f"{self.config.site}/bridge",
-            time=now,
-            timequality="device",
-            received=now,
-            origin=Origin.BRIDGE,
-            via="bridge",
-            data=data,
-        )
-        await (await emit([event]))
+        await (await emit([own_event(self.config.site, kind, data, self.clock.now())]))
 
     def _watch(
         self, bus: Bus, engine: EngineHost, runner: Runner, releases: ReleaseJournal, appender: Appender

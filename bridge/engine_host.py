@@ -21,7 +21,7 @@ from bridge.contracts import Emit, EngineStore, EventLog, Head, Logged, StateKey
 from bridge.crashpoint import crash_point
 from bridge.errors import StoreUnavailableError
 from bridge.schema.base import stable_id
-from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.event import Origin, own_event
 from bridge.schema.kinds import BridgeTick, RulesChanged
 from bridge.schema.orders import Order
 from rules.engine import Decision, Engine
@@ -224,17 +224,8 @@ class EngineHost:
 
     async def _publish_tick(self, due: datetime) -> None:
         now = self._clock.now()
-        event = VmsEvent(
-            id=stable_id("bridge.tick", self._site, due.isoformat(), now.isoformat()),
-            type="bridge.tick",
-            source=f"{self._site}/bridge",
-            time=now,
-            timequality="received",
-            received=now,
-            origin=Origin.TIMER,
-            via="bridge",
-            data=BridgeTick(due=due),
-        )
+        name = stable_id("bridge.tick", self._site, due.isoformat(), now.isoformat())
+        event = own_event(self._site, "bridge.tick", BridgeTick(due=due), now, id=name, origin=Origin.TIMER)
         try:
             await (await self._emit([event]))
             crash_point("engine.ticked")

@@ -22,8 +22,7 @@ from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.stuck import Stuck
 from bridge.runtime.troubles import Report, Troubles, words
 from bridge.safety.site import Safety
-from bridge.schema.base import stable_id
-from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.event import Origin, VmsEvent, own_event
 from bridge.schema.kinds import BridgeHeartbeat, OutageEnded, OutageStarted, Payload
 from bridge.schema.orders import ActionClass, Order, Result
 
@@ -179,18 +178,7 @@ class Guardian:
             self._tasks.create_task(_quietly(work))
 
     def _event(self, kind: str, data: Payload) -> VmsEvent:
-        now = self._clock.now()
-        return VmsEvent(
-            id=stable_id(kind, self._site, uuid.uuid4()),
-            type=kind,
-            source=f"{self._site}/bridge",
-            time=now,
-            timequality="device",
-            received=now,
-            origin=Origin.BRIDGE,
-            via="bridge",
-            data=data,
-        )
+        return own_event(self._site, kind, data, self._clock.now())
 
 
 def _outage(report: Report, text: str) -> tuple[str, Payload]:

@@ -27,7 +27,7 @@ from bridge.media.manifest import About
 from bridge.media.recorded import ClipMaker, ClipRequest
 from bridge.media.store import StoredClip
 from bridge.schema.base import stable_id
-from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.event import VmsEvent, own_event
 from bridge.schema.kinds import ClipFailed, ClipReady, Payload
 from bridge.schema.orders import ActionClass, Order, Result
 from bridge.schema.units import Duration
@@ -183,19 +183,8 @@ def _event(
     kind: str, payload: Payload, of: str, order: Order, source: str, channel: str | None, when: datetime
 ) -> VmsEvent:
     """Return an event about a clip; its id follows from what it is about, so told twice it is one event."""
-    return VmsEvent(
-        id=stable_id(kind, of),
-        type=kind,
-        source=f"{order.trigger.site}/{source}",
-        subject=channel,
-        time=when,
-        timequality="device",
-        received=when,
-        origin=Origin.BRIDGE,
-        via="bridge",
-        correlation=order.trigger.id,
-        data=payload,
-    )
+    trigger, name = order.trigger, stable_id(kind, of)
+    return own_event(trigger.site, kind, payload, when, id=name, source=source, subject=channel, correlation=trigger.id)
 
 
 async def _tell(context: ActionContext, event: VmsEvent) -> None:

@@ -38,7 +38,7 @@ from bridge.clock import Clock, SystemClock
 from bridge.config.models import BusConfig
 from bridge.errors import StartError, StoreUnavailableError
 from bridge.schema.base import stable_id
-from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.event import own_event
 from bridge.schema.kinds import LogHole
 from bridge.schema.subjects import Subjects
 
@@ -200,18 +200,9 @@ class Bus:
         return head.seq if head else None
 
     async def _report_hole(self, first: int, last: int) -> None:
-        now = self._clock.now()
-        event = VmsEvent(
-            id=stable_id("log.hole", self.site, first, last),
-            type="log.hole",
-            source=f"{self.site}/bridge",
-            time=now,
-            timequality="device",
-            received=now,
-            origin=Origin.BRIDGE,
-            via="bridge",
-            data=LogHole(first_missing=first, last_missing=last),
-        )
+        hole = LogHole(first_missing=first, last_missing=last)
+        name = stable_id("log.hole", self.site, first, last)
+        event = own_event(self.site, "log.hole", hole, self._clock.now(), id=name)
         await (await self._events.put([event_message(self._subjects, event)]))
 
 

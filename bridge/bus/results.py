@@ -11,7 +11,7 @@ from bridge.bus.connect import Connection
 from bridge.bus.publish import Publisher
 from bridge.bus.wire import MSG_ID, Outgoing
 from bridge.schema.base import stable_id
-from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.event import VmsEvent, own_event
 from bridge.schema.kinds import ActionEnded
 from bridge.schema.orders import Result
 from bridge.schema.subjects import Subjects
@@ -25,28 +25,20 @@ _TRUNCATED = "Vms-Full-Size"
 
 def action_ended(site: str, result: Result) -> VmsEvent:
     """Return the event that tells the engine how an order ended. The same result gives the same event."""
-    return VmsEvent(
-        id=stable_id("action.ended", site, result.order),
-        type="action.ended",
-        source=f"{site}/bridge",
-        time=result.ended,
-        timequality="device",
-        received=result.ended,
-        origin=Origin.BRIDGE,
-        via="bridge",
-        correlation=result.causes[-1] if result.causes else None,
-        data=ActionEnded(
-            order=result.order,
-            rule=result.rule,
-            action=result.action,
-            step=result.step,
-            outcome=result.outcome,
-            reason=result.reason,
-            message=result.message,
-            attempts=result.attempts,
-            output=result.output,
-        ),
+    data = ActionEnded(
+        order=result.order,
+        rule=result.rule,
+        action=result.action,
+        step=result.step,
+        outcome=result.outcome,
+        reason=result.reason,
+        message=result.message,
+        attempts=result.attempts,
+        output=result.output,
     )
+    name = stable_id("action.ended", site, result.order)
+    cause = result.causes[-1] if result.causes else None
+    return own_event(site, "action.ended", data, result.ended, id=name, correlation=cause)
 
 
 class JetDeadLetters:

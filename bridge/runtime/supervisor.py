@@ -27,7 +27,7 @@ from bridge.errors import (
 from bridge.runtime.gaps import Ledger, SourceGaps
 from bridge.runtime.outages import Outage
 from bridge.schema.base import stable_id
-from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.event import VmsEvent, own_event
 from bridge.schema.kinds import Payload, SourceConnected, SourceLost
 
 log = logging.getLogger(__name__)
@@ -276,17 +276,7 @@ class SourceKeeper:
         task.add_done_callback(self._own.discard)
 
     def _event(self, name: str, kind: str, data: Payload, now: datetime) -> VmsEvent:
-        return VmsEvent(
-            id=name,
-            type=kind,
-            source=f"{self._site}/{self._name}",
-            time=now,
-            timequality="received",
-            received=now,
-            origin=Origin.BRIDGE,
-            via="bridge",
-            data=data,
-        )
+        return own_event(self._site, kind, data, now, id=name, source=self._name)
 
     async def _store(self, event: VmsEvent) -> None:
         while True:

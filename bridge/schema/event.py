@@ -6,6 +6,8 @@ their names, ours are extension attributes, and `data` is the typed payload of t
 
 from __future__ import annotations
 
+import uuid
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -20,7 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from bridge.schema.base import Record, UtcTime
+from bridge.schema.base import Record, UtcTime, stable_id
 from bridge.schema.kinds import PAYLOADS, Payload, payload_model
 
 RAW_LIMIT = 64 * 1024
@@ -120,3 +122,31 @@ class VmsEvent(Record):
 
 _ADAPTER = TypeAdapter(VmsEvent)
 """Reads and writes bytes; the model's own methods go through text."""
+
+
+def own_event(
+    site: str,
+    kind: str,
+    data: Payload,
+    at: datetime,
+    *,
+    id: str | None = None,  # noqa: A002 - the event's own word
+    source: str = "bridge",
+    subject: str | None = None,
+    correlation: str | None = None,
+    origin: Origin = Origin.BRIDGE,
+) -> VmsEvent:
+    """Return an event that the bridge tells of itself. Whoever may have to tell it twice gives it its `id`."""
+    return VmsEvent(
+        id=id or stable_id(kind, site, uuid.uuid4()),
+        type=kind,
+        source=f"{site}/{source}",
+        subject=subject,
+        time=at,
+        timequality="device",
+        received=at,
+        origin=origin,
+        via="bridge",
+        correlation=correlation,
+        data=data,
+    )
