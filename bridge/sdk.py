@@ -63,7 +63,7 @@ from bridge.schema.kinds import PAYLOADS, Payload, payload_model
 from bridge.schema.limits import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT
 from bridge.schema.orders import AT_MOST_ONCE, ActionClass, Order, Result, StepResult
 from bridge.schema.plates import canonical_plate
-from bridge.schema.state import Fact, facts
+from bridge.schema.state import BRIDGE, MODE, Fact, facts
 from bridge.schema.text import (
     FileText,
     HeaderText,
@@ -82,7 +82,9 @@ from bridge.yamlfile import YamlFile, YamlKey, YamlPath, parse_yaml
 
 __all__ = [
     "AT_MOST_ONCE",
+    "BRIDGE",
     "MAX_YAML_BYTES",
+    "MODE",
     "PAYLOADS",
     "PUSH_DEPTH",
     "PUSH_ITEMS",

@@ -22,6 +22,7 @@ from rules.index import Entry
 from rules.knowledge import deaf, learn
 from rules.moment import Moment
 from rules.patterns import Fire, Now, Reaction, Stands
+from rules.resting import disturbed, fired
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
 from rules.state import Book, Timer, at, key_of, make_value, state_key
@@ -209,8 +210,11 @@ class Engine:
             reaction = rule.pattern.seen(named, moment, self._memory(filed, moment.stamp))
             self._keep(rule, key, filed, reaction)
             unmet = self._held_back(rule, key, reaction, moment, context)
-            if unmet is None and reaction.fire is not None:
-                self._fire(_firing(rule, key, reaction.fire), filed, context)
+            if reaction.fire is not None:
+                if unmet is None:
+                    self._fire(_firing(rule, key, reaction.fire), filed, context)
+                else:
+                    self._miss(rule, key, filed)
         return unmet
 
     def _admitted(
@@ -306,8 +310,8 @@ class Engine:
 
     def _fire(self, firing: Firing, filed: StateKey, context: EventContext) -> None:
         rule, now = firing.rule, self._logged.stamp
-        if rule.cooldown is not None:
-            self._update(rule, firing.key, filed, rest=(now + rule.cooldown).isoformat())
+        if parts := fired(rule, self._book.get(filed) or _NO_MEMORY, now):
+            self._update(rule, firing.key, filed, **parts)
         if rule.shadow:
             firing.run((step.index for step in rule.steps if not step.needs), now, context)
         else:
@@ -316,6 +320,11 @@ class Engine:
             if firing.waiting:
                 self._put_aside(firing, filed)
         self._trace(firing, "fired")
+
+    def _miss(self, rule: Rule, key: str, filed: StateKey) -> None:
+        """Note that a rule would have fired, if something around its pattern had not held it back."""
+        if parts := disturbed(rule, self._book.get(filed) or _NO_MEMORY, self._logged.stamp):
+            self._update(rule, key, filed, **parts)
 
     def _put_aside(self, firing: Firing, filed: StateKey) -> None:
         """Write down, or forget, what a firing still waits for, with a timer for each deadline."""
@@ -400,6 +409,7 @@ class Engine:
         context = self._context(fire.trigger)
         unmet = gate(rule, key, self._book.get(timer.key), moment, context)
         if unmet is not None:
+            self._miss(rule, key, timer.key)
             self._traces.append(unmet.trace(rule, moment))
             return
         self._fire(_firing(rule, key, fire), timer.key, context)

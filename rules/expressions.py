@@ -146,6 +146,10 @@ class EventContext:
         self._context: cel.Context | None = None
         self._results: dict[str, Any] = {}
 
+    def known(self, entity: str, attribute: str) -> JsonValue:
+        """Return what is known of an entity, or None: what `state()` gives."""
+        return self._state(entity, attribute)
+
     def evaluate(
         self, expression: Expression, *, rule: str, key: str, steps: Mapping[str, Any] | None = None
     ) -> JsonValue:

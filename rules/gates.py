@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bridge.sdk import Origin, VmsEvent, format_duration
+from bridge.sdk import BRIDGE, MODE, Origin, VmsEvent, format_duration
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
 from rules.moment import Moment
+from rules.resting import resting
 from rules.rule import Rule, Trigger
-from rules.state import at
 from rules.trace import Trace
 
 OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired"})
@@ -69,9 +69,11 @@ def gate(rule: Rule, key: str, value: Mapping[str, Any] | None, moment: Moment, 
         return Unmet("max_age", f"at most {format_duration(rule.max_age)}", format_duration(moment.age), key)
     if rule.during is not None and not moment.is_open(rule.during):
         return Unmet("during", str(rule.during), moment.clock.isoformat(sep=" ", timespec="seconds"), key)
-    rest = value.get("rest") if value else None
-    if rest is not None and moment.stamp < at(rest):
-        return Unmet("cooldown", f"rested until {rest}", f"{format_duration(at(rest) - moment.stamp)} left", key)
+    if rule.mode is not None and not rule.mode.hold(mode := context.known(BRIDGE, MODE)):
+        return Unmet("mode", str(rule.mode), mode, key)
+    held = resting(rule, value, moment.stamp) if value else None
+    if held is not None:
+        return Unmet(*held, key)
     if rule.condition is None:
         return None
     try:

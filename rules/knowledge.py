@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from bridge.sdk import Origin, VmsEvent, facts
+from bridge.sdk import BRIDGE, Origin, VmsEvent, facts
 from rules.state import LISTENING, Book
 
 UNTRUE = frozenset({Origin.REPLAY, Origin.TEST})
 """Events of these origins say nothing about how things are now."""
 _LINKS = {"source.connected": True, "source.lost": False}
 """Events that tell whether a source is heard."""
-_BRIDGE, _STARTED = "bridge", "started"
+_STARTED = "started"
 
 
 def learn(book: Book, event: VmsEvent, stamp: datetime) -> None:
@@ -27,7 +27,7 @@ def learn(book: Book, event: VmsEvent, stamp: datetime) -> None:
     if event.type in _LINKS:
         book.note(event.source_name, LISTENING, _LINKS[event.type], stamp)
     elif event.type == "bridge.started":
-        book.note(_BRIDGE, _STARTED, True, stamp)
+        book.note(BRIDGE, _STARTED, True, stamp)
 
 
 def deaf(book: Book, sources: Iterable[str], since: datetime) -> str | None:
@@ -36,7 +36,7 @@ def deaf(book: Book, sources: Iterable[str], since: datetime) -> str | None:
     Without sources all that ever said whether they are connected are meant. One that never says so counts
     as heard, unless the bridge itself was away.
     """
-    begun = book.noted(_BRIDGE, _STARTED)
+    begun = book.noted(BRIDGE, _STARTED)
     started = begun[1] if begun else None
     if started is not None and since < started:
         return "the bridge was not running all the while"

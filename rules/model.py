@@ -9,10 +9,23 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, JsonValue, StrictBool, StrictInt, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from bridge.sdk import Duration
-from rules.parts import ITEM_OR_LIST, Days, Expression, Name, Part, Positive, TimeOfDay, Word, as_list
+from rules.parts import ITEM_OR_LIST, Days, Expression, Name, Part, Positive, TimeOfDay, Word, Words, as_list
+from rules.resting import Limit, parse_limit
 from rules.schedules import ALL_DAYS, Window
 from rules.whenmodel import When
 
@@ -70,6 +83,18 @@ During = Annotated[
 ]
 
 
+class NotMode(Part):
+    """Outside of some modes."""
+
+    modes: Words = Field(alias="not", description="A mode, or several.")
+
+
+ModeGate = Annotated[
+    Annotated[Words, Tag("modes")] | Annotated[NotMode, Tag("not")],
+    Discriminator(lambda value: "not" if isinstance(value, (dict, NotMode)) else "modes"),
+]
+
+
 class ListPart(Part):
     """A named list of plates, or of any texts."""
 
@@ -86,6 +111,14 @@ class ListPart(Part):
         return self
 
 
+LimitText = Annotated[
+    Limit,
+    PlainValidator(parse_limit),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["5 per hour", "1 per 10m"]}),
+]
+
+
 class RulePart(Part):
     """One rule."""
 
@@ -97,10 +130,15 @@ class RulePart(Part):
     )
     condition: Expression | None = Field(None, alias="if", description="A CEL expression that must be true.")
     during: During | None = Field(None, description="A schedule, or `not:` one; by the event's own time.")
+    mode: ModeGate | None = Field(None, description="A mode of the site, several, or `not:` some.")
     per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(min_length=1), ITEM_OR_LIST] | None = Field(
         None, description="A field, several, or an expression: cooldowns and waits are kept apart by it."
     )
     cooldown: Positive | None = Field(None, description="After firing, rest this long (by the log's clock).")
+    quiet_for: Positive | None = Field(
+        None, description="After firing, not again until nothing that matches came for so long (by the log's clock)."
+    )
+    limit: LimitText | None = Field(None, description="So many firings at most in any span: 5 per hour, 1 per 10m.")
     max_age: Positive | None = Field(None, description="Do not fire when the event is older than this.")
     priority: StrictInt = Field(
         0, ge=-1000, le=1000, description="Higher goes first and wins where two want one thing."
@@ -164,6 +202,7 @@ class TestPart(Part):
 
     name: str = Field(min_length=1, description="What it shows.")
     at: str | None = Field(None, description="When it begins; without offset: the site's zone. Default: a Monday noon.")
+    mode: Word | None = Field(None, description="The mode of the site when it begins. Default: none.")
     state: dict[str, dict[str, JsonValue]] = Field(
         default_factory=dict, description="What is known before: entity, then attribute and value."
     )

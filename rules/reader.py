@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import ActionSpec, Known, stable_id, unknown
+from bridge.sdk import BRIDGE, ActionSpec, Known, stable_id, unknown
 from rules.celscan import Scope
 from rules.expressions import Expression
 from rules.matching import Conditions
-from rules.model import NotDuring, RulePart, WindowPart
+from rules.model import NotDuring, NotMode, RulePart, WindowPart
+from rules.modes import Modes
 from rules.report import Spot, shown
 from rules.rule import Rule, Trigger
 from rules.schedules import Place, Schedule
@@ -59,7 +60,10 @@ class Draft:
             pattern=self.waiting.pattern(f"{part.id} {version}"),
             during=self.during,
             condition=self.condition,
+            mode=_modes(part),
             cooldown=part.cooldown,
+            quiet_for=part.quiet_for,
+            limit=part.limit,
             max_age=part.max_age,
             max_lateness=part.when.max_lateness,
             priority=part.priority,
@@ -82,8 +86,11 @@ def version_of(part: RulePart) -> str:
     return stable_id(json.dumps(meaning, sort_keys=True, ensure_ascii=False))
 
 
-OWN = "bridge"
-"""The bridge itself, which is no source and has facts all the same: `state("bridge", "mode")`."""
+def _modes(part: RulePart) -> Modes | None:
+    if part.mode is None:
+        return None
+    negated = isinstance(part.mode, NotMode)
+    return Modes(frozenset(part.mode.modes if isinstance(part.mode, NotMode) else part.mode), negated)
 
 
 class RuleReader:
@@ -166,5 +173,5 @@ class RuleReader:
         """Check the sources that `state("nvr1/3", ...)` names."""
         for entity in sorted({entity for expression in expressions for entity in expression.entities}):
             source = entity.partition("/")[0]
-            if self._known.sources is not None and source not in {*self._known.sources, OWN}:
+            if self._known.sources is not None and source not in {*self._known.sources, BRIDGE}:
                 spot.problem(f"state({shown(entity)}, ...): {unknown('source', source, self._known.sources)}")

@@ -12,8 +12,10 @@ from bridge.sdk import VmsEvent, plain
 from rules.conditions import Test
 from rules.expressions import EventContext, Expression
 from rules.fields import Field
+from rules.modes import Modes
 from rules.moment import Moment
 from rules.patterns import OneEvent, Pattern
+from rules.resting import Limit
 from rules.schedules import Schedule
 from rules.steps import Step
 
@@ -55,7 +57,10 @@ class Rule:
     pattern: Pattern = field(default_factory=OneEvent)
     during: Schedule | None = None
     condition: Expression | None = None
+    mode: Modes | None = None
     cooldown: timedelta | None = None
+    quiet_for: timedelta | None = None
+    limit: Limit | None = None
     max_age: timedelta | None = None
     max_lateness: timedelta | None = None
     """For a rule of the clock that may move something: at most so long after its time."""

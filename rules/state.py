@@ -26,7 +26,9 @@ _SWEEP = 8
 
 LISTENING = "listening"
 """Attribute of a source: whether it is connected, and since when by the log."""
-_ENDING = {"rest": ("rest",), "forget": ("forget", "memory")}
+REST, QUIET, SPENT, FIRED = "rest", "quiet", "spent", "fired"
+"""Until when a rule rests, until when nothing may come, when its last firing counts no more, and its firings."""
+_ENDING = {REST: (REST,), QUIET: (QUIET,), SPENT: (SPENT, FIRED), "forget": ("forget", "memory")}
 """What ends at a time that the value names, and what goes with it."""
 
 Value = Mapping[str, Any]

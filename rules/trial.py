@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.sdk import ActionSpec, Logged, Order, Origin, VmsEvent, kinds, stable_id
+from pydantic import JsonValue
+
+from bridge.sdk import BRIDGE, MODE, ActionSpec, Logged, Order, Origin, VmsEvent, kinds, stable_id
 from rules.engine import TICK, Engine
 from rules.model import GivenEvent, Repeat, StepEnd, Wait
 from rules.ruleset import RuleSet
@@ -64,6 +66,14 @@ def run_trial(rules: RuleSet, actions: Mapping[str, ActionSpec[Any]], trial: Tri
     return TrialResult(trial, tuple(difference), tuple(player.orders), tuple(player.traces))
 
 
+def _known(trial: Trial) -> dict[str, dict[str, JsonValue]]:
+    """Return what is known when a test begins."""
+    known = dict(trial.part.state)
+    if trial.part.mode is not None:
+        known[BRIDGE] = {**known.get(BRIDGE, {}), MODE: trial.part.mode}
+    return known
+
+
 class _Player:
     """Plays one test: its clock, its log, its engine."""
 
@@ -75,7 +85,7 @@ class _Player:
             state_key(ENTITIES, entity): {
                 name: {"value": value, "since": trial.start.isoformat()} for name, value in attributes.items()
             }
-            for entity, attributes in trial.part.state.items()
+            for entity, attributes in _known(trial).items()
         }
         self._engine = Engine(rules, state, site=rules.site.name)
         self._ends: list[tuple[datetime, int, VmsEvent]] = []

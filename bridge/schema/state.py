@@ -18,6 +18,11 @@ class Fact(NamedTuple):
     value: JsonValue
 
 
+BRIDGE = "bridge"
+"""The entity that stands for the site as a whole."""
+MODE = "mode"
+"""Its attribute that says in which mode the site is; whoever has changed it."""
+
 _Attributes = Callable[[VmsEvent], dict[str, JsonValue]]
 
 
@@ -37,12 +42,13 @@ _SAYS: dict[str, _Attributes] = {
     "parking.spot": _fields("occupied", "plate"),
     "source.connected": lambda _: {"link": "up"},
     "source.lost": lambda _: {"link": "down"},
-    "mode.changed": _fields("mode"),  # from the bridge: `state("bridge", "mode")` is the site's
 }
 
 
 def facts(event: VmsEvent) -> list[Fact]:
     """Return what the event says about the state of things; most kinds say nothing lasting."""
+    if event.type == "mode.changed":
+        return [Fact(BRIDGE, MODE, event.data.model_dump()["mode"])]
     if event.type == "state.changed":
         data = event.data.model_dump(mode="json")
         return [Fact(data["entity"], data["attribute"], data["value"])]
