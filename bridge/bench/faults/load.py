@@ -85,9 +85,12 @@ class Load:
         return len(self.ledger.acked)
 
     def first_yes_after(self, moment: float) -> float | None:
-        """Return how long after a moment the next yes came."""
+        """Return how long after a moment the next yes came to what was sent after it.
+
+        A yes to what was sent before says nothing: it may have been on its way already.
+        """
         with self._lock:
-            later = [at for at in self.yeses if at > moment]
+            later = [at for at, took in zip(self.yeses, self.took, strict=True) if at - took > moment]
         return min(later) - moment if later else None
 
     def _send_all(self, sender: int) -> None:
