@@ -78,7 +78,7 @@ from bridge.schema.text import (
 )
 from bridge.schema.units import Duration, Size, format_duration, parse_duration
 from bridge.yamlfile import MAX_BYTES as MAX_YAML_BYTES
-from bridge.yamlfile import YamlFile, YamlKey, YamlPath, parse_yaml
+from bridge.yamlfile import Mark, YamlFile, YamlKey, YamlPath, parse_yaml
 
 __all__ = [
     "AT_MOST_ONCE",
@@ -127,6 +127,7 @@ __all__ = [
     "Listens",
     "LiveStream",
     "Logged",
+    "Mark",
     "Missed",
     "Order",
     "Origin",

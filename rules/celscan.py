@@ -29,7 +29,7 @@ FUNCTIONS = frozenset(
 TYPES = frozenset({"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type"})
 _WORDS = frozenset({"true", "false", "null", "in"})
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n\f]+|//[^\n]*)
     |(?P<text>[bB]?[rR]?(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
@@ -60,7 +60,7 @@ class _Refused(ValueError):  # noqa: N818 - internal; the compiler shows the sen
 
 
 def _tokens(text: str) -> list[_Token]:
-    found = (_Token(str(match.lastgroup), match[0], match.start()) for match in _TOKEN.finditer(text))
+    found = (_Token(str(match.lastgroup), match[0], match.start()) for match in TOKEN.finditer(text))
     return [token for token in found if token.kind != "space"]
 
 
@@ -68,7 +68,7 @@ def template_end(text: str, start: int) -> int | None:
     """Return where `}}` ends the expression that begins at `start`; None if nowhere."""
     depth, position = 0, start
     while position < len(text):
-        match = _TOKEN.match(text, position)
+        match = TOKEN.match(text, position)
         if match is None:
             return None
         if match[0] == "{":

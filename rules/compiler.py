@@ -12,12 +12,14 @@ from typing import Any
 
 from bridge.sdk import ActionSpec, ConfigError, Known, Problem, RuleCompileError, parse_yaml
 from rules.conditions import Lists
+from rules.inputs import Site
 from rules.lists import ValueList, plain_list, read_csv
 from rules.load import table_name
 from rules.matching import Conditions
 from rules.model import SECTIONS, ListPart, WindowPart
-from rules.reader import RuleReader
+from rules.reader import Draft, RuleReader, named_rule
 from rules.report import Report, Spot, shown, unknown_key
+from rules.reuse import Templates
 from rules.rule import Rule, Trigger
 from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Schedule
@@ -47,31 +49,33 @@ class _Compiler:
         self._place = site.place
         self._others: list[Problem] = list(documents.problems)
         self._reports: list[Report] = []
+        self._templates = Templates((), Site(known))
 
     @property
     def problems(self) -> list[Problem]:
         """Everything wrong; where the YAML itself is, what follows from that is left out."""
         broken = {(problem.file, problem.line, problem.column) for problem in self._others if problem.line}
-        found = {problem for report in self._reports for problem in report.problems}
+        found = {problem for report in self._reports for problem in report.problems} | {*self._templates.problems}
         return sorted({*self._others, *(one for one in found if (one.file, one.line, one.column) not in broken)})
 
     def run(self) -> RuleSet:
         """Compile everything."""
         self._open()
-        lists = Lists(self._lists())
-        reader = RuleReader(
-            Conditions(lists), self._schedules(), self._actions, self._known, self._site.name, self._place
-        )
+        lists, schedules = Lists(self._lists()), self._schedules()
+        names = Site(self._known, frozenset(lists.names), frozenset(schedules))
+        self._templates = Templates(self._named("templates", "template"), names)
+        reader = RuleReader(Conditions(lists), schedules, self._actions, self._known, self._site.name, self._place)
         ordered = self._rules(reader)
         trials = [trial for report in self._reports for trial in read_trials(report, self._actions, self._place)]
         self._unused(lists.used, reader.used_schedules)
+        self._templates.unused()
         return RuleSet(
             replace(self._documents, trees={}),
             self._site,
             self._place,
             tuple(rule for rule, _ in ordered),
             tuple(trigger for _, triggers in ordered for trigger in triggers),
-            tuple(sorted(warning for report in self._reports for warning in report.warnings)),
+            tuple(sorted([*(one for report in self._reports for one in report.warnings), *self._templates.warnings])),
             tuple(trials),
         )
 
@@ -163,7 +167,7 @@ class _Compiler:
                 spot.problem(f"`rules` is a list, each rule starting with `- id:`; got {shown(content)}")
                 continue
             for number in range(len(content or ())):
-                draft = reader.read(spot / number, number)
+                draft = self._draft(reader, spot / number, number)
                 if draft is None:
                     continue
                 if draft.id in seen:
@@ -174,6 +178,13 @@ class _Compiler:
                 drafts.append(draft)
         drafts.sort(key=lambda draft: -draft.priority)
         return [draft.finish(order) for order, draft in enumerate(drafts) if draft.enabled]
+
+    def _draft(self, reader: RuleReader, spot: Spot, number: int) -> Draft | None:
+        spot = named_rule(spot, number)
+        if not isinstance(spot.value, dict) or "use" not in spot.value:
+            return reader.read(spot, number)
+        made = self._templates.made(spot)
+        return None if made is None else reader.read(made, number)
 
     def _unused(self, lists: set[str], schedules: set[str]) -> None:
         for section, what, used in (("lists", "list", lists), ("schedules", "schedule", schedules)):

@@ -10,7 +10,10 @@ from pydantic.json_schema import models_json_schema
 from bridge.sdk import PAYLOADS, ActionSpec
 from rules.conditions import OPERATORS
 from rules.fields import Field, Type, field_of, paths_of
+from rules.inputs import LIST_OF as INPUT_LIST
+from rules.inputs import TYPES
 from rules.model import SECTIONS, GivenEvent, ListPart, Repeat, RulePart, TestPart, Wait, WindowPart
+from rules.reuse import TemplatePart, UsePart
 from rules.steps import RESERVED
 from rules.whenmodel import SHAPES, Heard
 
@@ -37,12 +40,13 @@ _CUSTOM = {"type": "string", "pattern": r"^custom\.[a-z0-9_-]{1,64}$"}
 
 def rule_schema(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
     """Return the schema of a rule file with these actions."""
-    parts = (RulePart, Heard, WindowPart, ListPart, TestPart, GivenEvent, Wait, Repeat)
+    parts = (RulePart, UsePart, TemplatePart, Heard, WindowPart, ListPart, TestPart, GivenEvent, Wait, Repeat)
     _, made = models_json_schema([(part, "validation") for part in parts], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = made["$defs"]
     definitions["Step"] = _step(actions)
     definitions["ExpectedOrder"] = _expected(actions)
     _finish_rule(definitions)
+    _finish_template(definitions, actions)
     _finish_test(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -62,7 +66,15 @@ def _section(name: str) -> dict[str, Any]:
             "type": "object",
             "additionalProperties": {"anyOf": [window, {"type": "array", "items": window, "minItems": 1}]},
         },
-        "rules": {"type": "array", "items": {"$ref": "#/$defs/RulePart"}},
+        "templates": {"type": "object", "additionalProperties": {"$ref": "#/$defs/TemplatePart"}},
+        "rules": {
+            "type": "array",
+            "items": {
+                "if": {"type": "object", "required": ["use"]},
+                "then": {"$ref": "#/$defs/UsePart"},
+                "else": {"$ref": "#/$defs/RulePart"},
+            },
+        },
         "tests": {"type": "array", "items": {"$ref": "#/$defs/TestPart"}},
     }[name]
 
@@ -87,6 +99,39 @@ def _finish_rule(definitions: dict[str, Any]) -> None:
 
 def _is(kind: str) -> dict[str, Any]:
     return {"properties": {"kind": {"const": kind}}, "required": ["kind"]}
+
+
+def _finish_template(definitions: dict[str, Any], actions: Mapping[str, ActionSpec[Any]]) -> None:
+    """Describe inputs and bodies. In a body `$name` may stand for anything, so only names are completed there."""
+    kind = {"type": "string", "pattern": f"^({INPUT_LIST})?({'|'.join(TYPES)})$", "examples": sorted(TYPES)}
+    definitions["InputPart"]["properties"]["type"] |= kind
+    template = definitions["TemplatePart"]["properties"]
+    template["inputs"]["additionalProperties"] = {"anyOf": [kind, {"$ref": "#/$defs/InputPart"}]}
+    use = definitions["UsePart"]
+    body = _names_of(definitions["RulePart"])
+    body["properties"]["when"] = _names_of(definitions["When"])
+    body["properties"]["when"]["properties"]["kind"] = {"examples": sorted(PAYLOADS)}
+    steps = {name: {"description": spec.summary} for name, spec in sorted(actions.items())}
+    body["properties"]["then"] |= {"items": {"type": "object", "properties": {**steps, **_STEP_KEYS}}}
+    body["allOf"] = [
+        {
+            "if": {"properties": {"when": _is(kind)}, "required": ["when"]},
+            "then": {"properties": {"match": {"properties": {path: {} for path in paths_of(kind)}}}},
+        }
+        for kind in PAYLOADS
+    ]
+    another = {**use, "properties": {key: part for key, part in use["properties"].items() if key != "id"}}
+    another["required"] = ["use"]
+    template["rule"] = {"description": template["rule"]["description"], "if": {"required": ["use"]}}
+    template["rule"] |= {"then": another, "else": body}
+
+
+def _names_of(part: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a part of a body: which keys it has, whatever they say."""
+    described = {key: {"description": one.get("description", "")} for key, one in part["properties"].items()}
+    described.pop("id", None)
+    required = [key for key in part.get("required", ()) if key != "id"]
+    return {"type": "object", "properties": described, "additionalProperties": False, "required": required}
 
 
 def _finish_test(definitions: dict[str, Any]) -> None:

@@ -225,6 +225,7 @@ class TestPart(Part):
 SECTIONS: dict[str, str] = {
     "lists": "Named lists of plates or texts.",
     "schedules": "Named spans of time.",
+    "templates": "Rule bodies with inputs, for rules that say `use`.",
     "rules": "The rules.",
     "tests": "Tests of the rules.",
 }

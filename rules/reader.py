@@ -93,6 +93,12 @@ def _modes(part: RulePart) -> Modes | None:
     return Modes(frozenset(part.mode.modes if isinstance(part.mode, NotMode) else part.mode), negated)
 
 
+def named_rule(spot: Spot, number: int) -> Spot:
+    """Return the place of a rule under the name that messages give it."""
+    written = spot.value.get("id") if isinstance(spot.value, dict) else None
+    return spot.named(f"rule {written}" if isinstance(written, str) else f"rule #{number + 1}")
+
+
 class RuleReader:
     """Reads rules; knows everything they may name."""
 
@@ -110,10 +116,7 @@ class RuleReader:
         self.used_schedules: set[str] = set()
 
     def read(self, spot: Spot, number: int) -> Draft | None:
-        """Return a rule; None if too little of it can be understood."""
-        value = spot.value
-        written = value.get("id") if isinstance(value, dict) else None
-        spot = spot.named(f"rule {written}" if isinstance(written, str) else f"rule #{number + 1}")
+        """Return a rule; None if too little of it can be understood. `spot` has its name."""
         defaults = {"id": f"rule-{number + 1}", "when": _UNKNOWN_WHEN, "then": []}
         part = spot.read(RulePart, defaults=defaults)
         if part is None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from bridge.sdk import Problem, YamlFile, YamlKey, YamlPath
+from bridge.sdk import Mark, Problem, YamlFile, YamlKey, YamlPath
 
 M = TypeVar("M", bound=BaseModel)
 _ROUNDS = 4
@@ -53,6 +53,15 @@ class Report:
         """Return a place to report at."""
         return Spot(self, tuple(path), where)
 
+    def position(self, path: YamlPath, *, key: bool = False) -> Mark:
+        """Return where something stands in the file."""
+        return self.root.position(path, key=key)
+
+    def make(self, path: YamlPath, where: str, message: str, *, key: bool = False) -> Problem:
+        """Return a problem with what is at a path."""
+        line, column = self.position(path, key=key)
+        return Problem(self.file, line, column, where, message)
+
 
 class Spot:
     """A place in a file, and the rule or part it belongs to."""
@@ -76,11 +85,11 @@ class Spot:
 
     def problem(self, message: str, *, key: bool = False) -> None:
         """Report an error at the value here, or at its key."""
-        self._report.problems.append(self._make(message, key))
+        self._report.problems.append(self._report.make(self.path, self.where, message, key=key))
 
     def warning(self, message: str, *, key: bool = False) -> None:
         """Report something odd that does not stop the file from being used."""
-        self._report.warnings.append(self._make(message, key))
+        self._report.warnings.append(self._report.make(self.path, self.where, message, key=key))
 
     def below(self, path: Sequence[YamlKey]) -> Spot:
         """Return the place at a path below this one."""
@@ -94,21 +103,22 @@ class Spot:
     @property
     def line(self) -> int:
         """The line in the file."""
-        return self._report.root.position(self.path).line
+        return self._report.position(self.path).line
 
     @property
     def file(self) -> str:
         """The file."""
         return self._report.file
 
+    @property
+    def report(self) -> Report:
+        """What is wrong in that file."""
+        return self._report
+
     def has(self, problem: Problem) -> bool:
         """Tell whether a problem is one with the value here."""
-        line, column = self._report.root.position(self.path)
-        return (problem.file, problem.line, problem.column) == (self.file, line, column)
-
-    def _make(self, message: str, key: bool) -> Problem:
-        line, column = self._report.root.position(self.path, key=key)
-        return Problem(self._report.file, line, column, self.where, message)
+        own = self._report.make(self.path, self.where, "")
+        return (problem.file, problem.line, problem.column) == (own.file, own.line, own.column)
 
     def read(
         self,
