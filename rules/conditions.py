@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import re2
 
@@ -18,12 +18,21 @@ from bridge.sdk import canonical_plate, unknown
 from rules.fields import Field, Type
 from rules.lists import ValueList
 from rules.moment import Moment
+from rules.plates import DEFAULT_DISTANCE, FAR_ENTRIES, MAX_DISTANCE, Looks
 from rules.report import shown
 
 MAX_PATTERN = 512
 MAX_SUBJECT = 4096
 """Characters of a value that a pattern looks at; a longer one does not match."""
 _PATTERN_MEMORY = 1 << 20
+
+
+class Like(NamedTuple):
+    """What something should be like, and within how many slips."""
+
+    written: Any
+    distance: Any = DEFAULT_DISTANCE
+
 
 Check = Callable[[Any, Moment], bool]
 Shape = Literal["equal", "member", "lower", "upper", "other"]
@@ -32,7 +41,7 @@ Shape = Literal["equal", "member", "lower", "upper", "other"]
 class Test:
     """One question about one field, shared by every rule that asks it. `wanted` is it in words."""
 
-    __slots__ = ("_absent", "_check", "bound", "field", "name", "shape", "values", "wanted")
+    __slots__ = ("_absent", "_check", "bound", "exact", "field", "name", "shape", "values", "wanted")
     __test__ = False
 
     def __init__(
@@ -45,11 +54,14 @@ class Test:
         values: frozenset[Any] = frozenset(),
         bound: Any = None,
         absent: bool = False,
+        exact: bool = True,
     ) -> None:
         self.field, self.wanted, self._check, self._absent = field, wanted, check, absent
         self.name = f"match.{field.path}"
         self.shape: Shape = shape
         self.values, self.bound = values, bound
+        self.exact = exact
+        """What passes is what was asked for, and not only like it."""
 
     def holds(self, moment: Moment) -> bool:
         """Tell whether it holds."""
@@ -187,14 +199,9 @@ def _in(field: Field, argument: Any, lists: Lists) -> Test:
 
 
 def _member(field: Field, argument: Any, lists: Lists) -> Test:
-    name, tag = _list_reference(argument)
-    found = lists.get(name)
-    if found is None:
-        raise ValueError(unknown("list", name, lists.names))
     if field.type not in {Type.TEXT, Type.ANY}:
         raise ValueError(f"it is {field.type.value}; named lists hold texts")
-    if tag is not None and tag not in found.tags:
-        raise ValueError(unknown(f"tag of list {name!r}", tag, sorted(found.tags)))
+    name, tag, found = _named_list(argument, lists)
     canonical = found.plates and not field.plate
 
     def check(value: Any, moment: Moment) -> bool:
@@ -205,6 +212,16 @@ def _member(field: Field, argument: Any, lists: Lists) -> Test:
 
     wanted = f"in {name}" + (f" with tag {tag}" if tag else "")
     return Test(field, wanted, _any_of(field, check), shape="member")
+
+
+def _named_list(argument: Any, lists: Lists) -> tuple[str, str | None, ValueList]:
+    name, tag = _list_reference(argument)
+    found = lists.get(name)
+    if found is None:
+        raise ValueError(unknown("list", name, lists.names))
+    if tag is not None and tag not in found.tags:
+        raise ValueError(unknown(f"tag of list {name!r}", tag, sorted(found.tags)))
+    return name, tag, found
 
 
 def _list_reference(argument: Any) -> tuple[str, str | None]:
@@ -305,6 +322,48 @@ def _matching(field: Field, name: str, match: Callable[[str], Any]) -> Check:
     return _any_of(field, check)
 
 
+def _like(field: Field, argument: Any, lists: Lists) -> Test:
+    if field.type not in {Type.TEXT, Type.ANY}:
+        raise ValueError(f"it is {field.type.value}; `like` compares plates")
+    written, distance = argument if isinstance(argument, Like) else Like(argument)
+    if type(distance) is not int or not 0 <= distance <= MAX_DISTANCE:
+        raise ValueError(f"`distance` is 0 to {MAX_DISTANCE} slips of a reader, got {shown(distance)}")
+    if isinstance(written, dict):
+        return _like_listed(field, written, distance, lists)
+    plates = [_some_plate(one) for one in (written if isinstance(written, list) else [written])]
+    if not plates:
+        raise ValueError("`like` must not be empty")
+    looks = Looks(dict.fromkeys(plates))
+    check: Check = lambda value, moment: isinstance(value, str) and bool(looks.like(value, distance))  # noqa: E731
+    return Test(field, f"like {_show(plates)} within {distance}", _any_of(field, check), exact=False)
+
+
+def _like_listed(field: Field, argument: Any, distance: int, lists: Lists) -> Test:
+    name, tag, found = _named_list(argument, lists)
+    if not found.plates:
+        raise ValueError(f"list {name!r} holds texts; `like` compares plates")
+    if distance > 1 and len(found) > FAR_ENTRIES:
+        raise ValueError(
+            f"list {name!r} holds {len(found)} plates; a distance of {distance} is for {FAR_ENTRIES} at most, "
+            f"and of so many some would be like nearly every plate. With 1 there is no limit"
+        )
+
+    def check(value: Any, moment: Moment) -> bool:
+        return isinstance(value, str) and any(found.has(one, moment, tag) for one in found.looks.like(value, distance))
+
+    wanted = f"like one of {name}" + (f" with tag {tag}" if tag else "") + f" within {distance}"
+    return Test(field, wanted, _any_of(field, check), exact=False)
+
+
+def _some_plate(value: Any) -> str:
+    value = str(value) if type(value) is int else value
+    if not isinstance(value, str):
+        raise ValueError(f"`like` takes a plate, several, or {{list: name, tag: text}}, got {shown(value)}")
+    if not canonical_plate(value):
+        raise ValueError("an empty plate is like nothing")
+    return canonical_plate(value)
+
+
 def _exists(field: Field, argument: Any, lists: Lists) -> Test:
     if not isinstance(argument, bool):
         raise ValueError(f"`exists` is true or false, got {shown(argument)}")
@@ -320,6 +379,9 @@ OPERATORS: dict[str, Callable[[Field, Any, Lists], Test]] = {
     "between": _between,
     "glob": _glob,
     "regex": _regex,
+    "like": _like,
     "exists": _exists,
 }
 """Every operator of `match`."""
+DISTANCE = "distance"
+"""Stands beside `like` and says how much."""

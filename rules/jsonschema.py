@@ -8,11 +8,12 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from bridge.sdk import PAYLOADS, ActionSpec
-from rules.conditions import OPERATORS
+from rules.conditions import DISTANCE, OPERATORS
 from rules.fields import Field, Type, field_of, paths_of
 from rules.inputs import LIST_OF as INPUT_LIST
 from rules.inputs import TYPES
 from rules.model import SECTIONS, GivenEvent, ListPart, Repeat, RulePart, TestPart, Wait, WindowPart
+from rules.plates import MAX_DISTANCE
 from rules.reuse import TemplatePart, UsePart
 from rules.steps import RESERVED
 from rules.whenmodel import SHAPES, Heard
@@ -25,7 +26,14 @@ _TYPES: dict[Type, dict[str, Any]] = {
     Type.ANY: {},
 }
 _ORDERED = {"at_least", "at_most", "between"}
-_TEXTUAL = {"glob", "regex"}
+_TEXTUAL = {"glob", "regex", "like", "distance"}
+_DISTANCE = "How many slips of a reader may lie between; default 1."
+_LISTED = {
+    "type": "object",
+    "properties": {"list": {"type": "string"}, "tag": {"type": ["string", "integer"]}},
+    "required": ["list"],
+    "additionalProperties": False,
+}
 _STEP_KEYS: dict[str, dict[str, Any]] = {
     "as": {"type": "string", "description": "A name for this step, for others to wait for."},
     "with": {
@@ -165,9 +173,11 @@ def _match(field: Field) -> dict[str, Any]:
         "between": {"type": "array", "items": value, "minItems": 2, "maxItems": 2},
         "glob": {"type": "string"},
         "regex": {"type": "string"},
+        "like": {"anyOf": [value, several, _LISTED]},
+        "distance": {"type": "integer", "minimum": 0, "maximum": MAX_DISTANCE, "description": _DISTANCE},
         "exists": {"type": "boolean"},
     }
-    assert operators.keys() == OPERATORS.keys()  # noqa: S101 - a new operator must be described here too
+    assert operators.keys() == OPERATORS.keys() | {DISTANCE}  # noqa: S101 - a new operator must be described here too
     unfit = set()
     if field.type not in {Type.NUMBER, Type.TIME, Type.ANY}:
         unfit |= _ORDERED

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from bridge.sdk import Problem, canonical_plate
+from rules.plates import Looks
 from rules.report import unknown_key
 from rules.schedules import ALL_DAYS, Place, Point, Schedule, Window, parse_days, parse_point
 
@@ -68,15 +69,23 @@ class When(Protocol):
 class ValueList:
     """A named list. `plates`: values are compared in canonical form."""
 
-    __slots__ = ("_entries", "name", "plates", "tags")
+    __slots__ = ("_entries", "_looks", "name", "plates", "tags")
 
     def __init__(self, name: str, entries: Mapping[str, Entries], *, plates: bool) -> None:
         self.name, self.plates = name, plates
         self._entries = entries
+        self._looks: Looks | None = None
         self.tags = frozenset(tag for entry in entries.values() for one in _each(entry) for tag in one.tags)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def looks(self) -> Looks:
+        """How its values look, for those who ask what is like them."""
+        if self._looks is None:
+            self._looks = Looks(self._entries)
+        return self._looks
 
     def has(self, value: str, when: When, tag: str | None = None) -> bool:
         """Tell whether a value is listed, valid at that moment, and tagged if asked for."""

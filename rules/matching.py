@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rules.conditions import OPERATORS, Lists, Test
+from rules.conditions import DISTANCE, OPERATORS, Like, Lists, Test
 from rules.fields import Field
 from rules.moment import Moment
+from rules.plates import DEFAULT_DISTANCE
 from rules.report import Spot, unknown_key
 
 
@@ -18,7 +19,8 @@ class Unlike(Test):
 
     def __init__(self, tests: Sequence[Test]) -> None:
         wanted = " and ".join(f"{test.name} {test.wanted}" for test in tests)
-        super().__init__(tests[0].field, f"not {wanted}", lambda value, moment: False)
+        exact = all(test.exact for test in tests)
+        super().__init__(tests[0].field, f"not {wanted}", lambda value, moment: False, exact=exact)
         self._tests = tuple(tests)
 
     def holds(self, moment: Moment) -> bool:
@@ -42,7 +44,12 @@ class Conditions:
             spot.problem(f"`{field.path}`: say what it must be, for instance {{equals: ...}}")
         tests: list[Test] = []
         for name, argument in value.items():
-            if name in OPERATORS:
+            if name == "like":
+                distance = value.get(DISTANCE, DEFAULT_DISTANCE)
+                tests += self._one(field, name, Like(argument, distance), spot / name)
+            elif name == DISTANCE and "like" in value:
+                continue
+            elif name in OPERATORS:
                 tests += self._one(field, name, argument, spot / name)
             else:
                 (spot / name).problem(f"`{field.path}`: {_unknown_operator(field, name)}", key=True)
@@ -60,10 +67,14 @@ class Conditions:
 
 
 def _unknown_operator(field: Field, name: str) -> str:
+    if name == DISTANCE:
+        return "`distance` belongs beside `like`: {like: 12AB345, distance: 1}"
     return unknown_key(name, OPERATORS).replace("unknown key", "unknown operator")
 
 
 def _frozen(argument: Any) -> Any:
+    if isinstance(argument, Like):
+        return tuple(map(_frozen, argument))
     if isinstance(argument, dict):
         return tuple((key, _frozen(value)) for key, value in sorted(argument.items()))
     if isinstance(argument, list):

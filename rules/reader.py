@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import BRIDGE, ActionSpec, Known, stable_id, unknown
+from bridge.sdk import AT_MOST_ONCE, BRIDGE, ActionSpec, Known, stable_id, unknown
 from rules.celscan import Scope
 from rules.expressions import Expression
 from rules.matching import Conditions
@@ -86,6 +86,16 @@ def version_of(part: RulePart) -> str:
     return stable_id(json.dumps(meaning, sort_keys=True, ensure_ascii=False))
 
 
+def _exact_where_it_moves(waiting: Waiting, steps: Sequence[Step], spot: Spot) -> None:
+    """Refuse to move something for a plate that is only like one: whoever wants in chooses his plate."""
+    if all(test.exact for one in waiting.wanted for test in one.tests):
+        return
+    for step in steps:
+        if (step.fixed_class or step.spec.action_class) in AT_MOST_ONCE:
+            message = "moves or starts something, and `like` lets pass what only looks like it; match exactly for this"
+            (spot / "then" / step.index).problem(f"`{step.spec.name}` {message}")
+
+
 def _modes(part: RulePart) -> Modes | None:
     if part.mode is None:
         return None
@@ -126,6 +136,7 @@ class RuleReader:
         condition = self._condition(part, scope, spot / "if")
         reader = StepReader(self._actions, self._known, scope)
         steps = self._steps(reader, spot / "then")
+        _exact_where_it_moves(waiting, steps, spot)
         self._entities([*reader.expressions, *([condition] if condition else [])], spot)
         return Draft(part, spot, waiting, steps, self._during(part, spot / "during"), condition)
 
