@@ -16,6 +16,7 @@ from bridge.commands.dlq import dlq
 from bridge.commands.doctor import doctor
 from bridge.commands.door import breaker, clock, door, kill
 from bridge.commands.events import events
+from bridge.commands.explain import explain
 from bridge.commands.init import init
 from bridge.commands.run import run
 from bridge.commands.simulate import simulate
@@ -51,6 +52,7 @@ app.command()(run)
 app.command()(check)
 app.command("test")(run_rule_tests)
 app.command()(events)
+app.command()(explain)
 app.command()(backup)
 app.command()(restore)
 app.command()(init)

@@ -145,20 +145,31 @@ class Contents:
 
     async def get(self, name: str) -> bytes | None:
         """Return a content; None if it is not there. Raises StoreError if it is damaged."""
-        pieces: list[bytes] = []
-        while True:
-            piece = await self._bucket.get(f"{name}.{len(pieces)}")
-            if piece is None or piece.value is None:
-                break
-            pieces.append(piece.value)
-            if len(piece.value) < _CHUNK:
-                break
-        if not pieces:
-            return None
-        content = b"".join(pieces)
-        if await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest()) != name:
-            raise StoreError(f"the content {name} is damaged")
-        return content
+        return await read_content(self._connection, self._bucket.stream, self._bucket.message("", b"").subject, name)
+
+
+async def stored_rules(connection: Connection, site: str, name: str) -> bytes | None:
+    """Return a stored rule set for who only reads; None if it is not there. Raises StoreError if it is damaged."""
+    prefix = f"$KV.{bucket_name(site, 'rulesets')}."
+    return await read_content(connection, bucket_stream(site, "rulesets"), prefix, name)
+
+
+async def read_content(connection: Connection, stream: str, prefix: str, name: str) -> bytes | None:
+    """Return a content whose pieces stand under `<prefix><name>.<n>`. Raises StoreError if it is damaged."""
+    pieces: list[bytes] = []
+    while True:
+        piece = await stored.last(connection, stream, f"{prefix}{name}.{len(pieces)}")
+        if piece is None or piece.headers.get(_OPERATION) in _GONE:
+            break
+        pieces.append(piece.body)
+        if len(piece.body) < _CHUNK:
+            break
+    if not pieces:
+        return None
+    content = b"".join(pieces)
+    if await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest()) != name:
+        raise StoreError(f"the content {name} is damaged")
+    return content
 
 
 def _ttl(span: timedelta | None) -> dict[str, str]:

@@ -166,14 +166,20 @@ async def scan(
     subjects: Sequence[str] = (),
     *,
     after: int = 0,
+    since: datetime | None = None,
     headers_only: bool = False,
 ) -> AsyncGenerator[list[Received], None]:
     """Yield what a stream holds now of some subjects (all, if none are named), oldest first, in batches.
 
+    Only what comes after a sequence, or was stored since a time.
     Raises StoreUnavailableError, then begin again: a scan does not survive a lost connection.
     """
     name = f"scan-{connection.client.new_inbox().rpartition('.')[2]}"
-    start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1} if after else {"deliver_policy": "all"}
+    start: dict[str, Any] = {"deliver_policy": "all"}
+    if since is not None:
+        start = {"deliver_policy": "by_start_time", "opt_start_time": since.astimezone(UTC).isoformat()}
+    elif after:
+        start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
     config = {
         **start,
         "ack_policy": "none",

@@ -98,7 +98,7 @@ def _kind(text: str | None) -> str | None:
     return text
 
 
-def since_when(text: str | None, zone: ZoneInfo) -> datetime | None:
+def since_when(text: str | None, zone: ZoneInfo, option: str = "--since") -> datetime | None:
     """Return the moment that `1h` or an ISO time means. Raises ConfigError."""
     from bridge.schema.units import parse_duration
 
@@ -111,7 +111,7 @@ def since_when(text: str | None, zone: ZoneInfo) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(f"--since: {text!r} is neither a duration (1h, 30m, 7d) nor an ISO time") from error
+        raise ConfigError(f"{option}: {text!r} is neither a duration (1h, 30m, 7d) nor an ISO time") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 

@@ -1,0 +1,1 @@
+"""Looking back at decisions of the past."""
