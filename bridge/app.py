@@ -47,7 +47,9 @@ from bridge.http.api import SafetyApi
 from bridge.http.app import HttpServer, can_listen
 from bridge.http.callers import Callers
 from bridge.http.letters import LettersApi
+from bridge.http.rules import RulesApi
 from bridge.http.verify import Throttle
+from bridge.live.reload import Reloader
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
 from bridge.media.store import ClipStore, Retention
@@ -93,6 +95,7 @@ class Running:
     server: EmbeddedServer | None
     http: HttpServer
     engine: EngineHost
+    reloader: Reloader
     runner: Runner
     health: HealthBook
     metrics: Metrics
@@ -158,7 +161,7 @@ class _Start:
         watchers = (safety.facts, safety.clocks, safety.own_clock, safety.readings, safety.cameras)
         emit = Tap(intake, [buttons.heard, *(watcher.heard for watcher in watchers)])
         desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
-        engine = await self._engine(bus, emit, rules)
+        engine, reloader = await self._engine(bus, emit, rules)
         await self._reach(instance, server, emit, buttons)
         guardian = Guardian(
             self.config.site, self.config.safety, self.health, safety, self.services.get(Webhooks),
@@ -171,13 +174,14 @@ class _Start:
         )  # fmt: skip
         await self._spawn("runner", runner.run())
         matcher = self._matcher(emit)
-        http = await self._http(bus, matcher, self._api(bus, desk, safety))
+        http = await self._http(bus, matcher, self._api(bus, desk, safety, reloader))
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, matcher)
         await self._spawn("guardian", guardian.run(emit))
+        await self._spawn("rule files", reloader.run())
         self._watch(bus, engine, runner, safety.releases, appender)
-        return Running(self.config, bus, server, http, engine, runner, self.health, self.metrics, self.tasks)
+        return Running(self.config, bus, server, http, engine, reloader, runner, self.health, self.metrics, self.tasks)
 
     # --- the parts, in order ------------------------------------------------------------------------
 
@@ -227,7 +231,7 @@ class _Start:
         await self.stack.enter_async_context(host.opened())
         return appender
 
-    async def _engine(self, bus: Bus, emit: Emit, rules: RuleSet) -> EngineHost:
+    async def _engine(self, bus: Bus, emit: Emit, rules: RuleSet) -> tuple[EngineHost, Reloader]:
         stored = StoredRuleSets(bus.contents, self.actions)
         await stored.store(rules)
         checkpoints = Checkpointing(bus.checkpoints(), lambda: bus.guard.backlog.first_seq)
@@ -238,10 +242,12 @@ class _Start:
         await self._spawn("checkpoints", checkpoints.run())
         task = await self._spawn("engine", host.run())
         await _first(host.started.wait(), task)
-        if host.ruleset != rules.hash:
-            changed = RulesChanged(ruleset=rules.hash, rules=len(rules.rules), previous=host.ruleset or None)
-            await self._say(emit, "rules.changed", changed)
-        return host
+        reloader = Reloader(self.loaded, self.actions, stored, emit, self.clock, self.health, rules)
+        # What was named last decides soon, even if the engine has not come to it yet.
+        named = await bus.newest_own("rules.changed")
+        in_force = named.data.ruleset if named and isinstance(named.data, RulesChanged) else host.ruleset
+        await reloader.begin(await stored.load(in_force) if in_force else None)
+        return host, reloader
 
     async def _reach(self, instance: str, server: EmbeddedServer | None, emit: Emit, buttons: Buttons) -> None:
         """Bring up what actions reach out with."""
@@ -264,7 +270,7 @@ class _Start:
         self.services.add(ClipMaker, ClipMaker(workers, store, self.clock))
         await self._spawn("retention", _retain(store, self.clock))
 
-    def _api(self, bus: Bus, desk: Desk, safety: Safety) -> list[Route]:
+    def _api(self, bus: Bus, desk: Desk, safety: Safety, reloader: Reloader) -> list[Route]:
         self.token = secrets.token_urlsafe(24)
         callers = Callers(self.config.http.api, self.token, Throttle(self.clock))
 
@@ -274,6 +280,7 @@ class _Start:
         return [
             *SafetyApi(callers, desk, safety).routes(),
             *LettersApi(callers, letters, desk.tell, self.clock).routes(),
+            *RulesApi(callers, reloader, desk.tell).routes(),
         ]
 
     async def _http(self, bus: Bus, emit: Emit, api: Sequence[Route]) -> HttpServer:

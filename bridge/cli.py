@@ -18,6 +18,7 @@ from bridge.commands.door import breaker, clock, door, kill
 from bridge.commands.events import events
 from bridge.commands.explain import explain
 from bridge.commands.init import init
+from bridge.commands.reload import reload
 from bridge.commands.run import run
 from bridge.commands.simulate import simulate
 
@@ -49,6 +50,7 @@ def _root(
 
 app.command()(demo)
 app.command()(run)
+app.command()(reload)
 app.command()(check)
 app.command("test")(run_rule_tests)
 app.command()(events)

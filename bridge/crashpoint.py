@@ -13,6 +13,7 @@ import signal
 POINTS: tuple[str, ...] = (
     "engine.owned",
     "engine.read",
+    "rules.stored",
     "engine.adopted",
     "engine.stepped",
     "engine.traced",

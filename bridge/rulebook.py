@@ -6,6 +6,7 @@ stored copy, so recovery and explanation use exactly the rules, and the lists, o
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,7 +20,7 @@ from bridge.errors import StartError
 from bridge.registry import Registry
 from rules.compiler import compile_rules
 from rules.load import load_documents
-from rules.ruleset import RuleSet, SiteSettings
+from rules.ruleset import Documents, RuleSet, SiteSettings
 
 Actions = Mapping[str, ActionSpec[Any]]
 
@@ -42,10 +43,15 @@ def known(loaded: Loaded) -> Known:
     )
 
 
-def compile_site(loaded: Loaded, actions: Actions) -> RuleSet:
+def read_site(loaded: Loaded) -> Documents:
+    """Read a site's rule files, and what they name. Raises ConfigError if one that is named is missing."""
+    return load_documents(loaded.rule_files(), loaded.folder)
+
+
+def compile_site(loaded: Loaded, actions: Actions, documents: Documents | None = None) -> RuleSet:
     """Compile a site's rule files. Raises RuleCompileError or ConfigError with every problem."""
     config = loaded.config
-    documents = load_documents(loaded.rule_files(), loaded.folder)
+    documents = documents or read_site(loaded)
     site = SiteSettings(config.zone, config.latitude, config.longitude, config.site)
     return compile_rules(documents, actions, known(loaded), site)
 
@@ -68,17 +74,22 @@ class StoredRuleSets:
 
     def __init__(self, contents: Contents, actions: Actions) -> None:
         self._contents, self._actions = contents, actions
+        self._newest: RuleSet | None = None
+        """What was stored last: it comes back as it was, where compiling it again would hold everything up."""
 
     async def store(self, rules: RuleSet) -> None:
         """Keep a rule set. Raises StoreUnavailableError."""
-        await self._contents.put(rules.bundle())
+        await self._contents.put(await asyncio.to_thread(rules.bundle))
+        self._newest = rules
 
     async def load(self, content_hash: str) -> RuleSet:
         """Return a rule set that was stored. Raises StartError if it is not there, or cannot be used any more."""
+        if self._newest is not None and self._newest.hash == content_hash:
+            return self._newest
         bundle = await self._contents.get(content_hash)
         if bundle is None:
             raise StartError(
                 f"the rules that decided last ({content_hash[:12]}) are not in the store",
                 "restore the data directory from a backup, or begin with an empty one",
             )
-        return RuleSet.from_bundle(bundle, self._actions)
+        return await asyncio.to_thread(RuleSet.from_bundle, bundle, self._actions)

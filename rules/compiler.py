@@ -61,7 +61,8 @@ class _Compiler:
     def run(self) -> RuleSet:
         """Compile everything."""
         self._open()
-        lists, schedules = Lists(self._lists()), self._schedules()
+        named = self._lists()
+        lists, schedules = Lists(named), self._schedules()
         names = Site(self._known, frozenset(lists.names), frozenset(schedules))
         self._templates = Templates(self._named("templates", "template"), names)
         reader = RuleReader(Conditions(lists), schedules, self._actions, self._known, self._site.name, self._place)
@@ -77,6 +78,7 @@ class _Compiler:
             tuple(trigger for _, triggers in ordered for trigger in triggers),
             tuple(sorted([*(one for report in self._reports for one in report.warnings), *self._templates.warnings])),
             tuple(trials),
+            named,
         )
 
     def _open(self) -> None:

@@ -87,6 +87,10 @@ class ValueList:
             self._looks = Looks(self._entries)
         return self._looks
 
+    def same(self, other: ValueList) -> bool:
+        """Tell whether another list says the same of every value."""
+        return self.plates == other.plates and self._entries == other._entries
+
     def has(self, value: str, when: When, tag: str | None = None) -> bool:
         """Tell whether a value is listed, valid at that moment, and tagged if asked for."""
         found = self._entries.get(value)

@@ -19,7 +19,8 @@ def load_documents(paths: Iterable[Path], root: Path) -> Documents:
     trees: dict[str, YamlFile] = {}
     tables: dict[str, str] = {}
     problems: list[Problem] = []
-    for path in sorted(set(paths)):
+    wanted: dict[Path, None] = dict.fromkeys(sorted(set(paths)))
+    for path in tuple(wanted):
         name = _name(path, root)
         text = _read(path, name, MAX_YAML_BYTES, problems)
         if text is None:
@@ -30,11 +31,12 @@ def load_documents(paths: Iterable[Path], root: Path) -> Documents:
         except ConfigError:
             continue  # the compiler says why, with what is wrong in the other files
         for table, key in _tables_of(name, trees[name]):
+            wanted[root / table] = None
             gone = partial(trees[name].problem, ("lists", key, "plates"), where=f"list {key}")
             content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems, gone)
             if content is not None:
                 tables[table] = content
-    return Documents(files, tables, tuple(problems), trees)
+    return Documents(files, tables, tuple(problems), trees, tuple(wanted))
 
 
 def _tables_of(name: str, tree: YamlFile) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ from rules.rule import Rule, Trigger
 from rules.schedules import Place
 
 if TYPE_CHECKING:
+    from rules.lists import ValueList
     from rules.trialreader import Trial
 
 FORMAT = 1
@@ -56,6 +58,8 @@ class Documents:
     problems: tuple[Problem, ...] = ()
     trees: Mapping[str, YamlFile] = field(default_factory=dict, compare=False, repr=False)
     """The files as they were read, where that is done already."""
+    wanted: tuple[Path, ...] = field(default=(), compare=False, repr=False)
+    """Every file that was looked for, there or not: a change of one of them may change what is here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,8 @@ class RuleSet:
     triggers: tuple[Trigger, ...]
     warnings: tuple[Problem, ...] = ()
     trials: tuple[Trial, ...] = ()
+    lists: Mapping[str, ValueList] = field(default_factory=dict)
+    """The named lists, as the files have them."""
 
     @cached_property
     def index(self) -> Index:

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.bus import existing, streams
+from bridge.bus import existing, stored, streams
 from bridge.bus.acks import Acks
 from bridge.bus.appender import Appender
 from bridge.bus.checkpoints import CheckpointWriter
@@ -38,9 +38,9 @@ from bridge.clock import Clock, SystemClock
 from bridge.config.models import BusConfig
 from bridge.errors import StartError, StoreUnavailableError
 from bridge.schema.base import stable_id
-from bridge.schema.event import own_event
+from bridge.schema.event import VmsEvent, own_event
 from bridge.schema.kinds import LogHole
-from bridge.schema.subjects import Subjects
+from bridge.schema.subjects import NONE, Subjects
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +136,15 @@ class Bus:
         self._stack.push_async_callback(_quietly, book.flush)
         await self._stack.enter_async_context(_every(_FLUSH_EVERY, book.flush, "state book"))
         return JetIntake(self._events, book, self.guard, self.site, counters)
+
+    async def newest_own(self, kind: str) -> VmsEvent | None:
+        """Return the newest event of a kind that the bridge itself wrote, whether the engine has come to it or not.
+
+        Raises StoreUnavailableError.
+        """
+        subject = self._subjects.events("bridge", kind).removesuffix("*") + NONE
+        found = await stored.last(self.connection, self.stream("EVENTS"), subject)
+        return None if found is None else VmsEvent.decode(found.body)
 
     def cursors(self, kinds: Iterable[str], pushing: Iterable[str]) -> Cursors:
         """Return what is remembered of sources; `kinds` may come by more ways than one, also from who is `pushing`."""

@@ -7,8 +7,6 @@ are files as well, so that they work when no bridge answers.
 from __future__ import annotations
 
 import asyncio
-import getpass
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +14,10 @@ from urllib.parse import quote
 
 import typer
 
+from bridge.commands.ask import ask, person
 from bridge.commands.output import ConfigOption, Exit, JsonOption, command, out, print_json
 from bridge.commands.site import DEFAULT_CONFIG, load_site
-from bridge.errors import BridgeError, ConfigError, StartError
+from bridge.errors import BridgeError, ConfigError
 from bridge.registry import unknown
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ Reason = Annotated[str | None, typer.Option("--reason", "-r", help="Why; kept wi
 @command
 def list_doors(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show the doors, what waits for people, the kill switch and the breaker."""
-    state = _ask(load_site(Path(config)), "GET", "/api/safety")
+    state = ask(load_site(Path(config)), "GET", "/api/safety")
     if as_json:
         print_json(state)
         return
@@ -57,7 +56,7 @@ def open_door(
     name: Door, reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 ) -> None:
     """Open a door, within its limits."""
-    _end(_ask(load_site(Path(config)), "POST", f"/api/doors/{name}/open", reason), as_json)
+    _end(ask(load_site(Path(config)), "POST", f"/api/doors/{name}/open", reason), as_json)
 
 
 @command
@@ -65,7 +64,7 @@ def confirm(
     pending: Pending, reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 ) -> None:
     """Agree to an opening that waits."""
-    _end(_ask(load_site(Path(config)), "POST", f"/api/pending/{pending}/confirm", reason), as_json)
+    _end(ask(load_site(Path(config)), "POST", f"/api/pending/{pending}/confirm", reason), as_json)
 
 
 @command
@@ -73,7 +72,7 @@ def deny(
     pending: Pending, reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 ) -> None:
     """Say no to an opening that waits."""
-    _end(_ask(load_site(Path(config)), "POST", f"/api/pending/{pending}/deny", reason), as_json)
+    _end(ask(load_site(Path(config)), "POST", f"/api/pending/{pending}/deny", reason), as_json)
 
 
 @command
@@ -122,14 +121,14 @@ def kill(
 @command
 def reset_breaker(reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Reset the breaker, after a look at why it tripped."""
-    _ask(load_site(Path(config)), "POST", "/api/breaker/reset", reason)
+    ask(load_site(Path(config)), "POST", "/api/breaker/reset", reason)
     _say("the breaker is reset")
 
 
 @command
 def list_clocks(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show whether our clock keeps doors shut, and how far the clock of each source is off."""
-    clocks = _ask(load_site(Path(config)), "GET", "/api/safety")["clocks"]
+    clocks = ask(load_site(Path(config)), "GET", "/api/safety")["clocks"]
     if as_json:
         print_json(clocks)
         return
@@ -155,10 +154,10 @@ def accept_clock(
     """
     loaded = load_site(Path(config))
     if source is None:
-        _ask(loaded, "POST", "/api/clock/accept", reason)
+        ask(loaded, "POST", "/api/clock/accept", reason)
         _say("our clock is accepted; what is heard from now on may open")
         return
-    _ask(loaded, "POST", f"/api/sources/{quote(source, safe='')}/clock/accept", reason)
+    ask(loaded, "POST", f"/api/sources/{quote(source, safe='')}/clock/accept", reason)
     _say(f"the clock of {source} is learned anew")
 
 
@@ -192,57 +191,16 @@ def _known(loaded: Loaded, name: str) -> None:
 
 
 def _who() -> str:
-    return f"cli:{_person()}"
-
-
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user without a name, as in containers
-        return "local"
+    return f"cli:{person()}"
 
 
 def _also(loaded: Loaded, path: str, reason: str | None) -> bool:
     """Tell the bridge that runs too, so that it is written down; return whether one was told."""
     try:
-        _ask(loaded, "POST", path, reason)
+        ask(loaded, "POST", path, reason)
     except BridgeError:
         return False
     return True
-
-
-def _ask(loaded: Loaded, method: str, path: str, reason: str | None = None) -> dict[str, Any]:
-    """Ask the bridge that runs. Raises StartError if none does, BridgeError with its words if it says no."""
-    import httpx
-
-    access = _access(loaded)
-    said = {"person": _person()} | ({"reason": reason} if reason else {})
-    headers = {"Authorization": f"Bearer {access['token']}"}
-    try:
-        answer = httpx.request(
-            method,
-            access["url"] + path,
-            headers=headers,
-            json=said if method == "POST" else None,
-            timeout=35,
-            trust_env=False,
-        )
-        content: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as exc:
-        raise StartError("the bridge does not answer", "see that it runs: vms-bridge run") from exc
-    if answer.status_code >= 400 and "outcome" not in content:
-        raise BridgeError(f"{content.get('reason')}: {content.get('message')}")
-    return content
-
-
-def _access(loaded: Loaded) -> Mapping[str, str]:
-    from bridge.commands.tail import data_dir
-
-    try:
-        access: Mapping[str, str] = json.loads((data_dir(loaded) / "api.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise StartError("no bridge runs here", "start it first: vms-bridge run") from exc
-    return access
 
 
 def _end(content: Mapping[str, Any], as_json: bool) -> None:

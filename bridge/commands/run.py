@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @command
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Listen, decide, act. Stops cleanly on Ctrl-C and SIGTERM."""
+    """Listen, decide, act. Stops cleanly on Ctrl-C and SIGTERM; SIGHUP reads the rule files, as `reload` does."""
     import uvloop
 
     from bridge.runtime.log import configure
@@ -35,10 +36,16 @@ async def _run(loaded: Loaded) -> None:
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # At a terminal it says that the terminal is gone.
+    stopping = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.stdin.isatty() else [])]
+    for number in stopping:
         loop.add_signal_handler(number, stop.set)
+    if signal.SIGHUP not in stopping:
+        loop.add_signal_handler(signal.SIGHUP, _not_yet)
     async with running(loaded, Registries(connectors(), actions())) as bridge:
         settle()
+        if signal.SIGHUP not in stopping:
+            loop.add_signal_handler(signal.SIGHUP, bridge.reloader.ask)
         err().print(f"listening on {bridge.http.url}; Ctrl-C stops", markup=False, highlight=False)
         waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(bridge.wait())]
         try:
@@ -49,3 +56,7 @@ async def _run(loaded: Loaded) -> None:
             for task in waits:
                 task.cancel()
             await asyncio.wait(waits)
+
+
+def _not_yet() -> None:
+    """Leave a wish for reading the files alone while they are being read for the first time."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -61,6 +61,8 @@ class Caller:
 
 
 Act = Callable[[Request, Caller], Awaitable[Response]]
+S = TypeVar("S", bound=Said)
+ActOn = Callable[[Request, Caller, S], Awaitable[Response]]
 
 
 class Callers:
@@ -75,9 +77,25 @@ class Callers:
     def route(self, method: str, path: str, role: Role, act: Act) -> Route:
         """Return a route for callers of at least this role. What is refused is answered as JSON with its reason."""
 
+        async def plainly(request: Request, caller: Caller, _: Said) -> Response:
+            return await act(request, caller)
+
+        return self.saying(method, path, role, Said, plainly)
+
+    def saying(
+        self,
+        method: str,
+        path: str,
+        role: Role,
+        body: type[S],
+        act: Callable[[Request, Caller, S], Awaitable[Response]],
+    ) -> Route:
+        """Return a route whose body says more; the same otherwise."""
+
         async def answer(request: Request) -> Response:
             try:
-                return await act(request, await self._caller(request, role))
+                caller, said = await self._caller(request, role, body)
+                return await act(request, caller, said)
             except RefusedError as exc:
                 return _said(exc.status, exc.reason, exc.message, exc.headers)
             except ActionRejectedError as exc:
@@ -93,14 +111,14 @@ class Callers:
 
         return Route(path, answer, methods=[method])
 
-    async def _caller(self, request: Request, needed: Role) -> Caller:
+    async def _caller(self, request: Request, needed: Role, body: type[S]) -> tuple[Caller, S]:
         name, role = self._identify(request)
         if _RANK[role] < _RANK[needed]:
             raise RefusedError(403, "role", f"this needs the role {needed}; {name} is {role}")
-        said = await _read(request)
+        said = await _read(request, body)
         if said.person is not None and name != LOCAL:
             raise RefusedError(403, "role", "only the command line of this machine says who it is")
-        return Caller(f"cli:{said.person or LOCAL}" if name == LOCAL else f"api:{name}", said)
+        return Caller(f"cli:{said.person or LOCAL}" if name == LOCAL else f"api:{name}", said), said
 
     def _identify(self, request: Request) -> tuple[str, Role]:
         address = address_key(request.client.host) if request.client else "local"
@@ -123,12 +141,12 @@ class Callers:
         raise RefusedError(401, "credentials", message, {"WWW-Authenticate": 'Bearer realm="vms-bridge"'})
 
 
-async def _read(request: Request) -> Said:
+async def _read(request: Request, body: type[S]) -> S:
     """Return what the body says; an empty one says nothing. Raises RefusedError."""
-    if request.method == "GET" or request.headers.get("content-length", "0") == "0":
-        return Said()
     try:
-        return Said.model_validate_json(await read_body(request, MAX_BODY))
+        if request.method == "GET" or request.headers.get("content-length", "0") == "0":
+            return body()
+        return body.model_validate_json(await read_body(request, MAX_BODY))
     except ValidationError as exc:
         first = exc.errors()[0]
         raise RefusedError(422, "bad_body", f"{'.'.join(map(str, first['loc'])) or 'body'}: {first['msg']}") from exc

@@ -1,0 +1,1 @@
+"""What may change while the bridge runs: rule files, lists, the mode of the site."""
