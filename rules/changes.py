@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bridge.sdk import ActionClass
 from rules.rule import Rule
 from rules.ruleset import RuleSet
+from rules.steps import Act
 
 MOVING = frozenset({ActionClass.ACTUATING, ActionClass.VENDOR_START})
 """Orders of these classes are never simply repeated: what they do is done."""
@@ -59,7 +60,7 @@ def change_between(old: RuleSet, new: RuleSet) -> Change:
 
 def moves(rule: Rule) -> bool:
     """Tell whether a rule may open, switch or start something. One in the shadow does nothing."""
-    classes = {step.fixed_class or step.spec.action_class for step in rule.steps}
+    classes = {step.does.action_class for step in rule.steps if isinstance(step.does, Act)}
     return not rule.shadow and not MOVING.isdisjoint(classes)
 
 

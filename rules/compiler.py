@@ -74,8 +74,9 @@ class _Compiler:
             replace(self._documents, trees={}),
             self._site,
             self._place,
-            tuple(rule for rule, _ in ordered),
-            tuple(trigger for _, triggers in ordered for trigger in triggers),
+            tuple(rule for rule, _, _ in ordered),
+            tuple(trigger for _, triggers, _ in ordered for trigger in triggers),
+            tuple(answer for _, _, answers in ordered for answer in answers),
             tuple(sorted([*(one for report in self._reports for one in report.warnings), *self._templates.warnings])),
             tuple(trials),
             named,
@@ -159,7 +160,7 @@ class _Compiler:
 
     # --- rules -------------------------------------------------------------------------------------------
 
-    def _rules(self, reader: RuleReader) -> list[tuple[Rule, tuple[Trigger, ...]]]:
+    def _rules(self, reader: RuleReader) -> list[tuple[Rule, tuple[Trigger, ...], tuple[Trigger, ...]]]:
         drafts = []
         seen: dict[str, Spot] = {}
         for report in self._reports:

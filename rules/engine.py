@@ -7,17 +7,17 @@ orders to carry out, traces to keep. A value that an expression cannot make sens
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from bridge.sdk import Logged, Order, StateKey, VmsEvent
+from bridge.sdk import Logged, Order, StateKey, VmsEvent, kinds
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
 from rules.firing import Firing
-from rules.gates import Unmet, failed_test, gate, is_special, origin_unmet, unmet_test
+from rules.gates import Unmet, failed_test, gate, is_special, origin_unmet, passed_over, unmet_test
 from rules.index import Entry
 from rules.knowledge import deaf, learn
 from rules.moment import Moment
@@ -51,7 +51,7 @@ _Asked = tuple[Trigger, Sequence[Test]]
 
 
 def _firing(rule: Rule, key: str, fire: Fire) -> Firing:
-    return Firing(rule, key, fire.trigger, fire.causes, fire.origin or fire.trigger.origin, fire.waited)
+    return Firing.begin(rule, key, fire.trigger, fire.causes, fire.origin or fire.trigger.origin, fire.waited)
 
 
 class Engine:
@@ -312,10 +312,8 @@ class Engine:
         rule, now = firing.rule, self._logged.stamp
         if parts := fired(rule, self._book.get(filed) or _NO_MEMORY, now):
             self._update(rule, firing.key, filed, **parts)
-        if rule.shadow:
-            firing.run((step.index for step in rule.steps if not step.needs), now, context)
-        else:
-            firing.run(range(len(rule.steps)), now, context)
+        firing.run(now, context)
+        if not rule.shadow:
             self._orders += firing.made
             if firing.waiting:
                 self._put_aside(firing, filed)
@@ -338,24 +336,45 @@ class Engine:
         self._update(firing.rule, firing.key, filed, timers=timers, waits=waits)
 
     def _resume_waiting(self, logged: Logged) -> None:
-        """Let the steps go on that waited for the order which just ended."""
-        event = logged.event
-        if event.type != "action.ended":
+        """Let the steps go on that waited for this event, or for the order whose end it tells."""
+        data = logged.event.data
+        if isinstance(data, kinds.ActionEnded):
+            for filed, firing in self._firings(self._book.waiting_for(data.order)):
+                if data.order in firing.orders:
+                    firing.ended(data)
+                    self._go_on(firing, filed)
+        if self._book.hears:
+            moment = Moment(logged, self._rules.place)
+            for entry in self._rules.answering.reached(moment):
+                self._answer(entry, moment)
+
+    def _answer(self, entry: Entry, moment: Moment) -> None:
+        trigger, step, context = entry.trigger, int(entry.trigger.role), self._context(moment.event)
+        places = self._book.hearing(trigger.rule.id)
+        if not places or passed_over(trigger, moment.event) or not all(moment.holds(test) for test in entry.tests):
             return
-        data: Any = event.data
-        for filed in self._book.waiting_for(data.order):
+        if trigger.per is not None:
+            try:
+                key = state_key(trigger.rule.id, trigger.per.key(moment, context, trigger.rule.id))
+            except ExpressionError:
+                return
+            places = (key,) if key in places else ()
+        for filed, firing in self._firings(places):
+            if firing.hears(step, moment.event):
+                firing.answer(step, moment.event)
+                self._go_on(firing, filed)
+
+    def _firings(self, places: Iterable[StateKey]) -> Iterator[tuple[StateKey, Firing]]:
+        """Yield the firings that wait in some places; each as it is when its turn comes."""
+        for filed in places:
             value = self._book.get(filed) or {}
             rule = self._rule_of(filed, value)
             for waiting in list(value.get("waits", {}).values()) if rule else ():
-                names = [name for name, order in waiting["orders"].items() if order == data.order]
-                if rule is not None and names:
-                    firing = Firing.from_json(rule, key_of(filed, value), waiting)
-                    result = {"outcome": data.outcome, "output": event.model_dump(mode="json")["data"]["output"]}
-                    firing.results |= dict.fromkeys(names, result)
-                    self._go_on(firing, filed, None)
+                if rule is not None:
+                    yield filed, Firing.from_json(rule, key_of(filed, value), waiting)
 
-    def _go_on(self, firing: Firing, filed: StateKey, overdue: int | None) -> None:
-        firing.run(list(firing.waiting), self._logged.stamp, self._context(firing.trigger), overdue=overdue)
+    def _go_on(self, firing: Firing, filed: StateKey, overdue: int | None = None) -> None:
+        firing.run(self._logged.stamp, self._context(firing.trigger), overdue=overdue)
         self._orders += firing.made
         self._put_aside(firing, filed)
         if firing.made or firing.failed or firing.skipped:
@@ -366,7 +385,8 @@ class Engine:
         for waiting in value.get("waits", {}).values():
             event = VmsEvent.model_validate(waiting["event"])
             seq, stamp = (self._now.seq, self._now.stamp) if self._now else (0, event.received)
-            steps = tuple(f"then[{index}]" for index in waiting["waiting"])
+            rule = old.by_id.get(filed.rule)
+            steps = tuple(rule.steps[int(index)].label for index in waiting["waiting"]) if rule else ()
             self._traces.append(
                 Trace(
                     filed.rule, value["version"], "dropped", seq, event.id, stamp, key_of(filed, value), skipped=steps

@@ -1,4 +1,4 @@
-"""From a rule that fired to orders: texts rendered, parameters checked, steps that wait put aside.
+"""A rule that fired: which of its steps it has not gone through, what those wait for, and how it goes on.
 
 A firing is a value too: what it still waits for is written into the rule's state and read back. A
 value that is absent or unusable costs the one step that asked for it, with a note in the trace; the
@@ -7,20 +7,28 @@ engine and the rule's other steps go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
 
-from bridge.sdk import ActionClass, Logged, Order, Origin, StepResult, VmsEvent, stable_id
-from rules.expressions import EventContext, Expression, ExpressionError
+from bridge.sdk import Logged, Order, Origin, VmsEvent, kinds, stable_id
+from rules.expressions import EventContext, ExpressionError
+from rules.knowledge import UNTRUE
+from rules.making import Maker
 from rules.moment import NO_WAIT
+from rules.patterns.placing import least_trusted
 from rules.rule import Rule
 from rules.state import at
-from rules.steps import Step, class_of, dump, validated
+from rules.steps import WATCHED, Act, Block, Catch, Listen, Step, Stop
 from rules.trace import Outcome, Trace
+
+ELSEWHERE = timedelta(seconds=10)
+"""The clocks of two sources may differ by so much; an answer of another source may seem that much too early."""
+_OPTIONAL = frozenset({"results", "orders", "failures", "answers", "hears"})
+"""Parts of the value that are left out where they are empty."""
 
 
 @dataclass(slots=True)
@@ -32,35 +40,66 @@ class Firing:
     trigger: VmsEvent
     causes: tuple[str, ...]
     origin: Origin
-    """The least trustworthy among the causes."""
-    waited: timedelta = NO_WAIT
-    """How long after the trigger it was decided because the rule asks for that; it makes nothing older."""
+    """The least trustworthy among the causes, and the events that answered a `wait_for`."""
+    waited: timedelta
+    """How long after the trigger it was decided because `when` asks for that; it makes nothing older.
+    What steps wait for does: an order of later is as old as what caused it."""
+    left: set[int]
+    """Steps it has not gone through yet."""
+    hops: int = 0
+    """How many firings, one leading to the next, led to this one."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """How named steps ended: outcome and output."""
-    orders: dict[str, str] = field(default_factory=dict)
-    """Orders of the named steps that others wait for."""
+    orders: dict[str, int] = field(default_factory=dict)
+    """Orders whose end somebody may wait for, and their steps."""
+    failures: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """What went wrong, for each `on_error` that was told."""
+    answers: tuple[str, ...] = ()
+    """Ids of the events that answered a `wait_for`."""
     waiting: dict[int, datetime] = field(default_factory=dict)
     """Steps put aside, and until when."""
     made: list[Order] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
+    @classmethod
+    def begin(
+        cls,
+        rule: Rule,
+        key: str,
+        trigger: VmsEvent,
+        causes: tuple[str, ...],
+        origin: Origin,
+        waited: timedelta = NO_WAIT,
+    ) -> Firing:
+        """Return one that has all steps before it."""
+        return cls(rule, key, trigger, causes, origin, waited, set(range(len(rule.steps))), trigger.hops or 0)
+
     @property
     def id(self) -> str:
         """The same for the same rule version, key and causes."""
         return stable_id(self.rule.id, self.rule.version, self.key, *self.causes)
 
+    # --- as a value ---------------------------------------------------------------------------------
+
     def as_json(self) -> dict[str, JsonValue]:
         """Return what must be remembered while steps wait."""
-        return {
+        steps = self.rule.steps
+        value: dict[str, JsonValue] = {
             "event": self.trigger.model_dump(mode="json", exclude_none=True),
             "causes": list(self.causes),
             "origin": self.origin.value,
             "waited": self.waited.total_seconds(),
+            "hops": self.hops,
+            "left": [*sorted(self.left)],
             "results": dict(self.results),
             "orders": dict(self.orders),
+            "failures": {str(index): why for index, why in self.failures.items()},
+            "answers": list(self.answers),
             "waiting": {str(index): due.isoformat() for index, due in self.waiting.items()},
+            "hears": [index for index in sorted(self.waiting) if isinstance(steps[index].does, Listen)],
         }
+        return {name: item for name, item in value.items() if item or name not in _OPTIONAL}
 
     @classmethod
     def from_json(cls, rule: Rule, key: str, value: Mapping[str, Any]) -> Firing:
@@ -72,9 +111,13 @@ class Firing:
             tuple(value["causes"]),
             Origin(value["origin"]),
             timedelta(seconds=value["waited"]),
-            results=dict(value["results"]),
-            orders=dict(value["orders"]),
-            waiting={int(index): at(due) for index, due in value["waiting"].items()},
+            set(value["left"]),
+            value["hops"],
+            dict(value.get("results", {})),
+            dict(value.get("orders", {})),
+            {int(index): why for index, why in value.get("failures", {}).items()},
+            tuple(value.get("answers", ())),
+            {int(index): at(due) for index, due in value["waiting"].items()},
         )
 
     def trace(self, logged: Logged, outcome: Outcome) -> Trace:
@@ -94,107 +137,122 @@ class Firing:
             shadow=rule.shadow,
         )
 
-    def run(self, indexes: Iterable[int], now: datetime, context: EventContext, *, overdue: int | None = None) -> None:
-        """Go through steps in order: make their orders, or put them aside until those they name have ended.
+    # --- what happens meanwhile ---------------------------------------------------------------------
 
-        The step `overdue` waits no longer; what it waited for counts as pending.
+    def ended(self, data: kinds.ActionEnded) -> None:
+        """Take note of how an order of ours ended."""
+        step = self.rule.steps[self.orders.pop(data.order)]
+        output = data.model_dump(mode="json")["output"]
+        if step.name is not None:
+            self.results[step.name] = {"outcome": data.outcome, "output": output}
+        if data.outcome != "done":
+            self._fail(step, data.outcome, data.reason, data.message)
+
+    def hears(self, index: int, event: VmsEvent) -> bool:
+        """Tell whether a step waits for this event: one that did not happen before what it is to answer."""
+        early = timedelta() if event.source == self.trigger.source else ELSEWHERE
+        believed = event.origin not in UNTRUE or self.origin in UNTRUE
+        return index in self.waiting and believed and event.time >= self.trigger.time - early
+
+    def answer(self, index: int, event: VmsEvent) -> None:
+        """Let a `wait_for` go with the event that it waited for."""
+        self.origin = least_trusted((self.origin, event.origin))
+        self.hops = max(self.hops, event.hops or 0)
+        self.answers = (*self.answers, event.id)
+        self._gone(self.rule.steps[index], "done", event=event.model_dump(mode="json", exclude={"raw"}))
+
+    # --- going on -----------------------------------------------------------------------------------
+
+    def run(self, now: datetime, context: EventContext, *, overdue: int | None = None) -> None:
+        """Go through the steps that can be reached, in order. The step `overdue` waits no longer.
+
+        One pass is enough: a step comes after steps that stand before it.
         """
-        for index in sorted(indexes):
-            step = self.rule.steps[index]
-            if any(name not in self.results for name in step.needs) and index != overdue:
-                self.waiting.setdefault(index, now + step.wait)
-                continue
-            self.waiting.pop(index, None)
-            self._carry_out(step, now, context)
+        for step in self.rule.steps:
+            if step.index in self.left and self.left.isdisjoint(step.after) and not isinstance(step.does, Catch):
+                self._reach(step, now, context, over=step.index == overdue)
+        for step in self.rule.steps:
+            if isinstance(step.does, Catch) and step.index in self.left:
+                self._watch(step, step.does, now, over=step.index == overdue)
 
-    def _carry_out(self, step: Step, now: datetime, context: EventContext) -> None:
-        steps = {name: self.results.get(name, {"outcome": "pending", "output": {}}) for name in step.needs}
-        maker = _Maker(self, step, now, context, steps)
+    def _reach(self, step: Step, now: datetime, context: EventContext, *, over: bool) -> None:
+        if step.holds and step.index in self.waiting:
+            if over:
+                self._gone(step, "timeout")
+            return
+        if step.needs and not over and any(name not in self.results for name in step.needs):
+            self.waiting.setdefault(step.index, now + step.wait)
+            return
+        self.waiting.pop(step.index, None)
+        maker = Maker(self, step, now, context)
         try:
             if step.condition is not None and maker.evaluate(step.condition) is not True:
-                self._end(step, f"{step.label}: `if` did not hold", self.skipped)
-                return
-            order = maker.order()
+                self._leave_out(step, f"{step.label}: `if` did not hold", self.skipped)
+            elif step.holds:
+                self.waiting[step.index] = now + step.wait
+            else:
+                self._do(step, maker)
         except (ExpressionError, ValueError) as error:
-            self._end(step, f"{step.label}: {error}", self.failed)
-            return
-        self.made.append(order)
-        if step.name is not None and any(step.name in other.needs for other in self.rule.steps):
-            self.orders[step.name] = order.id
+            self._leave_out(step, f"{step.label}: {error}", self.failed)
+            self._fail(step, "refused", "unusable", str(error))
 
-    def _end(self, step: Step, note: str, notes: list[str]) -> None:
-        """A step gives no order; whoever waits for it need not."""
+    def _do(self, step: Step, maker: Maker) -> None:
+        if isinstance(step.does, Act):
+            order = maker.order(step.does)
+            self.made.append(order)
+            if step.caught in self.left or self._is_needed(step.name):
+                self.orders[order.id] = step.index
+        elif isinstance(step.does, Stop):
+            self._stop()
+        self.left.discard(step.index)
+
+    def _is_needed(self, name: str | None) -> bool:
+        return name is not None and any(name in other.needs for other in self.rule.steps)
+
+    def _leave_out(self, step: Step, note: str, notes: list[str]) -> None:
+        """A step is not done, nor what is in it; whoever waits for it need not."""
         notes.append(note)
+        self._cut({step.index, *(step.does.members if isinstance(step.does, Block) else ())})
+
+    def _cut(self, indexes: set[int]) -> None:
+        for index in indexes & self.left:
+            name = self.rule.steps[index].name
+            if name is not None:
+                self.results[name] = {"outcome": "refused", "output": {}}
+            self.waiting.pop(index, None)
+        self.left -= indexes
+
+    def _gone(self, step: Step, outcome: str, **output: JsonValue) -> None:
+        """A step that waited by itself is over."""
+        self.left.discard(step.index)
+        del self.waiting[step.index]
         if step.name is not None:
-            self.results[step.name] = {"outcome": "refused", "output": {}}
+            self.results[step.name] = {"outcome": outcome, "output": output}
 
+    def _stop(self) -> None:
+        """Reach nothing more. Actions that only wait for others (`with`) still go, and `on_error` still looks after."""
+        kept = {index for index in self.waiting if isinstance(self.rule.steps[index].does, Act)}
+        for step in self.rule.steps:
+            if isinstance(step.does, Catch) and step.index in self.left:
+                kept |= {step.index, *step.does.members}
+        self._cut(self.left - kept)
 
-@dataclass(slots=True)
-class _Maker:
-    """Makes the order of one step."""
+    # --- when something fails -----------------------------------------------------------------------
 
-    firing: Firing
-    step: Step
-    now: datetime
-    context: EventContext
-    steps: Mapping[str, Mapping[str, Any]]
+    def _fail(self, step: Step, outcome: str, reason: str | None, message: str | None) -> None:
+        """Tell the `on_error` that looks after a step, unless it was told before."""
+        catch = step.caught
+        if catch is None or catch not in self.left:
+            return
+        self.left.discard(catch)
+        self.waiting.pop(catch, None)
+        why = {"step": step.name, "action": step.does.word, "reason": reason, "message": message}
+        self.failures[catch] = {"outcome": outcome, "output": why}
 
-    def evaluate(self, expression: Expression) -> JsonValue:
-        """Work out an expression of this step. What a step did not give is null, not an error."""
-        seen = {name: {**result["output"], "outcome": result["outcome"]} for name, result in self.steps.items()}
-        rule, key = self.firing.rule.id, self.firing.key
-        try:
-            return self.context.evaluate(expression, rule=rule, key=key, steps=seen)
-        except ExpressionError as error:
-            if "steps" in expression.names and isinstance(error.__cause__, KeyError):
-                return None
-            raise
-
-    def order(self) -> Order:
-        """Return the order. Raises ExpressionError or ValueError when a text or parameter cannot be made."""
-        firing, rule, trigger = self.firing, self.firing.rule, self.firing.trigger
-        params, action_class = self._params()
-        return Order(
-            id=stable_id(rule.id, rule.version, firing.key, *firing.causes, self.step.index),
-            rule=rule.id,
-            rule_version=rule.version,
-            key=firing.key,
-            index=self.step.index,
-            step=self.step.name,
-            action=self.step.spec.name,
-            action_class=action_class,
-            params=params,
-            causes=firing.causes,
-            trigger=trigger,
-            origin=firing.origin,
-            occurred=trigger.time + firing.waited,
-            received=trigger.received + firing.waited,
-            created=self.now,
-            expires=self._expires(action_class),
-            max_lateness=rule.max_lateness,
-            priority=rule.priority,
-            steps={name: StepResult.model_validate(result) for name, result in self.steps.items()},
-        )
-
-    def _params(self) -> tuple[dict[str, Any], ActionClass]:
-        step = self.step
-        if step.fixed is not None and step.fixed_class is not None:
-            return step.fixed, step.fixed_class
-        rendered = step.params.filled(lambda template: template.render(self.evaluate))
-        model = validated(step.spec, rendered)
-        return dump(model), class_of(step.spec, model)
-
-    def _expires(self, action_class: ActionClass) -> datetime | None:
-        """Return when it is too late, counted from the cause: its own time or its receipt, whichever is older.
-
-        The rule's `max_age` limits what moves or starts something; a message about it may still be late.
-        """
-        if action_class is ActionClass.RELEASING:
-            return None
-        limits: list[timedelta] = []
-        if self.step.spec.max_age is not None:
-            limits.append(self.step.spec.max_age)
-        if self.firing.rule.max_age is not None and action_class is not ActionClass.INFORMATION:
-            limits.append(self.firing.rule.max_age)
-        trigger = self.firing.trigger
-        return min(trigger.time, trigger.received) + self.firing.waited + min(limits) if limits else None
+    def _watch(self, step: Step, catch: Catch, now: datetime, *, over: bool) -> None:
+        """Keep an `on_error` for as long as a step can fail that it looks after."""
+        underway = {*self.left, *self.orders.values()}
+        if over or not any(one.caught == step.index and one.index in underway for one in self.rule.steps):
+            self._cut({step.index, *catch.members})
+        else:
+            self.waiting.setdefault(step.index, now + WATCHED)

@@ -60,6 +60,11 @@ def origin_unmet(trigger: Trigger, event: VmsEvent) -> Unmet | None:
     return None
 
 
+def passed_over(trigger: Trigger, event: VmsEvent) -> bool:
+    """Tell whether an event is none that a step waits for although its kind and place fit."""
+    return event.origin is Origin.RESYNC and not trigger.resync
+
+
 def gate(rule: Rule, key: str, value: Mapping[str, Any] | None, moment: Moment, context: EventContext) -> Unmet | None:
     """Return the first condition around the pattern that does not hold; the costly one is asked last.
 

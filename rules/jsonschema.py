@@ -15,8 +15,8 @@ from rules.inputs import TYPES
 from rules.model import SECTIONS, GivenEvent, ListPart, Repeat, RulePart, TestPart, Wait, WindowPart
 from rules.plates import MAX_DISTANCE
 from rules.reuse import TemplatePart, UsePart
-from rules.steps import RESERVED
-from rules.whenmodel import SHAPES, Heard
+from rules.stepreader import RESERVED
+from rules.whenmodel import SHAPES, Heard, WaitFor
 
 _TYPES: dict[Type, dict[str, Any]] = {
     Type.TEXT: {"type": ["string", "integer"]},
@@ -43,12 +43,33 @@ _STEP_KEYS: dict[str, dict[str, Any]] = {
     "wait": {"type": "string", "description": "How long to wait for them; then it goes without. Default: 5m."},
     "if": {"type": "string", "description": "A CEL expression that must be true for this step."},
 }
+_STEPS = {"type": "array", "items": {"$ref": "#/$defs/Step"}, "minItems": 1}
+_BRANCH = {"anyOf": [{"$ref": "#/$defs/Step"}, _STEPS]}
+_WORDS: dict[str, dict[str, Any]] = {
+    "wait_for": {"$ref": "#/$defs/WaitFor", "description": "Wait for an event; what is below waits too."},
+    "do": {**_STEPS, "description": "Steps that have one `if`, or one `on_error`."},
+    "parallel": {
+        "type": "array",
+        "items": _BRANCH,
+        "minItems": 1,
+        "description": "Steps, or lists of them, that do not wait for each other; what is below waits for all.",
+    },
+    "stop": {
+        "anyOf": [
+            {"type": "object", "properties": _STEP_KEYS, "additionalProperties": False},
+            {"enum": [True, None]},
+        ],
+        "description": "Reach nothing more of this rule.",
+    },
+}
+"""What a step may be besides an action."""
+_ON_ERROR = {"on_error": {**_STEPS, "description": "What to do when this step fails; once for each firing."}}
 _CUSTOM = {"type": "string", "pattern": r"^custom\.[a-z0-9_-]{1,64}$"}
 
 
 def rule_schema(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
     """Return the schema of a rule file with these actions."""
-    parts = (RulePart, UsePart, TemplatePart, Heard, WindowPart, ListPart, TestPart, GivenEvent, Wait, Repeat)
+    parts = (RulePart, UsePart, TemplatePart, Heard, WaitFor, WindowPart, ListPart, TestPart, GivenEvent, Wait, Repeat)
     _, made = models_json_schema([(part, "validation") for part in parts], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = made["$defs"]
     definitions["Step"] = _step(actions)
@@ -91,11 +112,13 @@ def _finish_rule(definitions: dict[str, Any]) -> None:
     rule = definitions["RulePart"]
     rule["properties"]["then"]["items"] = {"$ref": "#/$defs/Step"}
     rule["properties"]["then"]["minItems"] = 1
+    rule["properties"]["on_error"]["items"] = {"$ref": "#/$defs/Step"}
     rule["allOf"] = [
         {"if": {"properties": {"when": _is(kind)}, "required": ["when"]}, "then": {"$ref": f"#/$defs/match.{kind}"}}
         for kind in PAYLOADS
     ]
-    for name in ("Selector", "Heard"):
+    definitions["WaitFor"]["properties"] |= {key: _STEP_KEYS[key] for key in ("as", "if")}
+    for name in ("Selector", "Heard", "WaitFor"):
         definitions[name]["properties"]["kind"] = _kind_schema()
         definitions[name]["allOf"] = [{"if": _is(kind), "then": {"$ref": f"#/$defs/match.{kind}"}} for kind in PAYLOADS]
     definitions["When"]["properties"]["kind"] = _kind_schema()
@@ -120,6 +143,7 @@ def _finish_template(definitions: dict[str, Any], actions: Mapping[str, ActionSp
     body["properties"]["when"] = _names_of(definitions["When"])
     body["properties"]["when"]["properties"]["kind"] = {"examples": sorted(PAYLOADS)}
     steps = {name: {"description": spec.summary} for name, spec in sorted(actions.items())}
+    steps |= {name: {"description": one["description"]} for name, one in (_WORDS | _ON_ERROR).items()}
     body["properties"]["then"] |= {"items": {"type": "object", "properties": {**steps, **_STEP_KEYS}}}
     body["allOf"] = [
         {
@@ -192,15 +216,18 @@ def _match(field: Field) -> dict[str, Any]:
 
 
 def _step(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
+    heads = [{"required": [name]} for name in sorted({*actions, *_WORDS})]
     return {
         "type": "object",
-        "description": "One action and its parameters.",
+        "description": "One action and its parameters, or what holds actions together.",
         "properties": {
             **{name: _action(spec, partial=False) for name, spec in sorted(actions.items())},
+            **_WORDS,
             **_STEP_KEYS,
+            **_ON_ERROR,
         },
         "additionalProperties": False,
-        "oneOf": [{"required": [name]} for name in sorted(actions)],
+        "oneOf": [*heads, {"required": ["wait"], "not": {"anyOf": heads}}],
     }
 
 

@@ -146,6 +146,9 @@ class RulePart(Part):
     enabled: StrictBool = Field(True, description="false: as if it were not there.")
     shadow: StrictBool = Field(False, description="true: decide and trace, do nothing.")
     then: tuple[JsonValue, ...] = Field(description="What to do, in order.")
+    on_error: tuple[JsonValue, ...] = Field(
+        (), description="What to do when a step fails that has no `on_error` of its own; once for each firing."
+    )
 
 
 class GivenEvent(Part):

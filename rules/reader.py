@@ -10,14 +10,16 @@ from typing import Any
 from bridge.sdk import AT_MOST_ONCE, BRIDGE, ActionSpec, Known, stable_id, unknown
 from rules.celscan import Scope
 from rules.expressions import Expression
+from rules.flow import FlowReader
 from rules.matching import Conditions
 from rules.model import NotDuring, NotMode, RulePart, WindowPart
 from rules.modes import Modes
 from rules.report import Spot, shown
 from rules.rule import Rule, Trigger
 from rules.schedules import Place, Schedule
-from rules.selectors import Names
-from rules.steps import Step, StepReader
+from rules.selectors import Names, Selectors, Wanted
+from rules.stepreader import StepReader
+from rules.steps import Act, Step
 from rules.whenreader import Waiting, read_when
 
 _UNKNOWN_WHEN = {"kind": ""}
@@ -31,6 +33,7 @@ class Draft:
     spot: Spot
     waiting: Waiting
     steps: tuple[Step, ...]
+    answers: tuple[Wanted, ...]
     during: Schedule | None
     condition: Expression | None
 
@@ -49,8 +52,8 @@ class Draft:
         """It is to be used."""
         return self.part.enabled
 
-    def finish(self, order: int) -> tuple[Rule, tuple[Trigger, ...]]:
-        """Return the rule, and the triggers by which events find it."""
+    def finish(self, order: int) -> tuple[Rule, tuple[Trigger, ...], tuple[Trigger, ...]]:
+        """Return the rule, the triggers by which events find it, and those by which they find its waiting steps."""
         part, version = self.part, version_of(self.part)
         rule = Rule(
             part.id,
@@ -71,10 +74,12 @@ class Draft:
             file=self.spot.file,
             line=self.spot.line,
         )
-        return rule, tuple(
-            Trigger(rule, one.kind, one.sources, one.channels, one.tests, one.resync, one.role, one.per)
-            for one in self.waiting.wanted
-        )
+        triggers = tuple(_trigger(rule, one) for one in self.waiting.wanted)
+        return rule, triggers, tuple(_trigger(rule, one) for one in self.answers)
+
+
+def _trigger(rule: Rule, one: Wanted) -> Trigger:
+    return Trigger(rule, one.kind, one.sources, one.channels, one.tests, one.resync, one.role, one.per)
 
 
 def version_of(part: RulePart) -> str:
@@ -86,14 +91,14 @@ def version_of(part: RulePart) -> str:
     return stable_id(json.dumps(meaning, sort_keys=True, ensure_ascii=False))
 
 
-def _exact_where_it_moves(waiting: Waiting, steps: Sequence[Step], spot: Spot) -> None:
+def _exact_where_it_moves(wanted: Sequence[Wanted], steps: Sequence[Step], spot: Spot) -> None:
     """Refuse to move something for a plate that is only like one: whoever wants in chooses his plate."""
-    if all(test.exact for one in waiting.wanted for test in one.tests):
+    if all(test.exact for one in wanted for test in one.tests):
         return
     for step in steps:
-        if (step.fixed_class or step.spec.action_class) in AT_MOST_ONCE:
+        if isinstance(does := step.does, Act) and does.action_class in AT_MOST_ONCE:
             message = "moves or starts something, and `like` lets pass what only looks like it; match exactly for this"
-            (spot / "then" / step.index).problem(f"`{step.spec.name}` {message}")
+            spot.below(step.path).problem(f"`{does.spec.name}` {message}")
 
 
 def _modes(part: RulePart) -> Modes | None:
@@ -135,10 +140,11 @@ class RuleReader:
         scope = Scope(data=waiting.data)
         condition = self._condition(part, scope, spot / "if")
         reader = StepReader(self._actions, self._known, scope)
-        steps = self._steps(reader, spot / "then")
-        _exact_where_it_moves(waiting, steps, spot)
+        flow = FlowReader(reader, Selectors(self._names, part.when, part.match, part.per, spot))
+        steps = flow.read(spot / "then", spot / "on_error")
+        _exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
         self._entities([*reader.expressions, *([condition] if condition else [])], spot)
-        return Draft(part, spot, waiting, steps, self._during(part, spot / "during"), condition)
+        return Draft(part, spot, waiting, steps, tuple(flow.answers), self._during(part, spot / "during"), condition)
 
     # --- if, during --------------------------------------------------------------------------------
 
@@ -170,18 +176,6 @@ class RuleReader:
         if schedule.needs_sun and not self._place.knows_sun:
             spot.problem("`during`: sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml")
         return schedule
-
-    # --- then -------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _steps(reader: StepReader, spot: Spot) -> tuple[Step, ...]:
-        content = spot.value
-        if not isinstance(content, list):
-            return ()  # a missing or misshapen `then` is reported by the model
-        if not content:
-            spot.problem("`then` must say what to do: at least one action")
-        steps = [reader.read(spot / index, index) for index in range(len(content))]
-        return tuple(step for step in steps if step is not None)
 
     def _entities(self, expressions: Sequence[Expression], spot: Spot) -> None:
         """Check the sources that `state("nvr1/3", ...)` names."""

@@ -71,6 +71,8 @@ class RuleSet:
     place: Place
     rules: tuple[Rule, ...]
     triggers: tuple[Trigger, ...]
+    answers: tuple[Trigger, ...] = ()
+    """Events that steps wait for; the role is the step's number."""
     warnings: tuple[Problem, ...] = ()
     trials: tuple[Trial, ...] = ()
     lists: Mapping[str, ValueList] = field(default_factory=dict)
@@ -80,6 +82,11 @@ class RuleSet:
     def index(self) -> Index:
         """The way from an event to the rules it may concern."""
         return Index(self.triggers)
+
+    @cached_property
+    def answering(self) -> Index:
+        """The way from an event to the steps that may wait for it."""
+        return Index(self.answers)
 
     @cached_property
     def by_id(self) -> Mapping[str, Rule]:
@@ -102,7 +109,8 @@ class RuleSet:
     @cached_property
     def kinds(self) -> frozenset[str]:
         """The kinds of event that any rule wants; one that wants any kind is not among them."""
-        return frozenset(trigger.kind for trigger in self.triggers if trigger.kind is not None)
+        triggers = (*self.triggers, *self.answers)
+        return frozenset(trigger.kind for trigger in triggers if trigger.kind is not None)
 
     @cached_property
     def hash(self) -> str:

@@ -18,8 +18,10 @@ from rules.matching import Conditions
 from rules.report import Spot
 from rules.rule import KeyMaker
 from rules.schedules import Place
-from rules.whenmodel import Heard, Selector, When
+from rules.whenmodel import Heard, Selector, WaitFor, When
 
+PER_PLACE = ("source", "channel")
+"""What is told apart without `per` where something lasts, rises or falls."""
 _UNFIT = frozenset({"bridge.tick"})
 """Kinds that no rule can wait for: the engine's own time."""
 
@@ -121,6 +123,15 @@ class Selectors:
         key = self._key(part.per, kind, spot / "per") if part.per else self._rule_key(kind, per)
         return self._made(part, kind, tests, role, key, resync=ends or "resync" in part.include)
 
+    def answer(self, part: WaitFor, spot: Spot, role: str) -> Wanted:
+        """Return the trigger of an event that a step waits for. Without a key it may be anybody's."""
+        kind = kind_known(part.kind, spot / "kind")
+        self._names.place_known(part, spot)
+        tests = self._names.tests(kind, part.match, spot / "match")
+        texts = part.per if part.per is not None else self._per or _told_apart(self._when)
+        key = self._key(texts, kind, spot / "per" if part.per else spot) if texts else None
+        return self._made(part, kind, tests, role, key, resync="resync" in part.include)
+
     def _made(
         self,
         part: When | Selector,
@@ -175,6 +186,14 @@ class Selectors:
         elif number and field.type not in {Type.NUMBER, Type.ANY}:
             spot.problem(f"`{path}` is {field.type.value}, and must be a number")
         return field
+
+
+def _told_apart(when: When) -> tuple[str, ...] | None:
+    """Return what the firings of a rule without `per` are told apart by."""
+    if when.silent is not None:
+        return ("source",) if when.silent.source else None
+    edge = when.for_ is not None or when.rises_above is not None or when.falls_below is not None
+    return PER_PLACE if edge else None
 
 
 def _key_part(text: str, kind: str | None, scope: Scope) -> Field | Expression | str:

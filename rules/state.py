@@ -8,7 +8,7 @@ from what was committed and goes on as if nothing had happened.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -68,6 +68,8 @@ class Book:
         self._marked: dict[StateKey, datetime] = {}
         self._listening: set[str] = set()
         self._awaited: dict[str, list[StateKey]] = {}
+        self._hearing: dict[str, dict[StateKey, None]] = {}
+        """By rule, where steps wait for an event."""
         self.changed: dict[StateKey, dict[str, Any] | None] = {}
         """What changed since `take_changed`."""
         for key, value in values.items():
@@ -111,6 +113,7 @@ class Book:
         else:
             self._store_timers(key, old or {}, value or {})
             self._store_awaited(key, old or {}, value or {})
+            self._store_hearing(key, value or {})
 
     def _store_timers(self, key: StateKey, old: Value, new: Value) -> None:
         before, after = old.get("timers", {}), new.get("timers", {})
@@ -139,6 +142,14 @@ class Book:
                 self._awaited.pop(order, None)
         for order in awaited(new):
             self._awaited.setdefault(order, []).append(key)
+
+    def _store_hearing(self, key: StateKey, value: Value) -> None:
+        if any("hears" in waiting for waiting in value.get("waits", {}).values()):
+            self._hearing.setdefault(key.rule, {})[key] = None
+        elif key in self._hearing.get(key.rule, {}):
+            del self._hearing[key.rule][key]
+            if not self._hearing[key.rule]:
+                del self._hearing[key.rule]
 
     # --- timers -------------------------------------------------------------------------------------
 
@@ -174,7 +185,16 @@ class Book:
                 swept += 1
             self._mark(key, self._values.get(key) or {})
 
-    # --- orders that steps wait for -------------------------------------------------------------------
+    # --- what steps wait for ------------------------------------------------------------------------
+
+    @property
+    def hears(self) -> bool:
+        """Some step waits for an event."""
+        return bool(self._hearing)
+
+    def hearing(self, rule: str) -> Sequence[StateKey]:
+        """Return the values of a rule with steps that wait for an event."""
+        return sorted(self._hearing.get(rule, ()))
 
     def waiting_for(self, order: str) -> tuple[StateKey, ...]:
         """Return the values with steps that wait for the end of an order."""
@@ -218,12 +238,7 @@ def _end(value: Value) -> datetime | None:
 
 def awaited(value: Value) -> set[str]:
     """Return the orders whose end a value waits for."""
-    return {
-        order
-        for waiting in value.get("waits", {}).values()
-        for name, order in waiting["orders"].items()
-        if name not in waiting["results"]
-    }
+    return {order for waiting in value.get("waits", {}).values() for order in waiting.get("orders", ())}
 
 
 def _tidy(value: dict[str, Any]) -> dict[str, Any] | None:

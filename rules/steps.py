@@ -1,12 +1,12 @@
-"""The `then` of a rule: from what the user wrote to steps that can be turned into orders.
+"""The steps of a rule, flattened: what each does, and what must be over before it is reached.
 
-Everything that can be known at load is checked at load: the action's name, its parameters by its
-own model, the site's doors and channels by its own check, the names that steps give each other.
+`then` is a tree (blocks, branches, handlers), but nothing of the tree is left when it runs: a block
+became a step that others come after, a handler one that its steps come after and that only a failure
+lets go. So a firing is a set of steps it has not gone through yet, and going on is one pass over them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -14,174 +14,112 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bridge.sdk import ActionClass, ActionParams, ActionSpec, Known, YamlPath, parse_duration, unknown
-from rules.celscan import Scope
+from bridge.sdk import ActionClass, ActionParams, ActionSpec, YamlPath
 from rules.expressions import Expression
-from rules.report import Spot, shown
-from rules.templates import PLACEHOLDER, Params, find_templates
+from rules.templates import Params
 
-RESERVED = ("as", "with", "wait", "if")
-"""Keys of every step, inside its parameters or beside its action; an action with a parameter named so sees it too."""
 DEFAULT_WAIT = timedelta(minutes=5)
 """How long a step waits for those it names in `with`, if it does not say."""
+WATCHED = timedelta(days=7)
+"""How long an `on_error` looks at the orders before it; by then each has long come to its end."""
+FAILED = "failed"
+"""Under this name the steps of an `on_error` see what went wrong."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Act:
+    """Make an order. Holds up nobody."""
+
+    spec: ActionSpec[Any]
+    params: Params
+    fixed: dict[str, Any] | None = None
+    """The finished parameters, if nothing in them depends on the event."""
+    fixed_class: ActionClass | None = None
+
+    @property
+    def word(self) -> str:
+        """What it is called."""
+        return self.spec.name
+
+    @property
+    def action_class(self) -> ActionClass:
+        """How it may fail, as far as that is known before an event comes."""
+        return self.fixed_class or self.spec.action_class
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let time pass, or wait for the end of other steps; what comes after it waits too."""
+
+    word = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Wait for an event; what comes after it waits too."""
+
+    word = "wait_for"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Go on with the steps in it, or with none of them."""
+
+    word: str
+    members: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Reach no other step."""
+
+    word = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """Is passed when a step that it looks after fails; the steps in it come after it. Nobody else does."""
+
+    members: frozenset[int]
+    word = "on_error"
+
+
+Does = Act | Pause | Listen | Block | Stop | Catch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One action of a rule."""
+    """One thing that a rule does."""
 
     index: int
-    spec: ActionSpec[Any]
-    params: Params
-    fixed: dict[str, Any] | None
-    """The finished parameters, if nothing in them depends on the event."""
-    fixed_class: ActionClass | None
-    name: str | None
-    needs: tuple[str, ...]
-    wait: timedelta
-    condition: Expression | None
+    path: YamlPath
+    """Where it stands in the rule."""
+    does: Does
+    name: str | None = None
+    needs: tuple[str, ...] = ()
+    """Steps whose end it waits for."""
+    wait: timedelta = DEFAULT_WAIT
+    """How long at most; for a pause and a `wait_for` how long at all."""
+    condition: Expression | None = None
+    after: frozenset[int] = frozenset()
+    """Steps that must have been gone through before it is reached."""
+    sees: tuple[str, ...] = ()
+    """Steps whose results its expressions may look at."""
+    caught: int | None = None
+    """The `on_error` that is told when it fails."""
+    handler: int | None = None
+    """The `on_error` that it is part of."""
 
     @property
     def label(self) -> str:
-        """What traces call it."""
-        return f"then[{self.index}] {self.spec.name}"
+        """What traces call it: `then[3].do[0] webhook`."""
+        keys = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.path)
+        return f"{keys.removeprefix('.')} {self.does.word}"
 
-
-class StepReader:
-    """Reads the steps of one rule, in order, since later ones may name earlier ones."""
-
-    def __init__(self, actions: Mapping[str, ActionSpec[Any]], known: Known, scope: Scope) -> None:
-        self._actions, self._known, self._scope = actions, known, scope
-        self._names: dict[str, int] = {}
-        self.expressions: list[Expression] = []
-
-    def read(self, spot: Spot, index: int) -> Step | None:
-        """Return a step; None if it is none. Reports what is wrong."""
-        value = spot.value
-        if not isinstance(value, dict) or not value:
-            spot.problem(f"a step is an action and its parameters, like `open: main-gate`; got {shown(value)}")
-            return None
-        names = [name for name in value if name not in RESERVED]
-        if len(names) != 1:
-            many = " and ".join(f"`{name}`" for name in names) or "none"
-            spot.problem(f"a step has one action, here are {many}; start each with its own `-`", key=False)
-            return None
-        spec = self._actions.get(names[0])
-        if spec is None:
-            (spot / names[0]).problem(unknown("action", names[0], sorted(self._actions)), key=True)
-            self._reserved(spot, value, names[0])
-            return None
-        return self._step(spot, spec, value, index)
-
-    def _step(self, spot: Spot, spec: ActionSpec[Any], value: dict[str, Any], index: int) -> Step | None:
-        reserved = self._reserved(spot, value, spec.name)
-        name = self._name(reserved.get("as"), index)
-        needs = self._needs(reserved.get("with"))
-        wait = self._wait(reserved.get("wait"), needs)
-        scope = Scope(self._scope.names | ({"steps"} if needs else set()), self._scope.data, frozenset(needs))
-        condition = self._condition(reserved.get("if"), scope)
-        before = spot.problems
-        asked = {key: reserved[key].value for key in reserved if key in param_names(spec)}
-        params = self._params(spot / spec.name, spec, value[spec.name], asked, scope)
-        if params is None:
-            return None
-        self.expressions += [part for template in params.templates.values() for part in template.expressions]
-        model = self._check(spot / spec.name, spec, params, before)
-        if params.templates or model is None:
-            return Step(index, spec, params, None, None, name, needs, wait, condition)
-        return Step(index, spec, params, dump(model), class_of(spec, model), name, needs, wait, condition)
-
-    @staticmethod
-    def _reserved(spot: Spot, value: dict[str, Any], action: str) -> dict[str, Spot]:
-        """Return where the reserved keys stand: beside the action or among its parameters."""
-        found = {key: spot / key for key in RESERVED if key in value}
-        inside = value[action]
-        for key in RESERVED:
-            if isinstance(inside, dict) and key in inside:
-                if key in found:
-                    found[key].problem(f"`{key}` is here twice: beside `{action}` and in it", key=True)
-                found[key] = spot / action / key
-        return found
-
-    def _name(self, spot: Spot | None, index: int) -> str | None:
-        if spot is None:
-            return None
-        name = spot.value
-        if not isinstance(name, str) or not name.isidentifier():
-            spot.problem(f"`as`: {shown(name)} is not a name for a step; use letters, digits and `_`")
-            return None
-        if name in self._names:
-            spot.problem(f"`as`: a step named {name!r} exists already")
-            return None
-        self._names[name] = index
-        return name
-
-    def _needs(self, spot: Spot | None) -> tuple[str, ...]:
-        if spot is None:
-            return ()
-        value = spot.value
-        names = value if isinstance(value, list) else [value]
-        known = []
-        for name in names:
-            if isinstance(name, str) and name in self._names:
-                known.append(name)
-            else:
-                spot.problem(f"`with`: {unknown('earlier step', str(name), sorted(self._names))}")
-        return tuple(dict.fromkeys(known))
-
-    @staticmethod
-    def _wait(spot: Spot | None, needs: tuple[str, ...]) -> timedelta:
-        if spot is None:
-            return DEFAULT_WAIT
-        try:
-            if not isinstance(spot.value, str):
-                raise ValueError(f"{shown(spot.value)} is not a duration; write a number with its unit: 30s, 5m")
-            wait = parse_duration(spot.value)
-        except ValueError as error:
-            spot.problem(f"`wait`: {error}")
-            return DEFAULT_WAIT
-        if not needs:
-            spot.problem("`wait` is the longest wait for `with`, which is missing here", key=True)
-        return wait
-
-    def _condition(self, spot: Spot | None, scope: Scope) -> Expression | None:
-        if spot is None:
-            return None
-        try:
-            if not isinstance(spot.value, str):
-                raise ValueError(f"must be a CEL expression in quotes, got {shown(spot.value)}")
-            expression = Expression(spot.value, scope)
-        except ValueError as error:
-            spot.problem(f"`if`: {error}")
-            return None
-        self.expressions.append(expression)
-        return expression
-
-    @staticmethod
-    def _params(spot: Spot, spec: ActionSpec[Any], value: Any, asked: dict[str, Any], scope: Scope) -> Params | None:
-        """Return the parameters; `asked` are the reserved keys that the action wants to see too."""
-        if value is None:
-            value = {}
-        elif not isinstance(value, dict):
-            if spec.shorthand is None:
-                spot.problem(f"`{spec.name}` takes a mapping of parameters, got {shown(value)}")
-                return None
-            value = {spec.shorthand: value}
-        raw = {key: item for key, item in value.items() if key not in RESERVED} | asked
-
-        def say(path: YamlPath, message: str) -> None:
-            spot.below(path).problem(f"`{spec.name}`: {message}")
-
-        return find_templates(raw, spec.params, scope, say)
-
-    def _check(self, spot: Spot, spec: ActionSpec[Any], params: Params, before: int) -> ActionParams | None:
-        """Return the parameters as the action sees them; its own check is asked only if nothing else is wrong."""
-        value = params.filled(lambda template: PLACEHOLDER)
-        model = spot.read(spec.params, value=value, ignore=frozenset(params.templates))
-        if model is not None and spot.problems == before:
-            for message in spec.check(model, self._known):
-                spot.problem(f"`{spec.name}`: {message}")
-        return model
+    @property
+    def holds(self) -> bool:
+        """Waits by itself when it is reached, not for others."""
+        return isinstance(self.does, Listen) or (isinstance(self.does, Pause) and not self.needs)
 
 
 def param_names(spec: ActionSpec[Any]) -> frozenset[str]:

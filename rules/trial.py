@@ -149,8 +149,10 @@ class _Player:
 
     def _end(self, order: Order) -> None:
         steps = self._rules.by_id[order.rule].steps
+        named = order.step is not None and order.step in self._trial.part.results
         end = self._trial.part.results.get(order.step or "", StepEnd())
-        if end.outcome == "pending" or not any(order.step in step.needs for step in steps):
+        needed = named or steps[order.index].caught is not None or any(order.step in step.needs for step in steps)
+        if end.outcome == "pending" or not needed:
             return
         data = kinds.ActionEnded(
             order=order.id,

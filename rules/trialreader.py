@@ -15,7 +15,8 @@ from rules.fields import PLATE_FIELDS, Type, field_of, unwrap
 from rules.model import GivenEvent, Repeat, TestPart, Wait, given_shape
 from rules.report import Report, Spot, shown, unknown_key
 from rules.schedules import Place
-from rules.steps import RESERVED, param_names
+from rules.stepreader import RESERVED
+from rules.steps import param_names
 
 _GIVEN = [{"wait": "1s"}]
 """Stands for what is given while the rest of a test is read."""

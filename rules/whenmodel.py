@@ -22,13 +22,14 @@ from rules.parts import ITEM_OR_LIST, Days, Expression, Part, Positive, TimeOfDa
 from rules.schedules import ALL_DAYS
 
 MOST_EVENTS = 1000
-_LONGEST = timedelta(days=31)
+LONGEST = timedelta(days=31)
+"""The longest span that anything is waited for."""
 _LATEST = timedelta(days=1)
 _SOON = timedelta(seconds=60)
 
 
 def _bounded(value: timedelta) -> timedelta:
-    if value > _LONGEST:
+    if value > LONGEST:
         raise ValueError("must not be longer than 31 days")
     return value
 
@@ -74,6 +75,17 @@ class Selector(Part):
     per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(min_length=1), ITEM_OR_LIST] | None = Field(
         None, description="What this event is told apart by, where it is another field than the rule's `per`."
     )
+
+
+class WaitFor(Selector):
+    """An event that a step waits for."""
+
+    per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), ITEM_OR_LIST] | None = Field(
+        None,
+        description="What tells whose event it is, where it is another field than the rule's `per`. "
+        "[]: it does not matter whose.",
+    )
+    within: Span = Field(description="How long to wait.")
 
 
 class Not(Part):

@@ -23,7 +23,7 @@ from rules.patterns.silent import Silent
 from rules.patterns.threshold import Threshold
 from rules.patterns.windows import Count, Distinct, Measure, OneOfEach, Sum, Window
 from rules.report import Spot
-from rules.selectors import Names, Selectors, Wanted, kind_known
+from rules.selectors import PER_PLACE, Names, Selectors, Wanted, kind_known
 from rules.whenmodel import MOST_EVENTS, SHAPES, Not, When
 
 _ENDS = {
@@ -36,7 +36,6 @@ _ENDS = {
 """What ends that which a kind begins."""
 _STATES = frozenset({"channel.status", "recording.status", "parking.count", "parking.spot", "mode.changed"})
 """Kinds that tell a state again and again: one that does not match ends what began."""
-_PER_PLACE = ("source", "channel")
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _KEYS = frozenset(info.alias or name for name, info in When.model_fields.items())
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
@@ -185,7 +184,7 @@ class _Reading(Selectors):
         return Waiting(wanted, lambda name: pattern, _data([after] if after else []))
 
     def _held(self) -> Waiting:
-        begin = self._own(BEGIN, _PER_PLACE)
+        begin = self._own(BEGIN, PER_PLACE)
         end = self._end(begin)
         pattern = Held(self._when.for_ or _UNITS["m"], self._late)
         return Waiting((begin, end) if end else (begin,), lambda name: pattern, _data([begin]))
@@ -194,7 +193,7 @@ class _Reading(Selectors):
         """Return what ends that which began: what the rule says, the kind's counterpart, or another state."""
         kind, when = begin.kind, self._when
         if when.until is not None:
-            return self._wanted(when.until, self._spot / "until", END, ends=True, per=_PER_PLACE)
+            return self._wanted(when.until, self._spot / "until", END, ends=True, per=PER_PLACE)
         if not kind:
             return None
         if kind in _STATES:
@@ -206,11 +205,11 @@ class _Reading(Selectors):
             example = "until: {kind: ..., match: ...}"
             (self._spot / "for").problem(f"`for`: nothing is known that ends {kind}; write {example}", key=True)
             return None
-        key = self._rule_key(_ENDS[kind], _PER_PLACE)
+        key = self._rule_key(_ENDS[kind], PER_PLACE)
         return Wanted(_ENDS[kind], begin.sources, begin.channels, (), True, END, key)
 
     def _threshold(self) -> Waiting:
-        when, wanted = self._when, self._own(per=_PER_PLACE)
+        when, wanted = self._when, self._own(per=PER_PLACE)
         field = self._field(wanted.kind or None, when.field, self._spot / "field", number=True) if when.field else None
         rises = when.rises_above is not None
         bound, rearm = (when.rises_above, when.rearm_below) if rises else (when.falls_below, when.rearm_above)

@@ -73,6 +73,7 @@ def about(order: Order) -> About:
         received=order.received,
         created=order.created,
         plate=data.plate if isinstance(data, PlateRead) else None,
+        hops=order.hops,
     )
 
 

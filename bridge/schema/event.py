@@ -68,6 +68,9 @@ class VmsEvent(Record):
     via: str = Field(description="The channel of arrival: ws, push, callback, poll, log, api, mqtt, bridge, ...")
     principal: str | None = Field(None, description="Who pushed or commanded it.")
     correlation: str | None = Field(None, description="Ties the parts of one happening together.")
+    hops: int | None = Field(
+        None, ge=0, description="For what a rule caused: how many firings, one leading to the next, led to it."
+    )
     datacontenttype: Literal["application/json"] = "application/json"
     data: SerializeAsAny[Payload] = Field(description="The payload; its shape is given by `type`.")
     raw: str | None = Field(

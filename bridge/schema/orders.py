@@ -39,7 +39,7 @@ AT_MOST_ONCE = frozenset({ActionClass.ACTUATING, ActionClass.VENDOR_START})
 class StepResult(Record):
     """What an earlier step of the same firing gave, for the steps that name it."""
 
-    outcome: Outcome | Literal["pending"]
+    outcome: Outcome | Literal["pending", "timeout"]
     output: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -58,6 +58,7 @@ class Order(Record):
     causes: tuple[str, ...] = Field(description="Ids of the events that caused it; the last one decided.")
     trigger: VmsEvent = Field(description="The event that decided.")
     origin: Origin = Field(description="The least trustworthy provenance among the causes.")
+    hops: int = Field(0, ge=0, description="How many firings, one leading to the next, led to it; this one included.")
     occurred: UtcTime = Field(description="When the cause happened, by its source.")
     received: UtcTime = Field(description="When the bridge read the cause.")
     created: UtcTime = Field(description="When the engine decided, by the log's clock.")
@@ -115,6 +116,7 @@ class About(Record):
     received: UtcTime
     created: UtcTime
     plate: str | None = Field(None, description="The plate that was read, if one was.")
+    hops: int = Field(0, ge=0, description="How many firings, one leading to the next, led to it.")
 
 
 class Effect(Record):

@@ -134,7 +134,7 @@ rules:
     )
     rules = {rule.id: rule for rule in rules_of(text).rules}
     assert [rules[name].shadow for name in ("n1", "n2")] == [True, False]
-    assert [rules[name].steps[0].fixed for name in ("n1", "n2")] == [{"door": "gate-1"}, {"door": "gate-2"}]
+    assert [rules[name].steps[0].does.fixed for name in ("n1", "n2")] == [{"door": "gate-1"}, {"door": "gate-2"}]
 
 
 @pytest.mark.parametrize(
