@@ -8,6 +8,7 @@ import typer
 
 import bridge
 from bridge.commands.audit import audit
+from bridge.commands.backtest import backtest
 from bridge.commands.backup import backup, restore
 from bridge.commands.bench import bench
 from bridge.commands.check import check, run_rule_tests
@@ -55,6 +56,7 @@ app.command()(check)
 app.command("test")(run_rule_tests)
 app.command()(events)
 app.command()(explain)
+app.command()(backtest)
 app.command()(backup)
 app.command()(restore)
 app.command()(init)

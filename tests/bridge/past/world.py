@@ -35,6 +35,7 @@ class World:
         self.rulesets = StoredRuleSets(bus.contents, ACTIONS)
         self.traces: list[Trace] = []
         self.orders: list[Order] = []
+        self.ruleset: str | None = None
 
     @asynccontextmanager
     async def running(self, *, checkpoints: bool = True) -> AsyncIterator[EngineHost]:
@@ -65,7 +66,8 @@ class World:
         """Have other rules decide from here on."""
         rules = rules_of(text, site=HOME)
         await self.rulesets.store(rules)
-        data = RulesChanged(ruleset=rules.hash, rules=len(rules.rules))
+        data = RulesChanged(ruleset=rules.hash, rules=len(rules.rules), previous=self.ruleset)
+        self.ruleset = rules.hash
         await self.put(event(f"rules-{rules.hash[:8]}", "rules.changed", data=data))
         return rules
 
