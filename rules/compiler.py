@@ -127,6 +127,7 @@ class _Compiler:
             part = spot.read(ListPart)
             # A list with a mistake still exists: saying that it is unknown as well would help nobody.
             lists[name] = self._list(name, part, spot) if part is not None else plain_list(name, (), plates=True)
+            lists[name].tags |= set(part.tags if part is not None else ())
         return lists
 
     def _list(self, name: str, part: ListPart, spot: Spot) -> ValueList:

@@ -349,7 +349,10 @@ def _like_listed(field: Field, argument: Any, distance: int, lists: Lists) -> Te
         )
 
     def check(value: Any, moment: Moment) -> bool:
-        return isinstance(value, str) and any(found.has(one, moment, tag) for one in found.looks.like(value, distance))
+        if not isinstance(value, str):
+            return False
+        near = (*found.looks.like(value, distance), *moment.like(name, value, distance))
+        return any(found.has(one, moment, tag) for one in near)
 
     wanted = f"like one of {name}" + (f" with tag {tag}" if tag else "") + f" within {distance}"
     return Test(field, wanted, _any_of(field, check), exact=False)

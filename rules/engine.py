@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +20,8 @@ from rules.firing import Firing
 from rules.gates import Unmet, failed_test, gate, is_special, origin_unmet, passed_over, unmet_test
 from rules.index import Entry
 from rules.knowledge import deaf, learn
-from rules.moment import Moment
+from rules.moment import NO_WAIT, Moment
+from rules.overlay import Overlay
 from rules.patterns import Fire, Now, Reaction, Stands
 from rules.resting import disturbed, fired
 from rules.rule import Rule, Trigger
@@ -61,6 +62,7 @@ class Engine:
         self.site = site
         self._rules = rules
         self._book = Book(state)
+        self._overlay = Overlay(self._book)
         self._orders: list[Order] = []
         self._traces: list[Trace] = []
         self._now: Logged | None = None
@@ -79,6 +81,11 @@ class Engine:
     def state(self) -> dict[StateKey, Mapping[str, Any]]:
         """Return all that is remembered. Values are never changed in place, so it stays as it was."""
         return self._book.values()
+
+    @property
+    def refused(self) -> int:
+        """Values of lists that could not be changed since this engine began, because too many are already."""
+        return self._overlay.refused
 
     # --- one step -----------------------------------------------------------------------------------
 
@@ -109,6 +116,7 @@ class Engine:
             self._begin(logged.stamp)
         if logged.event.type != TICK:
             learn(self._book, logged.event, logged.stamp)
+            self._overlay.learn(logged.event, self._rules.lists, logged.stamp)
             self._resume_waiting(logged)
 
     def replace_rules(self, rules: RuleSet) -> Decision:
@@ -126,7 +134,7 @@ class Engine:
 
         Nothing is remembered and no order is made.
         """
-        moment = Moment(logged, self._rules.place)
+        moment = self._moment(logged)
         context = self._context(moment.event)
         chosen = self._rules.by_id.keys() if rules is None else set(rules)
         return [
@@ -143,6 +151,9 @@ class Engine:
         return Decision(self._book.take_changed(), tuple(orders), tuple(traces))
 
     # --- what is known ---------------------------------------------------------------------------------
+
+    def _moment(self, logged: Logged, waited: timedelta = NO_WAIT) -> Moment:
+        return Moment(logged, self._rules.place, waited, self._overlay)
 
     def _context(self, event: VmsEvent) -> EventContext:
         return EventContext(event, self._state_of, self._local)
@@ -163,7 +174,7 @@ class Engine:
     # --- events ----------------------------------------------------------------------------------------
 
     def _consider(self, logged: Logged, trace: bool) -> None:
-        moment = Moment(logged, self._rules.place)
+        moment = self._moment(logged)
         index = self._rules.index
         missed: list[tuple[Trigger, Test]] = []
         if trace:
@@ -421,11 +432,11 @@ class Engine:
         fire = reaction.fire
         if reaction.inconclusive and reaction.about is not None:
             about = Unmet("when", "to have heard everything", reaction.unmet, key)
-            moment = Moment(Logged(self._logged.seq, stamp, reaction.about), self._rules.place)
+            moment = self._moment(Logged(self._logged.seq, stamp, reaction.about))
             self._traces.append(about.trace(rule, moment)._replace(outcome="inconclusive"))
         if fire is None:
             return
-        moment = Moment(Logged(self._logged.seq, stamp, fire.trigger), self._rules.place, fire.waited)
+        moment = self._moment(Logged(self._logged.seq, stamp, fire.trigger), fire.waited)
         context = self._context(fire.trigger)
         unmet = gate(rule, key, self._book.get(timer.key), moment, context)
         if unmet is not None:

@@ -65,6 +65,10 @@ class When(Protocol):
         """Where the site is."""
         ...
 
+    def changed(self, name: str, value: str, tag: str | None) -> bool | None:
+        """Tell what a change at run time says of a value in a list; None if there is none."""
+        ...
+
 
 class ValueList:
     """A named list. `plates`: values are compared in canonical form."""
@@ -87,12 +91,22 @@ class ValueList:
             self._looks = Looks(self._entries)
         return self._looks
 
+    def lists(self, value: str) -> bool:
+        """Tell whether the file has anything to say of a value."""
+        return value in self._entries
+
     def same(self, other: ValueList) -> bool:
         """Tell whether another list says the same of every value."""
-        return self.plates == other.plates and self._entries == other._entries
+        return (self.plates, self.tags) == (other.plates, other.tags) and self._entries == other._entries
 
     def has(self, value: str, when: When, tag: str | None = None) -> bool:
-        """Tell whether a value is listed, valid at that moment, and tagged if asked for."""
+        """Tell whether a value is listed, valid at that moment, and tagged if asked for.
+
+        What was changed at run time wins over what the file says.
+        """
+        changed = when.changed(self.name, value, tag)
+        if changed is not None:
+            return changed
         found = self._entries.get(value)
         if found is None:
             return False

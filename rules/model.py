@@ -103,6 +103,10 @@ class ListPart(Part):
         description="A CSV file (plate, valid_from, valid_until, days, hours, tags), by its path from here; or plates.",
     )
     values: tuple[Word, ...] | None = Field(None, description="Texts, compared as they are.")
+    tags: tuple[Word, ...] = Field(
+        (),
+        description="Tags that rules may ask for though no entry of the file has them: what is added at run time may.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> ListPart:

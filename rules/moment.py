@@ -14,6 +14,7 @@ from rules.schedules import Place, Schedule
 
 if TYPE_CHECKING:
     from rules.conditions import Test
+    from rules.overlay import Overlay
 
 
 NO_WAIT = timedelta()
@@ -26,15 +27,30 @@ class Moment:
     that much later, and the event is not called old for it.
     """
 
-    __slots__ = ("_clock", "_open", "_results", "_values", "data", "event", "place", "seq", "stamp", "waited")
+    __slots__ = (
+        "_clock",
+        "_open",
+        "_overlay",
+        "_results",
+        "_values",
+        "data",
+        "event",
+        "place",
+        "seq",
+        "stamp",
+        "waited",
+    )
 
-    def __init__(self, logged: Logged, place: Place, waited: timedelta = NO_WAIT) -> None:
+    def __init__(
+        self, logged: Logged, place: Place, waited: timedelta = NO_WAIT, overlay: Overlay | None = None
+    ) -> None:
         self.event: VmsEvent = logged.event
         self.data = logged.event.data
         self.stamp = logged.stamp
         self.seq = logged.seq
         self.place = place
         self.waited = waited
+        self._overlay = overlay
         self._clock: datetime | None = None
         self._values: dict[Field, Any] = {}
         self._results: dict[Test, bool] = {}
@@ -62,6 +78,15 @@ class Moment:
         if self._clock is None:
             self._clock = (self.event.time + self.waited).astimezone(self.place.zone).replace(tzinfo=None)
         return self._clock
+
+    def changed(self, name: str, value: str, tag: str | None) -> bool | None:
+        """Tell what a change at run time says of a value in a list; None if the file counts."""
+        found = self._overlay.find(name, value, self.stamp) if self._overlay is not None else None
+        return None if found is None else found.holds(self.event.time + self.waited, tag)
+
+    def like(self, name: str, value: str, distance: int) -> list[str]:
+        """Return the values changed in a list at run time that a plate is like."""
+        return self._overlay.like(name, value, distance) if self._overlay is not None else []
 
     def is_open(self, schedule: Schedule) -> bool:
         """Tell whether a schedule was open when it happened."""

@@ -117,6 +117,16 @@ class Looks:
         self._alphabet = "".join(sorted(set().union(*by_look)))
         self._marks: dict[str, int] | None = None
 
+    def add(self, plate: str) -> None:
+        """Let one more be found; one that is there already is there once."""
+        seen = look(plate)
+        known = self._by_look.get(seen, ())
+        if plate not in known:
+            self._by_look[seen] = (*known, plate)
+            self._alphabet = "".join(sorted({*self._alphabet, *seen}))
+            if self._marks is not None:
+                self._marks[seen] = _mark(seen)
+
     def __len__(self) -> int:
         return len(self._by_look)
 

@@ -18,6 +18,10 @@ from bridge.sdk import Fact, StateKey, stable_id
 
 ENTITIES = "$state"
 """The rule name under which entities are kept."""
+LISTS = "$list/"
+"""What the rule names begin with under which changed values of lists are kept, each list under its own."""
+LISTED, SINCE, ENDS, TAGS = "listed", "from", "ends", "tags"
+"""Of a changed value: whether it is listed, from when on, when the change ends, and how it is tagged."""
 NO_KEY = "$"
 _MAX_KEY_BYTES = 64
 """Of a key as it is; a longer one is filed under its hash, as names on the bus are bounded."""
@@ -29,6 +33,7 @@ LISTENING = "listening"
 REST, QUIET, SPENT, FIRED = "rest", "quiet", "spent", "fired"
 """Until when a rule rests, until when nothing may come, when its last firing counts no more, and its firings."""
 _ENDING = {REST: (REST,), QUIET: (QUIET,), SPENT: (SPENT, FIRED), "forget": ("forget", "memory")}
+_ENDING[ENDS] = (ENDS, LISTED, SINCE, TAGS)
 """What ends at a time that the value names, and what goes with it."""
 
 Value = Mapping[str, Any]
@@ -70,6 +75,8 @@ class Book:
         self._awaited: dict[str, list[StateKey]] = {}
         self._hearing: dict[str, dict[StateKey, None]] = {}
         """By rule, where steps wait for an event."""
+        self.listed: dict[str, int] = {}
+        """How many values of each list are changed, by the rule name they are kept under."""
         self.changed: dict[StateKey, dict[str, Any] | None] = {}
         """What changed since `take_changed`."""
         for key, value in values.items():
@@ -97,9 +104,8 @@ class Book:
 
     def rules(self) -> Iterator[tuple[StateKey, Value]]:
         """Yield the values of rules, in the order of their names."""
-        for key in sorted(self._values):
-            if not key.rule.startswith("$"):
-                yield key, self._values[key]
+        for key in sorted(key for key in self._values if not key.rule.startswith("$")):
+            yield key, self._values[key]
 
     def _store(self, key: StateKey, value: Value | None) -> None:
         old = self._values.get(key)
@@ -110,6 +116,9 @@ class Book:
         if key.rule == ENTITIES:
             if value is not None and LISTENING in value:
                 self._listening.add(key.key)
+        elif key.rule.startswith(LISTS):
+            self.listed[key.rule] = self.listed.get(key.rule, 0) + (value is not None) - (old is not None)
+            self._mark(key, value or {})
         else:
             self._store_timers(key, old or {}, value or {})
             self._store_awaited(key, old or {}, value or {})
