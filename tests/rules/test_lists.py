@@ -24,6 +24,9 @@ class _When:
     def __init__(self, clock: str) -> None:
         self.clock = datetime.fromisoformat(clock)
 
+    def changed(self, name: str, value: str, tag: str | None) -> bool | None:
+        return None
+
 
 def _read(text: str) -> ValueList:
     found, problems = read_csv("l", "l.csv", dedent(text))
