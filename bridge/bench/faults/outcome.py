@@ -36,6 +36,8 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
     """What did not hold, in words; empty: the row passes, if its control failed."""
     control: Control | None = None
+    tests: int = 0
+    """How many tests of the source tree make up the row; its sizes are theirs."""
     seconds: float = 0.0
     skipped: str = ""
     """Why this machine cannot do it."""
@@ -73,6 +75,7 @@ class Outcome:
             "lost": self.lost,
             "doubled": self.doubled,
             "wrong": self.wrong,
+            "tests": self.tests,
             "figures": {name: float(f"{value:.4g}") for name, value in self.figures.items()},
             "problems": list(self.problems),
             "control": control and {"without": control.without, "showed": control.showed, "failed": control.failed},

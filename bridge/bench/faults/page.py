@@ -38,7 +38,9 @@ def table(rows: Mapping[str, Any]) -> str:
         "| row | fault | size | injected | promised | lost | doubled | wrong | figures | without …: showed | passed |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_line(row) for row in rows.values()]
+    lines += [_line(row) for row in rows.values() if not row.get("tests")]
+    lines += ["", "| row | what is tried | size | tests | passed |", "|---|---|---|---|---|"]
+    lines += [_suite_line(row) for row in rows.values() if row.get("tests")]
     lines += ["", *sorted({_where(row) for row in rows.values()}), ""]
     return "\n".join(lines)
 
@@ -47,11 +49,17 @@ def _line(row: Mapping[str, Any]) -> str:
     control = row["control"]
     without = f"{control['without']}: {control['showed']}" if control else "–"
     figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row["figures"].items())
-    passed = "skipped: " + row["skipped"] if row["skipped"] else "yes" if row["passed"] else "**no**"
-    if row["problems"]:
-        passed += ": " + "; ".join(row["problems"][:3])
     counts = (f"{row[name]:,}" for name in ("injected", "acked", "lost", "doubled", "wrong"))
-    return "| " + " | ".join([row["row"], row["fault"], row["size"], *counts, figures, without, passed]) + " |"
+    return "| " + " | ".join([row["row"], row["fault"], row["size"], *counts, figures, without, _passed(row)]) + " |"
+
+
+def _suite_line(row: Mapping[str, Any]) -> str:
+    return "| " + " | ".join([row["row"], row["fault"], row["size"], str(row["tests"]), _passed(row)]) + " |"
+
+
+def _passed(row: Mapping[str, Any]) -> str:
+    passed = "skipped: " + row["skipped"] if row["skipped"] else "yes" if row["passed"] else "**no**"
+    return passed + (": " + "; ".join(row["problems"][:3]) if row["problems"] else "")
 
 
 def _where(row: Mapping[str, Any]) -> str:

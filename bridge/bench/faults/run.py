@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import row_clock, row_disk, row_kill, row_links, row_load, row_power, row_server, row_sinks, row_timers
+from . import (
+    row_clock,
+    row_disk,
+    row_kill,
+    row_links,
+    row_load,
+    row_power,
+    row_server,
+    row_sinks,
+    row_suite,
+    row_timers,
+)
 from .common import FaultError, UnavailableError
 from .outcome import Outcome
 
@@ -51,6 +62,23 @@ ROWS: Mapping[str, Row] = {
     "L1": Row("a steady load", row_load.steady, 10, 600, named=True),
     "L2": Row("a burst, stopped in the middle", row_load.burst, 5_000, 50_000, named=True),
     "L4": Row("the disk is slow", row_power.slow_sync, 3, 60, named=True),
+    **{
+        suite.row: Row(suite.fault, suite.measure, short, release, named=True)
+        for suite, short, release in (
+            (row_suite.HISTORY, 50, 50_000),
+            (row_suite.GUARDS, 1, 1),
+            (row_suite.PULSE, 1, 1),
+            (row_suite.KILL_SWITCH, 1, 1),
+            (row_suite.STORM, 1, 1),
+            (row_suite.OUTAGES, 10, 100),
+            (row_suite.MALFORMED, 2_000, 200_000),
+            (row_suite.FLOOD, 200, 2_000),
+            (row_suite.INJECTION, 1, 1),
+            (row_suite.BOMBS, 1, 1),
+            (row_suite.SECRETS, 1, 1),
+            (row_suite.TRAIL, 1, 1),
+        )
+    },
 }
 _AT_ONCE = 4
 """Rows of the short form that run beside each other: most of their time is waiting."""

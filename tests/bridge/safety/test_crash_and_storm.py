@@ -16,8 +16,19 @@ from bridge.actions import path as effect_path
 from bridge.config.models import DoorConfig, OutputConfig
 from bridge.crashpoint import POINTS
 from bridge.safety import releases
-from tests.bridge.actions.support import Crash, Device, Disk, Site, make_order, plate_event, running, until
-from tests.clock import VirtualClock, settle
+from tests.bridge.actions.support import (
+    Crash,
+    Device,
+    Disk,
+    Site,
+    inline,
+    make_order,
+    plate_event,
+    rest,
+    running,
+    until,
+)
+from tests.clock import VirtualClock
 
 PULSE = 2.0
 ASTRAY = {"effect.waiting", "effect.found", "effect.buried", "effect.told"}
@@ -26,6 +37,12 @@ STEPS = [name for name in POINTS if name.startswith(("effect.", "release.")) and
 DELAYS = [0.0, 0.5, 7.0, 3600.0] if os.environ.get("VMS_BRIDGE_HISTORIES") else [0.5, 60.0]
 SLACK = 3.0
 """Seconds that a restart may take to switch off what it finds, on top of its own delay."""
+
+
+@pytest.fixture(autouse=True)
+def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is virtual here, so the disk must take none of it."""
+    monkeypatch.setattr(asyncio, "to_thread", inline)
 
 
 @pytest.fixture
@@ -55,11 +72,10 @@ async def test_a_pulse_never_sticks(tmp_path: Path, dying: dict[str, Any], step:
     dying |= {"at": step, "site": site}
     site.queue.put(make_order(clock, "open", {"door": "main"}))
     for _ in range(40):
-        await settle()
+        await rest()
         if not site.power.on:
             break
         await clock.advance(0.1)
-        await asyncio.sleep(0.002)
     assert not site.power.on, f"nobody passed {step}"
     await site.die()
     await clock.advance(delay)
@@ -67,7 +83,7 @@ async def test_a_pulse_never_sticks(tmp_path: Path, dying: dict[str, Any], step:
         for _ in range(30):
             await clock.advance(0.1)
             again.queue.bring_due()
-            await asyncio.sleep(0.002)
+            await rest()
         await until(lambda: not again.journal.owed())
     ons = [at for at, _, on in device.switched if on]
     assert len(ons) <= 1
@@ -113,7 +129,7 @@ async def test_the_kill_switch_stops_a_hundred_orders_in_flight(tmp_path: Path, 
         site.disk.unavailable = bus == "down"
         (tmp_path / "kill").touch()  # from another process
         await clock.advance(0.2)
-        await asyncio.sleep(0.2)
+        await rest()
         pulled = True  # what was being sent may still arrive within 200 ms
         site.disk.unavailable = False
         await clock.advance(5)

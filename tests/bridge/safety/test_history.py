@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from bridge.actions import runner as runner_module
 from bridge.safety import gate, releases
 from bridge.schema.event import Origin
-from tests.bridge.actions.support import Disk, Site, make_order, plate_event
-from tests.clock import VirtualClock, settle
+from tests.bridge.actions.support import Disk, Site, inline, make_order, plate_event, rest
+from tests.clock import VirtualClock
 
 T = TypeVar("T")
 ACTS = {
@@ -39,12 +39,6 @@ OLDEST = 10 + 5 + 2
 NOT_NOW = [Origin.BACKFILL, Origin.RESYNC, Origin.REPLAY, Origin.TEST, Origin.BRIDGE, Origin.TIMER]
 
 
-async def _inline(function: Callable[..., T], *arguments: Any) -> T:
-    """Stand in for a thread: the disk takes no time, and steps are the same in every run."""
-    await asyncio.sleep(0)
-    return function(*arguments)
-
-
 class History(RuleBasedStateMachine):
     """See the module."""
 
@@ -53,7 +47,7 @@ class History(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.folder = Path(tempfile.mkdtemp())
         self.patches = [
-            mock.patch.object(asyncio, "to_thread", _inline),
+            mock.patch.object(asyncio, "to_thread", inline),
             mock.patch.object(os, "fsync", return_value=None),
             mock.patch.object(releases, "STOP_GRACE", 0.01),
             mock.patch.object(runner_module, "STOP_GRACE", 0.01),
@@ -106,10 +100,6 @@ class History(RuleBasedStateMachine):
             if self.clock.monotonic() - when > OLDEST:
                 self.wrong.append(f"{what} {self.clock.monotonic() - when:.1f} s late")
 
-    async def rest(self) -> None:
-        for _ in range(5):
-            await settle()
-
     @initialize()
     def begin(self) -> None:
         self.do(self.boot())
@@ -130,7 +120,7 @@ class History(RuleBasedStateMachine):
     @rule(what=st.sampled_from(sorted(ACTS)))
     def live(self, what: str) -> None:
         self.told(self.clock.monotonic(), Origin.LIVE, what)
-        self.do(self.rest())
+        self.do(rest())
 
     @rule(what=st.sampled_from(sorted(ACTS)))
     def happens_unheard(self, what: str) -> None:
@@ -143,19 +133,19 @@ class History(RuleBasedStateMachine):
         kept, self.buffered = self.buffered, []
         for happened, what in kept:
             self.told(happened, origin, what)
-        self.do(self.rest())
+        self.do(rest())
 
     @rule(age=st.sampled_from([11.0, 20.0, 61.0, 3600.0, 86400.0]), what=st.sampled_from(sorted(ACTS)))
     def stale(self, age: float, what: str) -> None:
         self.told(self.clock.monotonic() - age, Origin.LIVE, what)
-        self.do(self.rest())
+        self.do(rest())
 
     @rule()
     def consumer_starts_over(self) -> None:
         """The broker has forgotten what was acknowledged and brings everything again."""
         for order in self.disk.orders.values():
             self.site.queue.redeliver(order)
-        self.do(self.rest())
+        self.do(rest())
 
     @rule(lose=st.booleans())
     def restart(self, lose: bool) -> None:
@@ -166,7 +156,7 @@ class History(RuleBasedStateMachine):
             if lose:
                 self.disk.acked.clear()
             await self.boot()
-            await self.rest()
+            await rest()
 
         self.do(again())
 
@@ -211,7 +201,7 @@ class History(RuleBasedStateMachine):
             for _ in range(4):
                 await self.clock.advance(seconds / 4)
                 self.site.queue.bring_due()
-                await self.rest()
+                await rest()
 
         self.do(pass_by())
 
