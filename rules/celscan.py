@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from bridge.sdk import VmsEvent, unknown
+from rules.celcost import Counts, Tally
 from rules.fields import model_fields
 
 MAX_LENGTH = 2000
@@ -22,11 +23,14 @@ MAX_MACROS = 4
 MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 FUNCTIONS = frozenset(
     {"state", "local", "has", "size", "contains", "startsWith", "endsWith", "matches", "string", "int", "uint"}
-    | {"double", "bytes", "bool", "timestamp", "duration", "type", "dyn", "max", "min", "getFullYear", "getMonth"}
+    | {"double", "bytes", "timestamp", "duration", "type", "dyn", "getFullYear", "getMonth"}
     | {"getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getHours", "getMinutes", "getSeconds"}
     | {"getMilliseconds"}
 )
 TYPES = frozenset({"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type"})
+_COLLECT = frozenset({"filter", "map"})
+"""Macros that make a list, item by item, each time a new one."""
+_LARGE = frozenset({"event", "steps"})
 _WORDS = frozenset({"true", "false", "null", "in"})
 
 TOKEN = re.compile(
@@ -53,6 +57,16 @@ class _Token:
     kind: str
     text: str
     at: int
+
+
+@dataclass(slots=True)
+class _Open:
+    """An open bracket; with what is counted in it where it is a macro's."""
+
+    counts: Counts | None = None
+    variable: str | None = None
+    macro: str | None = None
+    items: int = 0
 
 
 class _Refused(ValueError):  # noqa: N818 - internal; the compiler shows the sentence
@@ -87,9 +101,11 @@ class Scan:
     def __init__(self, text: str, scope: Scope) -> None:
         self._tokens = _tokens(text)
         self._scope = scope
-        self._open: list[tuple[str, str | None, str | None]] = []
-        """Open brackets, with the macro and its variable where they are a macro's."""
-        self._macros = 0
+        self._open: list[_Open] = []
+        self.tally = Tally()
+        """What it will cost to work out."""
+        self.patterns: list[tuple[int, str]] = []
+        """The `matches` in it: where, and the pattern as a text of CEL."""
         self.names: set[str] = set()
         self.entities: set[str] = set()
         """Entities that `state()` is asked about by name."""
@@ -105,6 +121,21 @@ class Scan:
                 self._open.pop()
             elif token.text in {"'", '"'}:
                 raise _Refused(f"at character {token.at + 1}: a text that does not end")
+            elif token.kind == "mark":
+                self._mark(token)
+            self._tally.tokens += 1
+
+    @property
+    def _tally(self) -> Counts:
+        """Return what is counted here: the innermost macro's, or outside of all."""
+        return next((one.counts for one in reversed(self._open) if one.counts is not None), self.tally.outside)
+
+    def _mark(self, token: _Token) -> None:
+        if token.text == "+":
+            self._tally.pluses += 1
+        elif token.text == "," and self._open:
+            self._open[-1].items += 1
+            self.tally.items = max(self.tally.items, self._open[-1].items + 1)
 
     def _at(self, position: int) -> _Token:
         inside = 0 <= position < len(self._tokens)
@@ -112,40 +143,63 @@ class Scan:
 
     def _enter(self, position: int, token: _Token) -> None:
         before = self._at(position - 1)
-        macro = variable = None
+        opened = _Open()
         if token.text == "(" and before.text in MACROS and self._at(position - 2).text == ".":
-            macro, variable = before.text, self._at(position + 1).text
-            if any(entry[1] for entry in self._open):
-                raise _Refused(f"`{macro}` inside another macro is not allowed: its cost has no bound")
-            self._macros += 1
-            if self._macros > MAX_MACROS:
+            if any(one.counts for one in self._open):
+                raise _Refused(f"`{before.text}` inside another macro is not allowed: its cost has no bound")
+            if len(self.tally.macros) == MAX_MACROS:
                 raise _Refused(f"more than {MAX_MACROS} macros ({', '.join(sorted(MACROS))}) in one expression")
-        self._open.append((token.text, macro, variable))
+            opened = _Open(Counts(collects=before.text in _COLLECT), self._at(position + 1).text, before.text)
+            self.tally.macros.append(opened.counts or Counts())
+        elif any(one.macro == "map" for one in self._open) and not self._is_index(token, before):
+            raise _Refused("`map` cannot give lists or mappings: their cost has no bound; give one value for each item")
+        self._open.append(opened)
         if len(self._open) > MAX_NESTING:
             raise _Refused(f"nested deeper than {MAX_NESTING} brackets")
+
+    @staticmethod
+    def _is_index(token: _Token, before: _Token) -> bool:
+        """Tell whether a bracket is anything but the beginning of a list or a mapping."""
+        return token.text == "(" or (token.text == "[" and (before.kind == "name" or before.text in {")", "]"}))
 
     def _name(self, position: int, token: _Token) -> None:
         if self._at(position - 1).text == ".":
             if self._at(position + 1).text == "(":
                 self._function(token.text, MACROS | FUNCTIONS)
+                self._matches(position, token)
             return
         if self._at(position + 1).text == "(":
+            if token.text == "matches":
+                raise _Refused("`matches` is written after the text: value.matches('pattern')")
             self._function(token.text, FUNCTIONS)
             if token.text == "state" and self._at(position + 2).kind == "text" and self._at(position + 3).text == ",":
                 self.entities.add(self._at(position + 2).text[1:-1])
             return
         if self._at(position + 1).text == "{":
             raise _Refused(f"unknown type {token.text!r}")
-        bound = {variable for _, _, variable in self._open if variable}
-        if token.text in bound or token.text in TYPES:
+        if token.text in {one.variable for one in self._open if one.counts}:
+            self._tally.own += 1
             return
+        if token.text in TYPES:
+            return
+        self._tally.reads += token.text in _LARGE
         if token.text not in self._scope.names:
             raise _Refused(unknown("name", token.text, sorted(self._scope.names)))
         self.names.add(token.text)
         self._path(position, token.text)
 
-    @staticmethod
-    def _function(name: str, known: frozenset[str]) -> None:
+    def _matches(self, position: int, token: _Token) -> None:
+        """Note a pattern, which must be there to be seen: one from an event would be anybody's."""
+        if token.text != "matches":
+            return
+        argument = self._at(position + 2)
+        if argument.kind != "text" or self._at(position + 3).text != ")":
+            raise _Refused("`matches` takes its pattern as a text in quotes")
+        self.patterns.append((token.at, argument.text))
+
+    def _function(self, name: str, known: frozenset[str]) -> None:
+        if name not in MACROS:
+            self._tally.calls += 1
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "see the rules guide for those that exist"

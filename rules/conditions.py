@@ -12,19 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-import re2
-
 from bridge.sdk import canonical_plate, unknown
 from rules.fields import Field, Type
 from rules.lists import ValueList
 from rules.moment import Moment
 from rules.plates import DEFAULT_DISTANCE, FAR_ENTRIES, MAX_DISTANCE, Looks
+from rules.regex import MAX_SUBJECT
+from rules.regex import pattern as pattern_of
 from rules.report import shown
-
-MAX_PATTERN = 512
-MAX_SUBJECT = 4096
-"""Characters of a value that a pattern looks at; a longer one does not match."""
-_PATTERN_MEMORY = 1 << 20
 
 
 class Like(NamedTuple):
@@ -272,8 +267,9 @@ def _glob(field: Field, argument: Any, lists: Lists) -> Test:
         raise ValueError(f"`glob` takes a text with * and ?, got {shown(argument)}")
     pattern = canonical_plate(argument) if field.plate else argument
     parts = {"*": ".*", "?": "."}
-    compiled = _compile("".join(parts.get(char) or re.escape(char) for char in pattern))
-    match, start = compiled.fullmatch, pattern[:-1]
+    compiled = pattern_of("".join(parts.get(char) or re.escape(char) for char in pattern))
+    match: Callable[[str], bool | None] = compiled.fullmatch
+    start = pattern[:-1]
     if pattern.endswith("*") and not set(start) & set("*?"):
         # Most globs look like this, and the way to RE2 and back costs more than all the rest of a rule.
         match = _starting(start)
@@ -287,24 +283,7 @@ def _starting(start: str) -> Callable[[str], bool | None]:
 def _regex(field: Field, argument: Any, lists: Lists) -> Test:
     if not isinstance(argument, str):
         raise ValueError(f"`regex` takes a pattern, got {shown(argument)}")
-    return Test(field, f"matching {argument}", _matching(field, "regex", _compile(argument).search))
-
-
-def _compile(pattern: str) -> Any:
-    if len(pattern) > MAX_PATTERN:
-        raise ValueError(f"the pattern is longer than {MAX_PATTERN} characters")
-    options = re2.Options()
-    options.max_mem = _PATTERN_MEMORY
-    options.log_errors = False
-    options.dot_nl = True
-    try:
-        return re2.compile(pattern, options)
-    except UnicodeEncodeError as error:
-        raise ValueError("the pattern is not text: it holds half a surrogate pair") from error
-    except re2.error as error:
-        why = error.args[0] if error.args else error
-        why = why.decode(errors="replace") if isinstance(why, bytes) else why
-        raise ValueError(f"not a pattern of RE2: {why}") from error
+    return Test(field, f"matching {argument}", _matching(field, "regex", pattern_of(argument).search))
 
 
 def _matching(field: Field, name: str, match: Callable[[str], Any]) -> Check:
@@ -312,12 +291,7 @@ def _matching(field: Field, name: str, match: Callable[[str], Any]) -> Check:
         raise ValueError(f"it is {field.type.value}; `{name}` looks at texts")
 
     def check(value: Any, moment: Moment) -> bool:
-        if not isinstance(value, str) or len(value) > MAX_SUBJECT:
-            return False
-        try:
-            return match(value) is not None
-        except UnicodeEncodeError:  # half a surrogate pair, which RE2 cannot be given
-            return False
+        return isinstance(value, str) and len(value) <= MAX_SUBJECT and match(value) is not None
 
     return _any_of(field, check)
 

@@ -1,7 +1,7 @@
 """CEL, made safe: expressions are measured and understood before they are compiled, and bounded when they run.
 
 CEL has no loops but its macros, and no budget: so macros may not stand inside macros, there may be
-only a few, and an event too large to look at is not shown to an expression at all. Unknown names,
+only a few, and an expression that would cost too much on an event is not asked about it. Unknown names,
 functions and fields are found here, at load, because CEL itself notices them only when it runs.
 """
 
@@ -17,11 +17,16 @@ import cel
 from pydantic import JsonValue
 
 from bridge.sdk import VmsEvent
+from rules.celcost import MAX_COST, Size
 from rules.celscan import MAX_LENGTH, Scan, Scope
+from rules.regex import MAX_WORK, pattern
 
-MAX_LIST = 1000
 MAX_VALUES = 5000
-"""Of one event. Four macros and `in` over lists of this size stay within a few milliseconds."""
+"""Of one event. What expressions may do with so many is bounded by their cost."""
+MAX_MATCHING = 2 * MAX_WORK
+"""Steps times bytes of all `matches` in one evaluation."""
+_MATCHES = "re2fits"
+"""Our `matches`, as long as the word: CEL's own compiles the pattern at each call, without any bound."""
 
 
 class ExpressionError(Exception):
@@ -31,7 +36,7 @@ class ExpressionError(Exception):
 class Expression:
     """A compiled expression: the variables it looks at, and the entities it asks `state()` about by name."""
 
-    __slots__ = ("_program", "entities", "names", "text")
+    __slots__ = ("_limit", "_program", "_tally", "entities", "names", "text")
 
     def __init__(self, text: str, scope: Scope) -> None:
         """Compile. Raises ValueError with a sentence for the user."""
@@ -40,6 +45,10 @@ class Expression:
         scan = Scan(text, scope)
         scan.run()
         self.text, self.names, self.entities = text, frozenset(scan.names), frozenset(scan.entities)
+        self._tally, self._limit = scan.tally, scan.tally.limit()
+        for at, written in scan.patterns:
+            _check_pattern(written)
+            text = f"{text[:at]}{_MATCHES}{text[at + len(_MATCHES) :]}"
         try:
             self._program = cel.compile(text)
         except ValueError as error:
@@ -52,6 +61,11 @@ class Expression:
     def about_event_alone(self) -> bool:
         """The answer depends on nothing but the event and the known state: it can be shared between rules."""
         return self.names <= {"event"}
+
+    def measure(self, size: Size) -> None:
+        """Raise ExpressionError if looking at something of this size would take too long."""
+        if size.most > self._limit and self._tally.cost(size) > MAX_COST:
+            raise ExpressionError(f"would take too long on an event of {size.values} values; name less of it")
 
     def evaluate(self, context: cel.Context) -> Any:
         """Return what it comes to, as JSON. Raises ExpressionError."""
@@ -72,6 +86,18 @@ def _not_ours(error: BaseException) -> None:
     """Pass on what has nothing to do with CEL: an interrupt, an exit."""
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
         raise error
+
+
+def _check_pattern(written: str) -> None:
+    """Compile a pattern of `matches`. Raises ValueError."""
+    try:
+        wanted = cel.compile(written).execute(cel.Context({}))
+    except BaseException as error:
+        _not_ours(error)
+        raise ValueError("the pattern of `matches` cannot be read") from error
+    if not isinstance(wanted, str):
+        raise ValueError("the pattern of `matches` is a text")
+    pattern(wanted)
 
 
 def _parse_error(text: str, error: ValueError) -> str:
@@ -120,22 +146,42 @@ StateOf = Callable[[str, str], JsonValue]
 """`state(entity, attribute)`: the known value, or None."""
 
 
-def event_variable(event: VmsEvent) -> dict[str, Any]:
-    """Return the event as expressions see it. Raises ExpressionError if it is too large to look at."""
+def event_variable(event: VmsEvent) -> tuple[dict[str, Any], Size]:
+    """Return the event as expressions see it, and its size. Raises ExpressionError if it is too large to look at."""
     value = event.model_dump(mode="json")
-    _measure(value["data"])
-    return value
+    return value, size_of(value)
 
 
-def _measure(value: Any) -> None:
-    seen, waiting = 0, [value]
+def size_of(value: Any) -> Size:
+    """Return how large something is. Raises ExpressionError if too large to look at."""
+    values = items = characters = 0
+    waiting = [value]
     while waiting:
         item = waiting.pop()
-        seen += 1
-        if isinstance(item, (dict, list)):
-            if len(item) > MAX_LIST or seen > MAX_VALUES:
-                raise ExpressionError(f"the event's data is too large for an expression (lists up to {MAX_LIST})")
+        values += 1
+        if isinstance(item, str):
+            characters += len(item)
+        elif isinstance(item, (dict, list)):
+            items = max(items, len(item))
+            if values + len(item) > MAX_VALUES:
+                raise ExpressionError(f"the event is too large for an expression (more than {MAX_VALUES} values)")
             waiting.extend(item.values() if isinstance(item, dict) else item)
+    return Size(values, items, characters)
+
+
+class _Matching:
+    """`matches` for the expressions of one event, until it has worked enough."""
+
+    def __init__(self) -> None:
+        self.left = MAX_MATCHING
+
+    def __call__(self, text: Any, wanted: Any) -> bool | None:
+        """Tell whether a pattern is found in a text. None, no answer, for what is none, and for too much of it."""
+        if not isinstance(text, str) or not isinstance(wanted, str):
+            return None
+        found = pattern(wanted)  # compiled when the file was read
+        self.left -= found.steps * (1 + min(len(text), found.longest))
+        return None if self.left < 0 else found.search(text) is not None
 
 
 class EventContext:
@@ -145,6 +191,8 @@ class EventContext:
         self._event, self._state, self._local = event, state, local
         self._context: cel.Context | None = None
         self._results: dict[str, Any] = {}
+        self._size = Size(0, 0, 0)
+        self._matching = _Matching()
 
     def known(self, entity: str, attribute: str) -> JsonValue:
         """Return what is known of an entity, or None: what `state()` gives."""
@@ -157,10 +205,12 @@ class EventContext:
         if expression.about_event_alone and expression.text in self._results:
             return self._settle(self._results[expression.text])
         context = self._prepared()
-        if expression.names & {"key", "rule", "steps"}:
-            context.update({"rule": rule, "key": key, "steps": dict(steps or {})})
         result: Any
         try:
+            expression.measure(self._size_with(steps) if "steps" in expression.names else self._size)
+            if expression.names & {"key", "rule", "steps"}:
+                context.update({"rule": rule, "key": key, "steps": dict(steps or {})})
+            self._matching.left = MAX_MATCHING
             result = expression.evaluate(context)
         except ExpressionError as error:
             result = error
@@ -176,6 +226,16 @@ class EventContext:
 
     def _prepared(self) -> cel.Context:
         if self._context is None:
-            variable = event_variable(self._event)
-            self._context = cel.Context({"event": variable}, {"state": self._state, "local": self._local})
+            variable, self._size = event_variable(self._event)
+            functions: dict[str, Callable[..., Any]] = {
+                "state": self._state,
+                "local": self._local,
+                _MATCHES: self._matching,
+            }
+            self._context = cel.Context({"event": variable}, functions)
         return self._context
+
+    def _size_with(self, steps: Mapping[str, Any] | None) -> Size:
+        own, theirs = self._size, size_of(dict(steps or {}))
+        characters = own.characters + theirs.characters
+        return Size(own.values + theirs.values, max(own.items, theirs.items), characters)
