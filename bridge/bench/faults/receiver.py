@@ -52,6 +52,10 @@ class Receiver:
         """Return the deliveries of a kind."""
         return [hook for hook in list(self.hooks) if hook.kind == kind]
 
+    def hold(self) -> None:
+        """Let the slow kinds wait, from now on again."""
+        self._free.clear()
+
     def release(self) -> None:
         """Answer everybody, from now on at once."""
         self._free.set()

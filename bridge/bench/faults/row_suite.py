@@ -68,9 +68,17 @@ class Suite:
             words = "chose no test" if done.returncode == _NO_TESTS else done.stdout[-300:] + done.stderr[-300:]
             raise FaultError(f"{self.row}: pytest {words}")
         cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 - written by the line above
-        failed = [case.get("name", "?") for case in cases if case.find("failure") is not None or case.find("error")]
+        failed = [_words(case, ill) for case in cases if (ill := _ill(case)) is not None]
         skipped = sum(case.find("skipped") is not None for case in cases)
         return len(cases) - len(failed) - skipped, failed
+
+
+def _ill(case: ElementTree.Element) -> ElementTree.Element | None:
+    return next((part for part in case if part.tag in ("failure", "error")), None)
+
+
+def _words(case: ElementTree.Element, ill: ElementTree.Element) -> str:
+    return f"{case.get('name')}: {' '.join((ill.get('message') or '').split())[:300]}"
 
 
 _SAFETY, _STORM = "tests/bridge/safety/", "tests/bridge/safety/test_crash_and_storm.py"

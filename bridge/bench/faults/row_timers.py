@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .common import both, rank
@@ -24,6 +25,10 @@ WAIT = 6.0
 LATE = 2.0
 """Seconds that a timer may be late (p99), while a bridge is there."""
 _CLOCKS = 0.05
+RATE = 100.0
+"""Timers that are set in a second,"""
+WAVE = 2_000
+"""and how many before the bridge is killed."""
 _RESTARTS = 3
 
 
@@ -42,36 +47,48 @@ def _run(folder: Path, timers: int, seed: int, restarts: int, *, forget: bool = 
     folder.mkdir()
     chance = random.Random(seed)
     site, ledger = Site(folder), Ledger(folder / "acked")
-    outcome = Outcome("C2", "timers run out over kills", f"{timers} timers, {restarts} kills")
+    waves = -(-timers // WAVE)
+    outcome = Outcome("C2", "timers run out over kills", f"{timers} timers, {restarts * waves} kills")
     away: list[tuple[float, float]] = []
+    sent: dict[str, float] = {}
     with Receiver(slow=("first",), patience=60) as receiver:
         _write(site, receiver)
-        with site.bridge() as process:
-            site.wait_ready(process)
-            sent = _push(site, ledger, timers)
-            until = time.time() + 1.0
-            _rest(min(until, max(sent.values())))
-            site.power_off(process)
-        for number in range(restarts):
-            down = time.time()
+        for wave in range(waves):
+            count = min(WAVE, timers - wave * WAVE)
+            receiver.hold()
+            with site.bridge() as process:
+                site.wait_ready(process)
+                sent |= _push(site, ledger, count, f"W{wave}X")
+                _rest(min(time.time() + 1.0, max(sent.values())))
+                site.power_off(process)
             if forget:
                 site.data = folder / "another"
                 _write(site, receiver)
-            with site.bridge() as process:
-                site.wait_ready(process)
-                away.append((down, time.time()))
-                if number < restarts - 1:
-                    time.sleep(chance.uniform(0.5, 2.5))
-                    site.power_off(process)
-                    continue
-                _rest(max(sent.values()) + WAIT + 1)
-                _all_told(receiver, ledger, 5 if forget else 20 + timers / 20)
-                receiver.release()
-                site.stop(process)
+            lives = [chance.uniform(0.5, 2.5) for _ in range(restarts - 1)]
+            away += _restart(site, receiver, ledger, max(sent.values()), lives)
     kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
     outcome.count(ledger, kept)
     _judge(outcome, receiver, sent, away)
     return outcome
+
+
+def _restart(
+    site: Site, receiver: Receiver, ledger: Ledger, last: float, lives: Sequence[float]
+) -> Iterator[tuple[float, float]]:
+    """Start a bridge for each life of so many seconds and kill it, then one until all is told; yield the absences."""
+    for life in (*lives, None):
+        down = time.time()
+        with site.bridge() as process:
+            site.wait_ready(process)
+            yield down, time.time()
+            if life is not None:
+                time.sleep(life)
+                site.power_off(process)
+                continue
+            _rest(last + WAIT + 1)
+            _all_told(receiver, ledger, 20)
+            receiver.release()
+            site.stop(process)
 
 
 def _write(site: Site, receiver: Receiver) -> None:
@@ -85,9 +102,9 @@ def _write(site: Site, receiver: Receiver) -> None:
     )
 
 
-def _push(site: Site, ledger: Ledger, timers: int) -> dict[str, float]:
-    with Load(site.http_port, ledger, batch=5, senders=2, rate=max(50.0, timers / 60), most=timers) as load:
-        load.finish(120)
+def _push(site: Site, ledger: Ledger, timers: int, prefix: str) -> dict[str, float]:
+    with Load(site.http_port, ledger, batch=5, senders=2, rate=RATE, most=timers, prefix=prefix) as load:
+        load.finish(10 + 3 * timers / RATE)
     return load.sent
 
 
