@@ -63,7 +63,7 @@ from bridge.schema.kinds import PAYLOADS, Payload, payload_model
 from bridge.schema.limits import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT
 from bridge.schema.orders import AT_MOST_ONCE, ActionClass, Order, Result, StepResult
 from bridge.schema.plates import canonical_plate
-from bridge.schema.state import BRIDGE, MODE, Fact, facts
+from bridge.schema.state import BRIDGE, MODE, RULES, Fact, facts
 from bridge.schema.text import (
     FileText,
     HeaderText,
@@ -91,6 +91,7 @@ __all__ = [
     "PUSH_KEYS",
     "PUSH_TEXT",
     "RAW_LIMIT",
+    "RULES",
     "ActionClass",
     "ActionContext",
     "ActionError",

@@ -65,7 +65,8 @@ class _Compiler:
         lists, schedules = Lists(named), self._schedules()
         names = Site(self._known, frozenset(lists.names), frozenset(schedules))
         self._templates = Templates(self._named("templates", "template"), names)
-        reader = RuleReader(Conditions(lists), schedules, self._actions, self._known, self._site.name, self._place)
+        known = replace(self._known, lists=frozenset(lists.names))
+        reader = RuleReader(Conditions(lists), schedules, self._actions, known, self._site.name, self._place)
         ordered = self._rules(reader)
         trials = [trial for report in self._reports for trial in read_trials(report, self._actions, self._place)]
         self._unused(lists.used, reader.used_schedules)

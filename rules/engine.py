@@ -17,9 +17,10 @@ from bridge.sdk import Logged, Order, StateKey, VmsEvent, kinds
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
 from rules.firing import Firing
-from rules.gates import Unmet, failed_test, gate, is_special, origin_unmet, passed_over, unmet_test
+from rules.gates import Unmet, failed_test, gate, is_special, loop_unmet, origin_unmet, passed_over, unmet_test
 from rules.index import Entry
 from rules.knowledge import deaf, learn
+from rules.loops import LOOP, telling
 from rules.moment import NO_WAIT, Moment
 from rules.overlay import Overlay
 from rules.patterns import Fire, Now, Reaction, Stands
@@ -216,6 +217,9 @@ class Engine:
     def _meet(self, rule: Rule, asked: Sequence[_Asked], moment: Moment, context: EventContext) -> Unmet | None:
         """Let a rule some of whose triggers fit the event's place see the event; returns why it did not fire."""
         roles, unmet = self._admitted(asked, moment, context)
+        if unmet is not None and unmet.condition == LOOP:
+            told = telling(self._book, rule, self._logged)
+            self._orders += [told] if told is not None else []
         for key, named in roles.items():
             filed = state_key(rule.id, key)
             reaction = rule.pattern.seen(named, moment, self._memory(filed, moment.stamp))
@@ -251,6 +255,9 @@ class Engine:
         for test in tests:
             if not moment.holds(test):
                 return failed_test(test, moment)
+        unmet = loop_unmet(moment.event)
+        if unmet is not None:
+            return unmet
         try:
             return trigger.per.key(moment, context, trigger.rule.id) if trigger.per is not None else ""
         except ExpressionError as error:
@@ -355,7 +362,7 @@ class Engine:
                     firing.ended(data)
                     self._go_on(firing, filed)
         if self._book.hears:
-            moment = Moment(logged, self._rules.place)
+            moment = self._moment(logged)
             for entry in self._rules.answering.reached(moment):
                 self._answer(entry, moment)
 

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 from bridge.sdk import BRIDGE, MODE, Origin, VmsEvent, format_duration
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
+from rules.loops import LOOP, MOST_HOPS, looped
 from rules.moment import Moment
 from rules.resting import resting
 from rules.rule import Rule, Trigger
 from rules.trace import Trace
 
-OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired"})
+OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired", "rule.loop"})
 """Kinds that name the rule behind them. That rule itself never fires from them: it would feed itself for ever."""
 
 
@@ -62,7 +63,14 @@ def origin_unmet(trigger: Trigger, event: VmsEvent) -> Unmet | None:
 
 def passed_over(trigger: Trigger, event: VmsEvent) -> bool:
     """Tell whether an event is none that a step waits for although its kind and place fit."""
-    return event.origin is Origin.RESYNC and not trigger.resync
+    return looped(event) or (event.origin is Origin.RESYNC and not trigger.resync)
+
+
+def loop_unmet(event: VmsEvent) -> Unmet | None:
+    """Return why nothing fires from an event that rules led each other to."""
+    if not looped(event):
+        return None
+    return Unmet(LOOP, f"at most {MOST_HOPS} firings, one leading to the next", event.hops)
 
 
 def gate(rule: Rule, key: str, value: Mapping[str, Any] | None, moment: Moment, context: EventContext) -> Unmet | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import AT_MOST_ONCE, BRIDGE, ActionSpec, Known, stable_id, unknown
+from bridge.sdk import AT_MOST_ONCE, BRIDGE, RULES, ActionSpec, Known, stable_id, unknown
 from rules.celscan import Scope
 from rules.expressions import Expression
 from rules.flow import FlowReader
@@ -181,5 +181,5 @@ class RuleReader:
         """Check the sources that `state("nvr1/3", ...)` names."""
         for entity in sorted({entity for expression in expressions for entity in expression.entities}):
             source = entity.partition("/")[0]
-            if self._known.sources is not None and source not in {*self._known.sources, BRIDGE}:
+            if self._known.sources is not None and source not in {*self._known.sources, BRIDGE, RULES}:
                 spot.problem(f"state({shown(entity)}, ...): {unknown('source', source, self._known.sources)}")

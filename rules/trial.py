@@ -60,7 +60,7 @@ def run_trial(rules: RuleSet, actions: Mapping[str, ActionSpec[Any]], trial: Tri
     """Run one test."""
     triggers = tuple(trigger for trigger in rules.triggers if trigger.rule.file == trial.file)
     own = replace(rules, triggers=triggers, rules=tuple(rule for rule in rules.rules if rule.file == trial.file))
-    player = _Player(own, trial)
+    player = _Player(own, actions, trial)
     player.play()
     difference = _differences(trial, player.orders, player.traces, actions)
     return TrialResult(trial, tuple(difference), tuple(player.orders), tuple(player.traces))
@@ -77,8 +77,8 @@ def _known(trial: Trial) -> dict[str, dict[str, JsonValue]]:
 class _Player:
     """Plays one test: its clock, its log, its engine."""
 
-    def __init__(self, rules: RuleSet, trial: Trial) -> None:
-        self._rules, self._trial = rules, trial
+    def __init__(self, rules: RuleSet, actions: Mapping[str, ActionSpec[Any]], trial: Trial) -> None:
+        self._rules, self._actions, self._trial = rules, actions, trial
         self._now = trial.start.astimezone(UTC)  # time passes by the clock of the world, not by the one on the wall
         self._seq = 0
         state = {
@@ -88,7 +88,9 @@ class _Player:
             for entity, attributes in _known(trial).items()
         }
         self._engine = Engine(rules, state, site=rules.site.name)
-        self._ends: list[tuple[datetime, int, VmsEvent]] = []
+        self._coming: list[tuple[datetime, int, VmsEvent]] = []
+        """What our own actions lead to, by its time and then in the order in which it was asked for."""
+        self._queued = 0
         self.orders: list[Order] = []
         self.traces: list[Trace] = []
 
@@ -129,8 +131,8 @@ class _Player:
         target = self._now + span
         while self._seq < MAX_EVENTS:
             due = self._engine.next_due
-            if self._ends and self._ends[0][0] <= min(target, due or target):
-                self._now, _, event = heapq.heappop(self._ends)
+            if self._coming and self._coming[0][0] <= min(target, due or target):
+                self._now, _, event = heapq.heappop(self._coming)
                 self._step(event)
             elif due is not None and due <= target:
                 self._now = max(self._now, due)
@@ -145,14 +147,15 @@ class _Player:
         self.orders += decision.orders
         self.traces += decision.traces
         for order in decision.orders:
-            self._end(order)
+            self._carry_out(order)
 
-    def _end(self, order: Order) -> None:
-        steps = self._rules.by_id[order.rule].steps
-        named = order.step is not None and order.step in self._trial.part.results
+    def _carry_out(self, order: Order) -> None:
+        """Let an order end, if anybody waits for that; what is nothing but an event of our own is there at once."""
         end = self._trial.part.results.get(order.step or "", StepEnd())
-        needed = named or steps[order.index].caught is not None or any(order.step in step.needs for step in steps)
-        if end.outcome == "pending" or not needed:
+        when, spec = self._now + end.after, self._actions.get(order.action)
+        if spec is not None and spec.event is not None and end.outcome == "done":
+            self._later(when, spec.event(spec.params.model_validate(order.params), order))
+        if end.outcome == "pending" or not self._is_awaited(order):
             return
         data = kinds.ActionEnded(
             order=order.id,
@@ -163,10 +166,19 @@ class _Player:
             attempts=1,
             output=end.output,
         )
-        when = self._now + end.after
-        heapq.heappush(
-            self._ends, (when, self._seq * 1000 + order.index, self._own("action.ended", Origin.BRIDGE, data, when))
-        )
+        self._later(when, self._own("action.ended", Origin.BRIDGE, data, when))
+
+    def _is_awaited(self, order: Order) -> bool:
+        steps = self._rules.by_id[order.rule].steps
+        if order.index >= len(steps):
+            return False  # no step's: what the engine tells of a loop
+        if steps[order.index].caught is not None or order.step in self._trial.part.results:
+            return True
+        return any(order.step in step.needs for step in steps)
+
+    def _later(self, when: datetime, event: VmsEvent) -> None:
+        self._queued += 1
+        heapq.heappush(self._coming, (when, self._queued, event))
 
     def _own(self, kind: str, origin: Origin, data: kinds.Payload, when: datetime | None = None) -> VmsEvent:
         when = when or self._now

@@ -11,4 +11,9 @@ BUILTIN: dict[str, str] = {
     "webhook": "bridge.actions.webhook:SPEC",
     "clip": "bridge.actions.clip:SPEC",
     "vms_trigger": "bridge.actions.vms_trigger:SPEC",
+    "emit": "bridge.actions.own:EMIT",
+    "set_mode": "bridge.actions.own:SET_MODE",
+    "set_state": "bridge.actions.own:SET_STATE",
+    "add_to_list": "bridge.actions.own:ADD_TO_LIST",
+    "remove_from_list": "bridge.actions.own:REMOVE_FROM_LIST",
 }

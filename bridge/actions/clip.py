@@ -183,8 +183,17 @@ def _event(
     kind: str, payload: Payload, of: str, order: Order, source: str, channel: str | None, when: datetime
 ) -> VmsEvent:
     """Return an event about a clip; its id follows from what it is about, so told twice it is one event."""
-    trigger, name = order.trigger, stable_id(kind, of)
-    return own_event(trigger.site, kind, payload, when, id=name, source=source, subject=channel, correlation=trigger.id)
+    return own_event(
+        order.trigger.site,
+        kind,
+        payload,
+        when,
+        id=stable_id(kind, of),
+        source=source,
+        subject=channel,
+        correlation=order.trigger.id,
+        hops=order.hops or None,
+    )
 
 
 async def _tell(context: ActionContext, event: VmsEvent) -> None:

@@ -153,7 +153,8 @@ class Appender:
             tail = Tail(tail.seq + 1, record.n, digest(body), seq)
             messages.append(Outgoing(self._subjects.result(record.action, record.outcome), body))
             if effect.result is not None:
-                events.append(event_message(self._subjects, action_ended(self._site, effect.result)))
+                hops = effect.about.hops if effect.about else None
+                events.append(event_message(self._subjects, action_ended(self._site, effect.result, hops)))
         crash_point("audit.read")
         await (await self._events.put(events))
         crash_point("audit.told")

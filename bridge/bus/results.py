@@ -23,7 +23,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9-]")
 _TRUNCATED = "Vms-Full-Size"
 
 
-def action_ended(site: str, result: Result) -> VmsEvent:
+def action_ended(site: str, result: Result, hops: int | None = None) -> VmsEvent:
     """Return the event that tells the engine how an order ended. The same result gives the same event."""
     data = ActionEnded(
         order=result.order,
@@ -38,7 +38,7 @@ def action_ended(site: str, result: Result) -> VmsEvent:
     )
     name = stable_id("action.ended", site, result.order)
     cause = result.causes[-1] if result.causes else None
-    return own_event(site, "action.ended", data, result.ended, id=name, correlation=cause)
+    return own_event(site, "action.ended", data, result.ended, id=name, correlation=cause, hops=hops or None)
 
 
 class JetDeadLetters:

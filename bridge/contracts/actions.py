@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from bridge.clock import Clock
+from bridge.schema.event import VmsEvent
 from bridge.schema.orders import ActionClass, Order, Result
 
 
@@ -37,6 +38,7 @@ class Known:
     outputs: frozenset[str] | None = None
     webhooks: frozenset[str] | None = None
     mqtt: bool | None = None
+    lists: frozenset[str] | None = None
 
 
 class Services(Protocol):
@@ -83,6 +85,8 @@ class ActionSpec(Generic[P]):
     """Problems visible before running: an unknown door, a channel that does not exist."""
     classify: Callable[[P], ActionClass] | None = None
     """For actions whose class depends on their parameters: a relay switched off releases."""
+    event: Callable[[P, Order], VmsEvent] | None = None
+    """For an action that is nothing but an event in our own log: which one. Pure, so that tests of rules see it too."""
     failed: Callable[[P, Result, ActionContext], Awaitable[None]] | None = None
     """Told of every order of this action that ends without being done, before it is let go of; perhaps twice."""
     target: Callable[[P, Order], str] | None = None

@@ -138,6 +138,7 @@ def own_event(
     subject: str | None = None,
     correlation: str | None = None,
     origin: Origin = Origin.BRIDGE,
+    hops: int | None = None,
 ) -> VmsEvent:
     """Return an event that the bridge tells of itself. Whoever may have to tell it twice gives it its `id`."""
     return VmsEvent(
@@ -151,5 +152,6 @@ def own_event(
         origin=origin,
         via="bridge",
         correlation=correlation,
+        hops=hops,
         data=data,
     )

@@ -366,6 +366,15 @@ class RuleFired(Payload):
     orders: tuple[str, ...] = ()
 
 
+class RuleLoop(Payload):
+    """Rules led to each other over and over; there this rule did not fire. Told once an hour for each rule."""
+
+    rule: str
+    kind: str = Field(description="The kind of event that it did not fire from.")
+    event: str = Field(description="The event's id.")
+    hops: int = Field(description="How many firings, one leading to the next, led to that event.")
+
+
 Outcome = Literal["done", "expired", "refused", "dead", "unknown"]
 
 
@@ -507,6 +516,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "mode.changed": ModeChanged,
     "rules.changed": RulesChanged,
     "rule.fired": RuleFired,
+    "rule.loop": RuleLoop,
     "action.ended": ActionEnded,
     "clip.ready": ClipReady,
     "clip.failed": ClipFailed,
@@ -521,6 +531,8 @@ PAYLOADS: dict[str, type[Payload]] = {
 }
 """Every fixed kind. `custom.<name>` is the only open one."""
 
+CUSTOM = "custom.<name>"
+"""How the kinds are called that whoever uses the bridge makes up himself."""
 _CUSTOM = re.compile(r"custom\.[a-z0-9_-]{1,64}")
 
 

@@ -18,6 +18,8 @@ class Fact(NamedTuple):
     value: JsonValue
 
 
+RULES = "rules"
+"""What rules remember with `set_state`: `rules/<entity>`."""
 BRIDGE = "bridge"
 """The entity that stands for the site as a whole."""
 MODE = "mode"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue
 
+from bridge.actions.own import SPECS as OWN_SPECS
 from bridge.sdk import (
     ActionClass,
     ActionContext,
@@ -125,6 +126,7 @@ ACTIONS: dict[str, ActionSpec[Any]] = {
         _spec("mqtt", MqttParams, ActionClass.INFORMATION),
         _spec("webhook", WebhookParams, ActionClass.INFORMATION, shorthand="to", check=_check_webhook),
         _spec("clip", ClipParams, ActionClass.INFORMATION),
+        *OWN_SPECS,
     )
 }
 

@@ -410,3 +410,26 @@ tests:
 """
     text = text.replace("{mqtt: broken}", "{mqtt: {topic: broken}}")
     assert [str(result) for result in run_trials(rules_of(text), ACTIONS) if not result.passed] == []
+
+
+def test_a_step_waits_by_the_lists_of_the_moment() -> None:
+    """What was put on a list while it waited counts."""
+    text = """
+    lists: {guards: {plates: [A]}}
+    rules:
+      - id: r
+        when: {kind: call.started}
+        then:
+          - wait_for: {kind: plate.read, match: {plate: {in: guards}}, within: 1h}
+          - webhook: x
+    tests:
+      - name: a guard of today
+        given:
+          - {kind: call.started}
+          - {kind: plate.read, data: {plate: B}}
+          - {kind: list.changed, data: {list: guards, added: [B]}}
+          - {wait: 1s}
+          - {kind: plate.read, data: {plate: B}}
+        expect: [{webhook: x}]
+    """
+    assert [str(result) for result in run_trials(rules_of(text), ACTIONS) if not result.passed] == []
