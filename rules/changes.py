@@ -48,7 +48,9 @@ def change_between(old: RuleSet, new: RuleSet) -> Change:
     """Return what differs."""
     before, after = old.by_id, new.by_id
     added, removed = after.keys() - before.keys(), before.keys() - after.keys()
-    changed = {name for name in after.keys() & before.keys() if _meaning(before[name]) != _meaning(after[name])}
+    changed = {
+        name for name in after.keys() & before.keys() if _meaning(before[name], old) != _meaning(after[name], new)
+    }
     moving = {
         name
         for rules, names in ((before, removed | changed), (after, added | changed))
@@ -64,8 +66,9 @@ def moves(rule: Rule) -> bool:
     return not rule.shadow and not MOVING.isdisjoint(classes)
 
 
-def _meaning(rule: Rule) -> tuple[object, ...]:
-    return (rule.version, repr(rule.during))
+def _meaning(rule: Rule, rules: RuleSet) -> tuple[object, ...]:
+    holidays = rules.place.holidays if rule.during is not None and rule.during.needs_holidays else None
+    return (rule.version, repr(rule.during), holidays)
 
 
 def _lists(old: RuleSet, new: RuleSet) -> set[str]:

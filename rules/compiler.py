@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 from bridge.sdk import ActionSpec, ConfigError, Known, Problem, RuleCompileError, parse_yaml
 from rules.conditions import Lists
+from rules.holidays import days_of, is_date, read_holidays
 from rules.inputs import Site
 from rules.lists import ValueList, plain_list, read_csv
 from rules.load import table_name
@@ -49,6 +51,7 @@ class _Compiler:
         self._place = site.place
         self._others: list[Problem] = list(documents.problems)
         self._reports: list[Report] = []
+        self._warnings: list[Problem] = []
         self._templates = Templates((), Site(known))
 
     @property
@@ -61,6 +64,7 @@ class _Compiler:
     def run(self) -> RuleSet:
         """Compile everything."""
         self._open()
+        self._place = replace(self._place, holidays=self._holidays())
         named = self._lists()
         lists, schedules = Lists(named), self._schedules()
         names = Site(self._known, frozenset(lists.names), frozenset(schedules))
@@ -78,10 +82,17 @@ class _Compiler:
             tuple(rule for rule, _, _ in ordered),
             tuple(trigger for _, triggers, _ in ordered for trigger in triggers),
             tuple(answer for _, _, answers in ordered for answer in answers),
-            tuple(sorted([*(one for report in self._reports for one in report.warnings), *self._templates.warnings])),
+            tuple(sorted(self._all_warnings())),
             tuple(trials),
             named,
         )
+
+    def _all_warnings(self) -> list[Problem]:
+        return [
+            *(one for report in self._reports for one in report.warnings),
+            *self._templates.warnings,
+            *self._warnings,
+        ]
 
     def _open(self) -> None:
         for name, text in sorted(self._documents.files.items()):
@@ -143,14 +154,48 @@ class _Compiler:
             return plain_list(name, (), plates=True)
         entries, problems = read_csv(name, file, text)
         self._others += [replace(problem, where=f"list {name}") for problem in problems]
+        if entries.needs_holidays and (lacking := self._place.lacks(sun=False, holidays=True)):
+            (spot / "plates").problem(f"{part.plates}: {lacking}")
         return entries
+
+    def _holidays(self) -> frozenset[date] | None:
+        """Return the holidays of all files together; None if none of them names any."""
+        days: set[date] = set()
+        told = [report.at(("holidays",)) for report in self._reports if report.root.value.get("holidays") is not None]
+        for spot in told:
+            spots = [spot / number for number in range(len(spot.value))] if isinstance(spot.value, list) else [spot]
+            for one in spots:
+                days |= self._some_holidays(one)
+        return frozenset(days) if told else None
+
+    def _some_holidays(self, spot: Spot) -> set[date]:
+        written = spot.value
+        if not isinstance(written, str):
+            spot.problem(f"`holidays` is a file or a date, or several; got {shown(written)}")
+            return set()
+        if is_date(written):
+            try:
+                return days_of(written)
+            except ValueError as error:
+                spot.problem(f"`holidays`: {error}")
+                return set()
+        file = table_name(spot.file, written)
+        text = self._documents.tables.get(file)
+        if text is None:
+            if not any(p.file == file or spot.has(p) for p in self._documents.problems):
+                spot.problem(f"`holidays`: {written!r} is no file beside this one; give a relative path, or 2026-12-24")
+            return set()
+        found = read_holidays(file, text)
+        self._others += found.problems
+        self._warnings += found.warnings
+        return found.days
 
     def _schedules(self) -> dict[str, Schedule]:
         schedules = {}
         for name, spot in self._named("schedules", "schedule"):
             schedules[name] = Schedule(tuple(window.window() for window in self._windows(spot)))
-            if schedules[name].needs_sun and not self._place.knows_sun:
-                spot.problem("sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml")
+            if lacking := schedules[name].lacks(self._place):
+                spot.problem(lacking)
         return schedules
 
     @staticmethod

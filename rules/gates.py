@@ -81,7 +81,8 @@ def gate(rule: Rule, key: str, value: Mapping[str, Any] | None, moment: Moment, 
     if rule.max_age is not None and moment.age > rule.max_age:
         return Unmet("max_age", f"at most {format_duration(rule.max_age)}", format_duration(moment.age), key)
     if rule.during is not None and not moment.is_open(rule.during):
-        return Unmet("during", str(rule.during), moment.clock.isoformat(sep=" ", timespec="seconds"), key)
+        holiday = ", a holiday" if moment.clock.date() in (moment.place.holidays or ()) else ""
+        return Unmet("during", str(rule.during), moment.clock.isoformat(sep=" ", timespec="seconds") + holiday, key)
     if rule.mode is not None and not rule.mode.hold(mode := context.known(BRIDGE, MODE)):
         return Unmet("mode", str(rule.mode), mode, key)
     held = resting(rule, value, moment.stamp) if value else None

@@ -89,8 +89,9 @@ def rule_schema(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
 
 def _section(name: str) -> dict[str, Any]:
     window = {"$ref": "#/$defs/WindowPart"}
-    return {
+    sections: dict[str, dict[str, Any]] = {
         "lists": {"type": "object", "additionalProperties": {"$ref": "#/$defs/ListPart"}},
+        "holidays": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
         "schedules": {
             "type": "object",
             "additionalProperties": {"anyOf": [window, {"type": "array", "items": window, "minItems": 1}]},
@@ -105,7 +106,8 @@ def _section(name: str) -> dict[str, Any]:
             },
         },
         "tests": {"type": "array", "items": {"$ref": "#/$defs/TestPart"}},
-    }[name]
+    }
+    return sections[name]
 
 
 def _finish_rule(definitions: dict[str, Any]) -> None:

@@ -85,6 +85,12 @@ class ValueList:
         return len(self._entries)
 
     @property
+    def needs_holidays(self) -> bool:
+        """When its values count cannot be told without knowing the site's holidays."""
+        schedules = {one.schedule for entry in self._entries.values() for one in _each(entry) if one.schedule}
+        return any(schedule.needs_holidays for schedule in schedules)
+
+    @property
     def looks(self) -> Looks:
         """How its values look, for those who ask what is like them."""
         if self._looks is None:

@@ -7,8 +7,10 @@ import posixpath
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from bridge.sdk import MAX_YAML_BYTES, ConfigError, Problem, YamlFile, parse_yaml
+from bridge.sdk import MAX_YAML_BYTES, ConfigError, Problem, YamlFile, YamlPath, parse_yaml
+from rules.holidays import is_date
 from rules.lists import MAX_CSV_BYTES
 from rules.ruleset import Documents
 
@@ -30,24 +32,33 @@ def load_documents(paths: Iterable[Path], root: Path) -> Documents:
             trees[name] = parse_yaml(text, name)
         except ConfigError:
             continue  # the compiler says why, with what is wrong in the other files
-        for table, key in _tables_of(name, trees[name]):
+        for table, place, where in _tables_of(name, trees[name]):
             wanted[root / table] = None
-            gone = partial(trees[name].problem, ("lists", key, "plates"), where=f"list {key}")
+            gone = partial(trees[name].problem, place, where=where)
             content = None if table in tables else _read(root / table, table, MAX_CSV_BYTES, problems, gone)
             if content is not None:
                 tables[table] = content
     return Documents(files, tables, tuple(problems), trees, tuple(wanted))
 
 
-def _tables_of(name: str, tree: YamlFile) -> list[tuple[str, str]]:
-    """Return the CSV files that a rule file names, relative to the root as it is itself, and the lists that do."""
-    lists = tree.value.get("lists") if isinstance(tree.value, dict) else None
-    found = []
-    for key, part in lists.items() if isinstance(lists, dict) else ():
-        file = part.get("plates") if isinstance(part, dict) else None
-        if isinstance(file, str) and not posixpath.isabs(file):
-            found.append((table_name(name, file), key))
-    return found
+def _tables_of(name: str, tree: YamlFile) -> list[tuple[str, YamlPath, str]]:
+    """Return the files that a rule file names, relative to the root as it is itself, and where and for what it does."""
+    content = tree.value if isinstance(tree.value, dict) else {}
+    lists, holidays = content.get("lists"), content.get("holidays")
+    named: list[tuple[Any, YamlPath, str]] = [
+        (part.get("plates"), ("lists", key, "plates"), f"list {key}")
+        for key, part in (lists.items() if isinstance(lists, dict) else ())
+        if isinstance(part, dict)
+    ]
+    if isinstance(holidays, list):
+        named += [(file, ("holidays", number), "holidays") for number, file in enumerate(holidays)]
+    else:
+        named.append((holidays, ("holidays",), "holidays"))
+    return [
+        (table_name(name, file), path, where)
+        for file, path, where in named
+        if isinstance(file, str) and not posixpath.isabs(file) and not (where == "holidays" and is_date(file))
+    ]
 
 
 def table_name(name: str, file: str) -> str:

@@ -35,7 +35,9 @@ class WindowPart(Part):
 
     start: TimeOfDay | None = Field(None, alias="from", description='First moment: "22:00", sunset-15m.')
     end: TimeOfDay | None = Field(None, alias="to", description='First moment after it: "06:00", sunrise.')
-    days: Days = Field(ALL_DAYS, description="Days on which it starts: mon-fri, [sat, sun]. Default: all.")
+    days: Days = Field(
+        ALL_DAYS, description="Days on which it starts: mon-fri, [sat, holiday], workday, not holiday. Default: all."
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> WindowPart:
@@ -231,6 +233,7 @@ class TestPart(Part):
 
 SECTIONS: dict[str, str] = {
     "lists": "Named lists of plates or texts.",
+    "holidays": "The site's holidays: an iCalendar or CSV file by its path from here, dates, or several of them.",
     "schedules": "Named spans of time.",
     "templates": "Rule bodies with inputs, for rules that say `use`.",
     "rules": "The rules.",

@@ -173,8 +173,8 @@ class RuleReader:
             return Schedule(named.windows, negated=True) if negated else named
         windows = (during,) if isinstance(during, WindowPart) else during
         schedule = Schedule(tuple(window.window() for window in windows), negated)
-        if schedule.needs_sun and not self._place.knows_sun:
-            spot.problem("`during`: sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml")
+        if lacking := schedule.lacks(self._place):
+            spot.problem(f"`during`: {lacking}")
         return schedule
 
     def _entities(self, expressions: Sequence[Expression], spot: Spot) -> None:

@@ -1,9 +1,10 @@
 """When a rule may act: local times, days of the week, the sun. Pure: a moment in, yes or no out.
 
 A schedule is read off the wall clock of the site. A window that crosses midnight belongs to the day
-on which it starts. In the hour that a daylight-saving change repeats both passes count, and of the
-hour it skips nothing is left to count. Where the sun does not set, sunrise is the start of the day
-and sunset its end; where it does not rise, both are noon: so `sunset` to `sunrise` is never, or all day.
+on which it starts, holiday or not. In the hour that a daylight-saving change repeats both passes count,
+and of the hour it skips nothing is left to count. Where the sun does not set, sunrise is the start of
+the day and sunset its end; where it does not rise, both are noon: so `sunset` to `sunrise` is never, or
+all day.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from bridge.sdk import format_duration, parse_duration
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_WORDS = {"holiday": 7, "holidays": 7, "workday": 8, "workdays": 8, "!holiday": 9, "!holidays": 9}
+HOLIDAY, WORKDAY, NO_HOLIDAY = 7, 8, 9
+"""Among days of the week: the site's holidays; Monday to Friday without them; the other days only if they are none."""
 ALL_DAYS = frozenset(range(7))
+_SHOWN = (*_DAYS, "holiday", "workday", "not holiday")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?|24:00")
 _SUN = re.compile(r"(sunrise|sunset)(?:\s*([+-])\s*(\S+))?")
 _NOMINAL = {"sunrise": timedelta(hours=6), "sunset": timedelta(hours=18)}
@@ -77,15 +82,18 @@ def parse_point(value: Any) -> Point:
 
 
 def parse_days(value: Any) -> frozenset[int]:
-    """Read `mon-fri`, `sat sun`, `[mon, wed]`; Monday is 0. Raises ValueError that says how."""
+    """Read `mon-fri`, `sat sun`, `[mon, holiday]`, `not holiday`; Monday is 0. Raises ValueError that says how."""
     items = value if isinstance(value, (list, tuple)) else [value]
     days: set[int] = set()
     for item in items:
         if not isinstance(item, str) or not item.strip():
             raise ValueError(f"{item!r} is not a day; write mon, or mon-fri, or [sat, sun]")
-        for part in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", item.strip().lower())):
-            days |= _days_of(part)
-    return frozenset(days)
+        text = re.sub(r"\bnot\s+(?=holiday)", "!", re.sub(r"\s*-\s*", "-", item.strip().lower()))
+        for part in re.split(r"[,;\s]+", text):
+            days |= {_WORDS[part]} if part in _WORDS else _days_of(part)
+    if days >= {HOLIDAY, NO_HOLIDAY}:
+        raise ValueError("`holiday` and `not holiday` together say nothing; leave both out")
+    return frozenset(days) | ALL_DAYS if days == {NO_HOLIDAY} else frozenset(days)
 
 
 def _days_of(part: str) -> set[int]:
@@ -104,7 +112,12 @@ def _day(name: str) -> int | None:
 
 def format_days(days: Iterable[int]) -> str:
     """Return days as text: `mon tue`."""
-    return " ".join(_DAYS[day] for day in sorted(days))
+    return " ".join(_SHOWN[day] for day in sorted(days))
+
+
+def need_holidays(days: Iterable[int]) -> bool:
+    """Tell whether one must know the site's holidays to tell these days."""
+    return not ALL_DAYS.issuperset(days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,11 @@ class Window:
         """It cannot be told without knowing where the site is."""
         return self.start.sun is not None or self.end.sun is not None
 
+    @property
+    def needs_holidays(self) -> bool:
+        """It cannot be told without knowing the site's holidays."""
+        return need_holidays(self.days)
+
     def __str__(self) -> str:
         days = "" if self.days == ALL_DAYS else f" {format_days(self.days)}"
         return f"{self.start}-{self.end}{days}"
@@ -137,12 +155,28 @@ class Place:
     zone: ZoneInfo
     latitude: float | None = None
     longitude: float | None = None
+    holidays: frozenset[date] | None = None
+    """None if nobody has said which days are."""
     _known: dict[tuple[date, Sun], datetime] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def knows_sun(self) -> bool:
         """The sun can be computed here."""
         return self.latitude is not None and self.longitude is not None
+
+    def falls_on(self, day: date, days: frozenset[int]) -> bool:
+        """Tell whether a day is one of these."""
+        if self.holidays is not None and day in self.holidays:
+            return HOLIDAY in days or (NO_HOLIDAY not in days and day.weekday() in days)
+        return day.weekday() in days or (WORKDAY in days and day.weekday() < 5)
+
+    def lacks(self, *, sun: bool, holidays: bool) -> str | None:
+        """Return what must be said about the site before such times and days can be told; None if all is known."""
+        if sun and not self.knows_sun:
+            return "sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml"
+        if holidays and self.holidays is None:
+            return "`holiday` and `workday` need to know which days are: `holidays: holidays.ics` beside `schedules`"
+        return None
 
     def on_clock(self, day: date, point: Point) -> datetime:
         """Return what the wall clock shows at that point of the day; naive, as clocks are."""
@@ -200,6 +234,15 @@ class Schedule:
         """It cannot be told without knowing where the site is."""
         return any(window.needs_sun for window in self.windows)
 
+    @property
+    def needs_holidays(self) -> bool:
+        """It cannot be told without knowing the site's holidays."""
+        return any(window.needs_holidays for window in self.windows)
+
+    def lacks(self, place: Place) -> str | None:
+        """Return what must be said about the site before this can be told; None if all is known."""
+        return place.lacks(sun=self.needs_sun, holidays=self.needs_holidays)
+
     def __str__(self) -> str:
         return ("not " if self.negated else "") + ", ".join(map(str, self.windows))
 
@@ -208,7 +251,7 @@ def _inside(window: Window, clock: datetime, place: Place) -> bool:
     today = clock.date()
     # A point a little after midnight (sunset+6h in a northern June) may lie on the day after its own.
     for day in (today, today - timedelta(days=1)):
-        if day.weekday() in window.days:
+        if place.falls_on(day, window.days):
             last = day + timedelta(days=1) if window.crosses else day
             if place.on_clock(day, window.start) <= clock < place.on_clock(last, window.end):
                 return True

@@ -23,6 +23,7 @@ from rules.patterns.silent import Silent
 from rules.patterns.threshold import Threshold
 from rules.patterns.windows import Count, Distinct, Measure, OneOfEach, Sum, Window
 from rules.report import Spot
+from rules.schedules import need_holidays
 from rules.selectors import PER_PLACE, Names, Selectors, Wanted, kind_known
 from rules.whenmodel import MOST_EVENTS, SHAPES, Not, When
 
@@ -270,10 +271,11 @@ class _Reading(Selectors):
 
     def _at(self) -> Waiting:
         points = self._when.at or ()
-        if any(point.sun is not None for point in points) and not self._names.place.knows_sun:
-            message = "sunrise and sunset need the site's `latitude` and `longitude` in bridge.yaml"
-            (self._spot / "at").problem(f"`at`: {message}")
-        return self._rings(Daily(points, self._names.place, self._when.days))
+        place, days = self._names.place, self._when.days
+        lacking = place.lacks(sun=any(point.sun is not None for point in points), holidays=need_holidays(days))
+        if lacking is not None:
+            (self._spot / "at").problem(f"`at`: {lacking}")
+        return self._rings(Daily(points, place, days))
 
     def _rings(self, times: Times) -> Waiting:
         if self._per:

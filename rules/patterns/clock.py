@@ -66,7 +66,7 @@ class Daily:
         today = moment.astimezone(self.place.zone).date()
         for ahead in range(-1, _SEARCH_DAYS):
             day = today + timedelta(days=ahead)
-            if day.weekday() in self.days:
+            if self.place.falls_on(day, self.days):
                 found = self.place.moment_of(day, point)
                 if found is not None and found > moment:
                     return found

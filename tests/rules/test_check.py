@@ -205,7 +205,10 @@ def test_a_mistake_has_its_message(parts: dict[str, str], problem: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("- a\n", "r.yaml:1:1: a rule file is a mapping with lists, schedules, templates, rules, tests; got a list"),
+        (
+            "- a\n",
+            "r.yaml:1:1: a rule file is a mapping with lists, holidays, schedules, templates, rules, tests; got a list",
+        ),
         ("rule: []\n", "r.yaml:1:1: unknown key `rule`; did you mean `rules`?"),
         ("rules: {}\n", "r.yaml:1:8: `rules` is a list, each rule starting with `- id:`; got a mapping"),
         ("rules: [3]\n", "r.yaml:1:9: rule #1: must be a mapping, got 3"),
