@@ -68,6 +68,19 @@ def latency(
 
 @bench.command()
 @command
+def backtest(
+    as_json: JsonOption = False, long: LongOption = False, folder: FolderOption = None, events: EventsOption = None
+) -> None:
+    """Measure stored events a second that a back-test of 100 rules reads and decides about, by old and new rules."""
+    from bridge.bench.backtest import measure
+
+    rounds = 1 if events else 3 if long else 2
+    count = events or (1_000_000 if long else 100_000)
+    _run("backtest", lambda *args: measure(*args, count=count - count % 20, rounds=rounds), folder, as_json)
+
+
+@bench.command()
+@command
 def faults(
     as_json: JsonOption = False,
     long: Annotated[bool, typer.Option("--long", help="The release sizes: hours, not seconds.")] = False,

@@ -109,7 +109,8 @@ class Backtest:
                     if decided.orders:
                         other.given(decided)
                     instead = other.step(logged, comparison.same_as)
-                    comparison.add((decided,), instead)
+                    if instead or decided.traces:
+                        comparison.add((decided,), instead)
                 report.events += len(batch)
                 self.say(batch[-1].seq - begin.seq, last - begin.seq)
         report.seconds = time.perf_counter() - began

@@ -13,7 +13,7 @@ The log is what the old rules made of the world, so part of it would have been o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from bridge.contracts import Logged, StateKey
 from bridge.schema.event import Origin, VmsEvent, own_event
 from bridge.schema.kinds import BridgeTick
 from rules.engine import TICK, Decision, Engine
+from rules.gates import OWN_DOING
 from rules.ruleset import RuleSet
 
 GRACE = timedelta(seconds=1)
@@ -53,21 +54,25 @@ class Otherwise:
             if len(self._given) > REMEMBERED:
                 del self._given[next(iter(self._given))]
 
-    def step(self, logged: Logged, same_as: MutableMapping[str, str]) -> list[Decision]:
-        """Decide what comes next in the log. `same_as`: old orders, and those of the new rules that stand for them."""
-        decisions = []
+    def step(self, logged: Logged, same_as: Mapping[str, str]) -> list[Decision]:
+        """Decide what comes next in the log; return what has firings in it. `same_as`: old orders, and those of the new rules that stand for them."""
+        ahead: list[Decision] = []
         due = self.engine.next_due
         if due is not None and due + GRACE < logged.stamp and logged.event.type not in AWAY:
-            decisions = self._tick_up_to(logged.stamp - GRACE)
+            ahead = self._tick_up_to(logged.stamp - GRACE)
         self._seq = logged.seq
-        shown = self._shown(logged.event, same_as)
-        if shown is None:
+        if logged.event.type in OWN_DOING:
+            logged = self._instead(logged, same_as)
+        decision = self.engine.step(logged, trace=False)
+        return [*ahead, decision] if decision.traces or ahead else ahead
+
+    def _instead(self, logged: Logged, same_as: Mapping[str, str]) -> Logged:
+        """Return the event as it would have been; where it would not have been at all, the time alone."""
+        event = self._shown(logged.event, same_as)
+        if event is None:
             self.left_out += 1
-            shown = self._tick(logged.stamp)
-        if shown is not logged.event:
-            logged = Logged(logged.seq, logged.stamp, shown)
-        decisions.append(self.engine.step(logged, trace=False))
-        return decisions
+            event = self._tick(logged.stamp)
+        return Logged(logged.seq, logged.stamp, event)
 
     def _tick_up_to(self, end: datetime) -> list[Decision]:
         decisions = []
@@ -82,7 +87,7 @@ class Otherwise:
         data = BridgeTick(due=moment)
         return own_event(self._site, TICK, data, moment, id=f"tick-{moment.isoformat()}", origin=Origin.TIMER)
 
-    def _shown(self, event: VmsEvent, same_as: MutableMapping[str, str]) -> VmsEvent | None:
+    def _shown(self, event: VmsEvent, same_as: Mapping[str, str]) -> VmsEvent | None:
         """Return the event as it would have been; None if it would not have been at all."""
         order = getattr(event.data, "order", None)
         if not isinstance(order, str) or order not in self._given:
