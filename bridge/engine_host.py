@@ -168,7 +168,7 @@ class EngineHost:
         if event.type == "rules.changed" and isinstance(event.data, RulesChanged):
             rules = await self._rulesets.load(event.data.ruleset)
             crash_point("engine.adopted")
-            pending.add(engine.replace_rules(rules))
+            pending.add(engine.replace_rules(rules, logged))
             pending.head = replace(pending.head, ruleset=event.data.ruleset)
             pending.must = True
             self.ruleset = event.data.ruleset
@@ -214,13 +214,20 @@ class EngineHost:
                 await self._moved.wait()
                 continue
             left = due - (self._clock.now() - self._ahead)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), max(0.0, left.total_seconds()))
+            if await self._moves_within(max(0.0, left.total_seconds())):
                 continue
             await self._publish_tick(due)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), 1.0)
+            await self._moves_within(1.0)
             await self._clock.sleep(TICK_PAUSE)
+
+    async def _moves_within(self, seconds: float) -> bool:
+        """Wait for the engine to get on, at most so long."""
+        # `asyncio.wait_for` of 3.11 may swallow that we are cancelled, and the bridge would not stop.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._moved.wait()
+            return True
+        return False
 
     async def _publish_tick(self, due: datetime) -> None:
         now = self._clock.now()

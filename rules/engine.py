@@ -120,8 +120,12 @@ class Engine:
             self._overlay.learn(logged.event, self._rules.lists, logged.stamp)
             self._resume_waiting(logged)
 
-    def replace_rules(self, rules: RuleSet) -> Decision:
-        """Decide by other rules from here on. What a removed or changed rule remembered is dropped."""
+    def replace_rules(self, rules: RuleSet, logged: Logged | None = None) -> Decision:
+        """Decide by other rules from here on. What a removed or changed rule remembered is dropped.
+
+        `logged` is the change in the log: what is told of steps that go with their rule is told at its place.
+        """
+        self._now = logged or self._now
         old, self._rules = self._rules, rules
         self._begun = not rules.standing
         for key, value in list(self._book.rules()):

@@ -55,7 +55,10 @@ class Otherwise:
                 del self._given[next(iter(self._given))]
 
     def step(self, logged: Logged, same_as: Mapping[str, str]) -> list[Decision]:
-        """Decide what comes next in the log; return what has firings in it. `same_as`: old orders, and those of the new rules that stand for them."""
+        """Decide what comes next in the log; return what has firings in it.
+
+        `same_as`: old orders, and those of the new rules that stand for them.
+        """
         ahead: list[Decision] = []
         due = self.engine.next_due
         if due is not None and due + GRACE < logged.stamp and logged.event.type not in AWAY:

@@ -132,7 +132,7 @@ class Replay:
         """Change the rules where they were changed."""
         data = logged.event.data
         if isinstance(data, RulesChanged):
-            return self.engine.replace_rules(await self.rules.load(data.ruleset))
+            return self.engine.replace_rules(await self.rules.load(data.ruleset), logged)
         return None
 
 

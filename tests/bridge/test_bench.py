@@ -18,6 +18,7 @@ from bridge.bench.report import Figure, Goal
 ROW = {"what", "value", "unit", "floor", "ratio", "goal", "met"}
 GOALS = {
     "pipeline": {"socket to order, sync always": "≥ 15000", "socket to order, sync interval": "≥ 20000"},
+    "backtest": {"back-test, 100 rules": "≥ 20000"},
     "latency": {"frame to command, p50": "≤ 3 × floor", "frame to command, p99": "≤ 5 × floor"},
 }
 
