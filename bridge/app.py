@@ -47,8 +47,13 @@ from bridge.http.api import SafetyApi
 from bridge.http.app import HttpServer, can_listen
 from bridge.http.callers import Callers
 from bridge.http.letters import LettersApi
+from bridge.http.lists import ListsApi
 from bridge.http.rules import RulesApi
 from bridge.http.verify import Throttle
+from bridge.live.lists import ListDesk
+from bridge.live.messages import Messages
+from bridge.live.modes import ModeDesk
+from bridge.live.projection import Projection
 from bridge.live.reload import Reloader
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
@@ -84,6 +89,14 @@ class Registries:
 
     connectors: Registry
     actions: Registry
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What people and programs change while the bridge runs."""
+
+    lists: ListDesk
+    modes: ModeDesk
 
 
 @dataclass
@@ -162,7 +175,8 @@ class _Start:
         emit = Tap(intake, [buttons.heard, *(watcher.heard for watcher in watchers)])
         desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
         engine, reloader = await self._engine(bus, emit, rules)
-        await self._reach(instance, server, emit, buttons)
+        live = self._live(engine, reloader, emit)
+        await self._reach(instance, server, emit, buttons, live)
         guardian = Guardian(
             self.config.site, self.config.safety, self.health, safety, self.services.get(Webhooks),
             lambda: runner.tally.pending, self.clock,
@@ -174,7 +188,7 @@ class _Start:
         )  # fmt: skip
         await self._spawn("runner", runner.run())
         matcher = self._matcher(emit)
-        http = await self._http(bus, matcher, self._api(bus, desk, safety, reloader))
+        http = await self._http(bus, matcher, self._api(bus, desk, safety, reloader, live))
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, matcher)
@@ -235,13 +249,15 @@ class _Start:
         stored = StoredRuleSets(bus.contents, self.actions)
         await stored.store(rules)
         checkpoints = Checkpointing(bus.checkpoints(), lambda: bus.guard.backlog.first_seq)
+        projection = Projection(bus.kv("lists"), bus.kv("modes"), self.clock)
         host = EngineHost(
             self.config.site, bus.event_log(), bus.engine_store, stored, tracing(bus), emit, self.clock,
-            EngineCounts(self.metrics, self.orders), checkpoints,
+            EngineCounts(self.metrics, self.orders), checkpoints, projection,
         )  # fmt: skip
         await self._spawn("checkpoints", checkpoints.run())
         task = await self._spawn("engine", host.run())
         await _first(host.started.wait(), task)
+        await self._spawn("copies", projection.run(host.state))
         reloader = Reloader(self.loaded, self.actions, stored, emit, self.clock, self.health, rules)
         # What was named last decides soon, even if the engine has not come to it yet.
         named = await bus.newest_own("rules.changed")
@@ -249,7 +265,15 @@ class _Start:
         await reloader.begin(await stored.load(in_force) if in_force else None)
         return host, reloader
 
-    async def _reach(self, instance: str, server: EmbeddedServer | None, emit: Emit, buttons: Buttons) -> None:
+    def _live(self, engine: EngineHost, reloader: Reloader, emit: Emit) -> _Live:
+        """Let people and programs change lists and the mode."""
+        site, clock = self.config.site, self.clock
+        lists = ListDesk(site, reloader, engine, emit, clock)
+        return _Live(lists, ModeDesk(site, self.config.modes, engine, emit, clock))
+
+    async def _reach(
+        self, instance: str, server: EmbeddedServer | None, emit: Emit, buttons: Buttons, live: _Live
+    ) -> None:
         """Bring up what actions reach out with."""
         http = HttpClient()
         self.stack.push_async_callback(http.aclose)
@@ -260,6 +284,9 @@ class _Start:
             publisher = MqttPublisher(config, self.config.site, instance, self.clock)
             if self.config.safety.kill_topic:
                 publisher.listen(f"{self.config.site}/kill/set", buttons.message)
+            messages = Messages(config.commands, live.lists, live.modes, self.clock)
+            messages.listen(publisher.listen, self.config.site)
+            self.stack.push_async_callback(messages.aclose)
             self.services.add(MqttPublisher, publisher)
             await self._spawn("mqtt", publisher.run())
         clips = self.config.clips
@@ -270,7 +297,7 @@ class _Start:
         self.services.add(ClipMaker, ClipMaker(workers, store, self.clock))
         await self._spawn("retention", _retain(store, self.clock))
 
-    def _api(self, bus: Bus, desk: Desk, safety: Safety, reloader: Reloader) -> list[Route]:
+    def _api(self, bus: Bus, desk: Desk, safety: Safety, reloader: Reloader, live: _Live) -> list[Route]:
         self.token = secrets.token_urlsafe(24)
         callers = Callers(self.config.http.api, self.token, Throttle(self.clock))
 
@@ -281,6 +308,7 @@ class _Start:
             *SafetyApi(callers, desk, safety).routes(),
             *LettersApi(callers, letters, desk.tell, self.clock).routes(),
             *RulesApi(callers, reloader, desk.tell).routes(),
+            *ListsApi(callers, live.lists, live.modes, self.clock).routes(),
         ]
 
     async def _http(self, bus: Bus, emit: Emit, api: Sequence[Route]) -> HttpServer:

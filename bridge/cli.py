@@ -19,6 +19,7 @@ from bridge.commands.door import breaker, clock, door, kill
 from bridge.commands.events import events
 from bridge.commands.explain import explain
 from bridge.commands.init import init
+from bridge.commands.lists import lists, mode
 from bridge.commands.reload import reload
 from bridge.commands.run import run
 from bridge.commands.simulate import simulate
@@ -66,6 +67,8 @@ app.command()(kill)
 app.add_typer(door)
 app.add_typer(breaker)
 app.add_typer(clock)
+app.add_typer(lists)
+app.add_typer(mode)
 app.add_typer(bench)
 app.add_typer(dlq)
 app.add_typer(audit)

@@ -21,8 +21,8 @@ from bridge.contracts import Emit, EngineStore, EventLog, Head, Logged, StateKey
 from bridge.crashpoint import crash_point
 from bridge.errors import StoreUnavailableError
 from bridge.schema.base import stable_id
-from bridge.schema.event import Origin, own_event
-from bridge.schema.kinds import BridgeTick, RulesChanged
+from bridge.schema.event import Origin, VmsEvent, own_event
+from bridge.schema.kinds import BridgeTick, ListChanged, RulesChanged
 from bridge.schema.orders import Order
 from rules.engine import Decision, Engine
 from rules.ruleset import RuleSet
@@ -72,6 +72,14 @@ class Checkpoints(Protocol):
         ...
 
 
+class Projection(Protocol):
+    """Who keeps a copy of some of the engine's state for others to read."""
+
+    def written(self, changed: Mapping[StateKey, Mapping[str, Any] | None]) -> None:
+        """A commit has written these values; None was deleted."""
+        ...
+
+
 Traces = Callable[[Sequence[Trace]], Awaitable[None]]
 """Store traces; returns when they are synced. Storing one twice is harmless."""
 
@@ -90,8 +98,11 @@ class EngineHost:
         clock: Clock,
         progress: Progress,
         checkpoints: Checkpoints | None = None,
+        projection: Projection | None = None,
     ) -> None:
-        self._checkpoints = checkpoints
+        self._checkpoints, self._projection = checkpoints, projection
+        self._expected: dict[str, asyncio.Future[None]] = {}
+        self._came: list[str] = []
         self._site, self._log, self._store, self._rulesets = site, log_, store, rulesets
         self._traces, self._emit, self._clock, self._progress = traces, emit, clock, progress
         self._engine: Engine | None = None
@@ -107,6 +118,16 @@ class EngineHost:
         """Hash of the rules in force."""
         self.started = asyncio.Event()
         """Set once the head is ours and reading has begun."""
+
+    def state(self) -> Mapping[StateKey, Mapping[str, Any]]:
+        """Return all that is remembered now; nothing before the head is ours."""
+        return self._engine.state() if self._engine is not None else {}
+
+    def expect(self, event: str) -> asyncio.Future[None]:
+        """Return what is done once the event of this id, which is about to be logged, has been decided about."""
+        future = self._expected[event] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda _: self._expected.pop(event, None))
+        return future
 
     async def run(self) -> None:
         """Own the partition until cancelled. Raises StaleOwnerError when somebody else has taken it."""
@@ -142,6 +163,8 @@ class EngineHost:
         pending = _Pending(head)
         trace = self._quiet(len(batch))
         for logged in batch:
+            if pending.size and pending.size + _weight(logged.event) >= COMMIT_MESSAGES:
+                pending = _Pending(await self._commit(pending))
             await self._step(engine, pending, logged, trace)
             if pending.size >= COMMIT_MESSAGES:
                 pending = _Pending(await self._commit(pending))
@@ -173,7 +196,14 @@ class EngineHost:
             pending.must = True
             self.ruleset = event.data.ruleset
             log.info("rules changed", extra={"rules": event.data.rules, "ruleset": self.ruleset[:12]})
+        refused = engine.refused
         pending.add(engine.step(logged, trace=trace))
+        if engine.refused > refused:
+            log.error(
+                "too many values of lists are changed already; some were left out", extra={"event": logged.event.id}
+            )
+        if logged.event.id in self._expected:
+            self._came.append(logged.event.id)
         self._ahead = event.received - logged.stamp
         pending.head = replace(pending.head, seq=logged.seq)
         pending.events += 1
@@ -188,6 +218,8 @@ class EngineHost:
         )
         crash_point("engine.committed")
         self._written = head.seq
+        if self._projection is not None and pending.changed:
+            self._projection.written(pending.changed)
         self._advance(head.seq)
         self._progress.stepped(pending.events, pending.orders, self._clock.monotonic() - began)
         await self._log.done(head.seq)
@@ -202,6 +234,10 @@ class EngineHost:
     def _advance(self, seq: int) -> None:
         self.position = max(self.position, seq)
         self._moved.set()
+        came, self._came = self._came, []
+        for event in came:
+            if (future := self._expected.get(event)) is not None and not future.done():
+                future.set_result(None)
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -239,6 +275,12 @@ class EngineHost:
         except StoreUnavailableError as error:
             log.warning("the time cannot be written down", extra={"error": str(error)})
             await self._clock.sleep(error.retry_after.total_seconds())
+
+
+def _weight(event: VmsEvent) -> int:
+    """Return how many values an event may change that changes many at once."""
+    data = event.data
+    return len(data.added) + len(data.removed) + len(data.reset) if isinstance(data, ListChanged) else 1
 
 
 class _Pending:

@@ -40,6 +40,7 @@ def known(loaded: Loaded) -> Known:
         outputs=frozenset(config.outputs),
         webhooks=frozenset(config.webhooks),
         mqtt=config.mqtt is not None,
+        modes=frozenset(config.modes) or None,
     )
 
 

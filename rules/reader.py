@@ -144,7 +144,15 @@ class RuleReader:
         steps = flow.read(spot / "then", spot / "on_error")
         _exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
         self._entities([*reader.expressions, *([condition] if condition else [])], spot)
+        self._check_modes(part, spot / "mode")
         return Draft(part, spot, waiting, steps, tuple(flow.answers), self._during(part, spot / "during"), condition)
+
+    def _check_modes(self, part: RulePart, spot: Spot) -> None:
+        """Check the modes that a rule names, where the site says which there are."""
+        modes, known = _modes(part), self._known.modes
+        for name in sorted(modes.names) if modes is not None and known is not None else ():
+            if known is not None and name not in known:
+                spot.problem(f"`mode`: {unknown('mode', name, sorted(known))}")
 
     # --- if, during --------------------------------------------------------------------------------
 

@@ -81,6 +81,11 @@ class SetModeParams(ActionParams):
     mode: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="The mode: `home`, `away`, `night`.")
 
 
+def _check_mode(params: SetModeParams, known: Known) -> Iterable[str]:
+    if known.modes is not None and params.mode not in known.modes:
+        yield unknown("mode", params.mode, known.modes)
+
+
 def _mode(params: SetModeParams, order: Order) -> VmsEvent:
     return event_of(order, "mode.changed", ModeChanged(mode=params.mode))
 
@@ -199,7 +204,7 @@ SPECS: Sequence[ActionSpec[Any]] = (
         check=_check_emit,
         shorthand="kind",
     ),
-    _spec("set_mode", SetModeParams, _mode, "set_mode: night", shorthand="mode"),
+    _spec("set_mode", SetModeParams, _mode, "set_mode: night", check=_check_mode, shorthand="mode"),
     _spec(
         "set_state",
         SetStateParams,

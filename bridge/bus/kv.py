@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -56,6 +56,17 @@ class Bucket:
     def message(self, key: str, value: bytes) -> Outgoing:
         """Return the message that puts a value, for whoever writes many at once."""
         return Outgoing(self._prefix + key, value)
+
+    async def write(self, values: Mapping[str, bytes | None]) -> None:
+        """Put many values, or delete them, as quickly as can be; a part of them may be there when it fails."""
+        messages = [
+            self.message(key, value)
+            if value is not None
+            else Outgoing(self._prefix + key, b"", {_OPERATION: "DEL", TTL: "3600"})
+            for key, value in values.items()
+        ]
+        for start in range(0, len(messages), MAX_BATCH):
+            await self._acks.store(messages[start : start + MAX_BATCH], _PATIENCE)
 
     async def get(self, key: str) -> Entry | None:
         """Return a value; None if there is none or it was deleted."""

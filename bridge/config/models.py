@@ -136,7 +136,11 @@ class ApiClient(Model):
     token: SecretStr = Field(description="For `Authorization: Bearer` and `X-API-Key`.", min_length=16)
     role: Literal["viewer", "operator", "admin"] = Field(
         "viewer",
-        description="`viewer` looks. `operator` opens, agrees and stops. `admin` also lets go what was stopped.",
+        description="`viewer` looks. `operator` opens, agrees and stops, changes lists and the mode. "
+        "`admin` also lets go what was stopped, and reads rule files.",
+    )
+    lists: tuple[Name, ...] | None = Field(
+        None, description="Lists that it may change, if its role may at all; default: all."
     )
 
 
@@ -171,6 +175,13 @@ class WebhookConfig(Model):
     ca_file: Path | None = Field(None, description="Trust this certificate authority too.")
 
 
+class MqttCommands(Model):
+    """What may be changed by messages of the broker. Whoever may publish these topics there may do it."""
+
+    lists: tuple[Name, ...] = Field((), description="Lists, by `<prefix>/<site>/list/<list>/set`.")
+    mode: bool = Field(False, description="The mode of the site, by `<prefix>/<site>/mode/set`.")
+
+
 class MqttConfig(Model):
     """The broker to publish to."""
 
@@ -185,6 +196,7 @@ class MqttConfig(Model):
     prefix: str = Field("vms", pattern=r"^[^#+/\x00$][^#+\x00]*$", description="First level of every topic we publish.")
     version: Literal["auto", "3.1.1", "5"] = Field("auto", description="MQTT version.")
     queue: int = Field(10_000, ge=1, description="Messages kept while the broker is away.")
+    commands: MqttCommands = Field(default_factory=MqttCommands, description="What may be changed from there.")
 
 
 class ClipsConfig(Model):
@@ -225,6 +237,9 @@ class BridgeConfig(Model):
     webhooks: dict[Name, WebhookConfig] = Field(default_factory=dict, description="Whom to tell over HTTP.")
     mqtt: MqttConfig | None = Field(None, description="The MQTT broker to publish to.")
     clips: ClipsConfig = Field(default_factory=ClipsConfig, description="Where clips go and when they leave.")
+    modes: tuple[Name, ...] = Field(
+        (), description="Modes that the site may be in: `[home, away, night]`; empty: whatever somebody sets."
+    )
     rules: tuple[str, ...] = Field(
         ("rules/*.yaml",),
         description="Rule files; patterns, beside this file. "

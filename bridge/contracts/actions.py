@@ -39,6 +39,7 @@ class Known:
     webhooks: frozenset[str] | None = None
     mqtt: bool | None = None
     lists: frozenset[str] | None = None
+    modes: frozenset[str] | None = None
 
 
 class Services(Protocol):

@@ -33,7 +33,7 @@ Role = Literal["viewer", "operator", "admin"]
 _RANK: dict[Role, int] = {"viewer": 0, "operator": 1, "admin": 2}
 _UNKNOWN_NAMES = frozenset(
     reason.value for reason in (Reason.UNKNOWN_DOOR, Reason.NOT_PENDING, Reason.UNKNOWN_OUTPUT, Reason.UNKNOWN_SOURCE)
-)
+) | {"unknown_list", "unknown_mode"}
 
 
 class Said(BaseModel):
@@ -53,6 +53,8 @@ class Caller:
 
     who: str
     said: Said
+    lists: frozenset[str] | None = None
+    """The lists that they may change; None: all."""
 
     @property
     def reason(self) -> str:
@@ -73,6 +75,7 @@ class Callers:
         tokens = {name: (client.token.get_secret_value(), client.role) for name, client in clients.items()}
         known = {**tokens, LOCAL: (local, "admin")}
         self._known: list[tuple[bytes, str, Role]] = [(_digest(t), name, role) for name, (t, role) in known.items()]
+        self._lists = {name: frozenset(one.lists) for name, one in clients.items() if one.lists is not None}
 
     def route(self, method: str, path: str, role: Role, act: Act) -> Route:
         """Return a route for callers of at least this role. What is refused is answered as JSON with its reason."""
@@ -118,7 +121,9 @@ class Callers:
         said = await _read(request, body)
         if said.person is not None and name != LOCAL:
             raise RefusedError(403, "role", "only the command line of this machine says who it is")
-        return Caller(f"cli:{said.person or LOCAL}" if name == LOCAL else f"api:{name}", said), said
+        if name == LOCAL:
+            return Caller(f"cli:{said.person or LOCAL}", said), said
+        return Caller(f"api:{name}", said, self._lists.get(name)), said
 
     def _identify(self, request: Request) -> tuple[str, Role]:
         address = address_key(request.client.host) if request.client else "local"

@@ -336,6 +336,7 @@ class ListChanged(Payload):
         None, description="Until then what was added or removed counts, then the file again; default: for good."
     )
     tags: tuple[str, ...] = Field((), description="How what was added is tagged.")
+    reason: str | None = Field(None, description="Why, as who changed it said.")
     content: str | None = Field(None, description="Hash of the whole list, when it was replaced as one.")
 
 
@@ -344,6 +345,7 @@ class ModeChanged(Payload):
 
     mode: str
     previous: str | None = None
+    reason: str | None = Field(None, description="Why, as who changed it said.")
 
 
 class RulesChanged(Payload):

@@ -34,7 +34,6 @@ def test_rules_change_while_the_bridge_runs(tmp_path: Path) -> None:
         file.write_text(RULE.format(name="four", then="webhook: backoffice"))
         program.process.send_signal(signal.SIGHUP)
         program.line("count from now on", "err")
-        assert cli("reload", cwd=tmp_path).stdout == "the files say what decides already: 1 rules\n"
         file.write_text(RULE.format(name="five", then="open: gate"))
         waits = json.loads(cli("reload", "--json", cwd=tmp_path).stdout)
         assert (waits["outcome"], waits["moving"]) == ("waits", ["five"])
