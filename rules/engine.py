@@ -351,7 +351,7 @@ class Engine:
         value = self._book.get(filed) or {}
         prefix = f"{_WAIT}{firing.id}:"
         timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(prefix)}
-        timers |= {f"{prefix}{index}": due.isoformat() for index, due in firing.waiting.items()}
+        timers |= {f"{prefix}{index:03d}": due.isoformat() for index, due in firing.waiting.items()}
         waits = {name: item for name, item in value.get("waits", {}).items() if name != firing.id}
         if firing.waiting:
             waits[firing.id] = firing.as_json()
@@ -360,39 +360,49 @@ class Engine:
     def _resume_waiting(self, logged: Logged) -> None:
         """Let the steps go on that waited for this event, or for the order whose end it tells."""
         data = logged.event.data
+        # Found before anybody goes on: a step that is reached now waits for what comes after this event.
+        hearing = self._hearing(self._moment(logged)) if self._book.hears else ()
         if isinstance(data, kinds.ActionEnded):
             for filed, firing in self._firings(self._book.waiting_for(data.order)):
                 if data.order in firing.orders:
                     firing.ended(data)
                     self._go_on(firing, filed)
-        if self._book.hears:
-            moment = self._moment(logged)
-            for entry in self._rules.answering.reached(moment):
-                self._answer(entry, moment)
+        for filed, name, step in hearing:
+            for _, firing in self._firings((filed,), name):
+                if step in firing.waiting:
+                    firing.answer(step, logged.event)
+                    self._go_on(firing, filed)
 
-    def _answer(self, entry: Entry, moment: Moment) -> None:
-        trigger, step, context = entry.trigger, int(entry.trigger.role), self._context(moment.event)
+    def _hearing(self, moment: Moment) -> list[tuple[StateKey, str, int]]:
+        """Return the steps that wait for an event: where, of which firing, and which."""
+        return [
+            (filed, firing.id, int(entry.trigger.role))
+            for entry in self._rules.answering.reached(moment)
+            for filed, firing in self._firings(self._asked(entry, moment))
+            if firing.hears(int(entry.trigger.role), moment.event)
+        ]
+
+    def _asked(self, entry: Entry, moment: Moment) -> Sequence[StateKey]:
+        """Return where steps wait whose event this is, as far as the event tells."""
+        trigger, context = entry.trigger, self._context(moment.event)
         places = self._book.hearing(trigger.rule.id)
         if not places or passed_over(trigger, moment.event) or not all(moment.holds(test) for test in entry.tests):
-            return
-        if trigger.per is not None:
-            try:
-                key = state_key(trigger.rule.id, trigger.per.key(moment, context, trigger.rule.id))
-            except ExpressionError:
-                return
-            places = (key,) if key in places else ()
-        for filed, firing in self._firings(places):
-            if firing.hears(step, moment.event):
-                firing.answer(step, moment.event)
-                self._go_on(firing, filed)
+            return ()
+        if trigger.per is None:
+            return places
+        try:
+            key = state_key(trigger.rule.id, trigger.per.key(moment, context, trigger.rule.id))
+        except ExpressionError:
+            return ()
+        return (key,) if key in places else ()
 
-    def _firings(self, places: Iterable[StateKey]) -> Iterator[tuple[StateKey, Firing]]:
-        """Yield the firings that wait in some places; each as it is when its turn comes."""
+    def _firings(self, places: Iterable[StateKey], name: str | None = None) -> Iterator[tuple[StateKey, Firing]]:
+        """Yield the firings, all or the one of that name, that wait in some places; each as it is at its turn."""
         for filed in places:
             value = self._book.get(filed) or {}
             rule = self._rule_of(filed, value)
-            for waiting in list(value.get("waits", {}).values()) if rule else ():
-                if rule is not None:
+            for one, waiting in list(value.get("waits", {}).items()) if rule else ():
+                if rule is not None and name in (None, one):
                     yield filed, Firing.from_json(rule, key_of(filed, value), waiting)
 
     def _go_on(self, firing: Firing, filed: StateKey, overdue: int | None = None) -> None:

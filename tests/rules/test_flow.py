@@ -433,3 +433,17 @@ def test_a_step_waits_by_the_lists_of_the_moment() -> None:
         expect: [{webhook: x}]
     """
     assert [str(result) for result in run_trials(rules_of(text), ACTIONS) if not result.passed] == []
+
+
+def test_one_event_answers_one_wait_in_a_row() -> None:
+    """A step that is reached because of an event waits for the next one; also for the ends of orders."""
+    run = _run("- wait_for: {kind: custom.ack, within: 9s}\n" * 2 + "- webhook: b")
+    run.feed(plate())
+    run.feed(event("custom.ack", {}, time=_at(1)))
+    assert _all(run) == []
+    run.feed(event("custom.ack", {}, time=_at(2)))
+    assert _all(run) == ["b"]
+    own = _run("- clip: {as: c}\n- {with: c, wait: 5s}\n- wait_for: {kind: action.ended, within: 9s}\n- webhook: b")
+    [clip] = own.feed(plate()).orders
+    assert not own.feed(ended(clip, time=_at(1))).orders
+    assert _words(own.tick(_at(10)).orders) == ["b"]
