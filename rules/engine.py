@@ -427,7 +427,7 @@ class Engine:
 
     def _rule_of(self, filed: StateKey, value: Mapping[str, Any]) -> Rule | None:
         rule = self._rules.by_id.get(filed.rule)
-        return rule if rule is not None and rule.version == value["version"] else None
+        return rule if rule is not None and rule.version == value.get("version") else None
 
     # --- timers ----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bridge.sdk import Logged, Order, Origin, VmsEvent
@@ -283,6 +283,11 @@ def _play(rules: RuleSet, history: list[Any], crashes: set[int], reference: _Ref
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
+@example(
+    ([{"parallel": [[{"wait_for": 1}, {"stop": None}], [{"wait_for": 1}]]}], None),
+    [("fire", 0, None), ("ack", 0, None)],
+    set(),
+)
 @given(_flows, _histories, st.sets(st.integers(1, 60), max_size=20))
 def test_flows_go_as_their_tree_says_and_no_crash_changes_that(
     flow: Any, history: list[Any], crashes: set[int]
