@@ -32,7 +32,10 @@ STOP_GRACE = 5.0
 """Seconds that tries may take to finish when the bridge stops."""
 _SOON = timedelta(seconds=1)
 _NO_ROOM = (0.5, 1.5)
-"""Seconds, from and to, after which an order comes again that found no room."""
+"""Seconds, from and to, after which an order comes again that found no room,"""
+_TURNED_AWAY = 500
+"""and so many times longer for each so many that found none. What comes again comes before what is new: if all that
+wait for one receiver came again every second, they would be all that comes."""
 _AFTER_A_BUG = timedelta(seconds=30)
 
 
@@ -62,6 +65,8 @@ class Runner:
         self._clock = clock
         self._concurrency = concurrency
         self._in_hand: dict[str, PendingOrder] = {}
+        self._outside: set[str] = set()
+        """Orders that found no room."""
         self.tally = Tally(observer)
         self._path = EffectPath(ledger, dead, services, gate, clock, executor, self.tally)
 
@@ -98,9 +103,13 @@ class Runner:
         known = self.tally.taken(order)
         job = Job(pending, plan(order, self._actions), known)
         self._in_hand[order.id] = pending
-        if not lanes.add(job):
-            del self._in_hand[order.id]
-            await self._postpone(pending, timedelta(seconds=random.uniform(*_NO_ROOM)))
+        if lanes.add(job):
+            self._outside.discard(order.id)
+            return
+        del self._in_hand[order.id]
+        self._outside.add(order.id)
+        longer = max(1.0, len(self._outside) / _TURNED_AWAY)
+        await self._postpone(pending, timedelta(seconds=random.uniform(*_NO_ROOM) * longer))
 
     async def _carry_out(self, job: Job) -> None:
         """Walk the path until the order has ended or goes back to the queue."""

@@ -272,6 +272,21 @@ async def test_the_outcome_is_kept_while_the_store_is_away(tmp_path: Path) -> No
     assert (result.outcome, len(calls.ids)) == ("done", 1)
 
 
+async def test_a_backlog_leaves_the_queue_to_others(tmp_path: Path) -> None:
+    """What waits for a hanging receiver comes again now and then, not all of it every second."""
+    clock = VirtualClock()
+
+    async def hang(params: InfoParams, context: ActionContext) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async with running(tmp_path, clock, actions={"info": info_spec(hang)}) as site:
+        site.queue.put(*(make_order(clock, "info", {"to": "away"}, number) for number in range(2000)))
+        await until(lambda: len(site.queue.delays) > 1800)
+        a_second = sum(1 / delay.total_seconds() for _, delay in site.queue.delays[-1000:])
+        assert 0 < a_second < 600
+
+
 async def test_a_slow_receiver_does_not_hold_up_a_gate(tmp_path: Path) -> None:
     """Hundreds of hanging webhooks fill their lane and nothing else; what is too many goes back to the queue."""
     clock, free = VirtualClock(), asyncio.Event()
