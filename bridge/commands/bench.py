@@ -68,6 +68,21 @@ def latency(
 
 @bench.command()
 @command
+def rules(
+    as_json: JsonOption = False, long: LongOption = False, folder: FolderOption = None, events: EventsOption = None
+) -> None:
+    """Measure what an event costs with 10 to 10,000 rules, how long those take to load, and what 100,000 keys weigh."""
+    from bridge.bench.keys import KEYS
+    from bridge.bench.rules import SIZES, measure
+
+    rounds = 1 if events else 5 if long else 3
+    count, keys = events or (20_000 if long else 4_000), 2_000 if events else KEYS
+    sizes = SIZES[:3] if events else SIZES
+    _run("rules", lambda *args: measure(*args, count=count, rounds=rounds, keys=keys, sizes=sizes), folder, as_json)
+
+
+@bench.command()
+@command
 def backtest(
     as_json: JsonOption = False, long: LongOption = False, folder: FolderOption = None, events: EventsOption = None
 ) -> None:

@@ -19,6 +19,13 @@ ROW = {"what", "value", "unit", "floor", "ratio", "goal", "met"}
 GOALS = {
     "pipeline": {"socket to order, sync always": "≥ 15000", "socket to order, sync interval": "≥ 20000"},
     "backtest": {"back-test, 100 rules": "≥ 20000"},
+    "rules": {
+        "an event, 1,000 rules, 5 touched": "≤ 10",
+        "growth from 10 to 1,000 rules": "≤ 2 × floor",
+        "load and compile 1,000 rules": "≤ 5",
+        "memory with 2,000 live keys, nats-server too": "≤ 300",
+        "load 2,000 live keys at start": "≤ 5",
+    },
     "latency": {"frame to command, p50": "≤ 3 × floor", "frame to command, p99": "≤ 5 × floor"},
 }
 
