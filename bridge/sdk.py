@@ -61,7 +61,7 @@ from bridge.schema.base import Record, UtcTime, stable_id
 from bridge.schema.event import RAW_LIMIT, Origin, VmsEvent
 from bridge.schema.kinds import PAYLOADS, Payload, payload_model
 from bridge.schema.limits import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT
-from bridge.schema.orders import AT_MOST_ONCE, ActionClass, Order, Result, StepResult
+from bridge.schema.orders import AT_MOST_ONCE, MAX_AGE, ActionClass, Order, Result, StepResult
 from bridge.schema.plates import canonical_plate
 from bridge.schema.state import BRIDGE, MODE, RULES, Fact, facts
 from bridge.schema.text import (
@@ -83,6 +83,7 @@ from bridge.yamlfile import Mark, YamlFile, YamlKey, YamlPath, parse_yaml
 __all__ = [
     "AT_MOST_ONCE",
     "BRIDGE",
+    "MAX_AGE",
     "MAX_YAML_BYTES",
     "MODE",
     "PAYLOADS",

@@ -20,13 +20,7 @@ from bridge.safety.killswitch import KillSwitch
 from bridge.safety.ownclock import OwnClock
 from bridge.safety.reasons import WORDS, Reason, refusal
 from bridge.schema.event import Origin
-from bridge.schema.orders import ActionClass, Order
-
-MAX_AGE: dict[ActionClass, timedelta] = {
-    ActionClass.ACTUATING: timedelta(seconds=10),
-    ActionClass.TRANSIENT: timedelta(seconds=30),
-}
-"""How old a cause may be where the action says nothing else. The other classes have no limit."""
+from bridge.schema.orders import MAX_AGE, ActionClass, Order
 
 FUTURE_TOLERANCE = timedelta(seconds=2)
 """A source may be ahead of us by this and still move something."""

@@ -35,6 +35,12 @@ class ActionClass(StrEnum):
 AT_MOST_ONCE = frozenset({ActionClass.ACTUATING, ActionClass.VENDOR_START})
 """Classes whose interrupted try is never simply repeated."""
 
+MAX_AGE: dict[ActionClass, timedelta] = {
+    ActionClass.ACTUATING: timedelta(seconds=10),
+    ActionClass.TRANSIENT: timedelta(seconds=30),
+}
+"""How old a cause may be where the action says nothing else. The other classes have no limit."""
+
 
 class StepResult(Record):
     """What an earlier step of the same firing gave, for the steps that name it."""

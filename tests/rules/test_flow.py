@@ -58,12 +58,42 @@ def test_what_is_below_a_pause_waits() -> None:
 
 def test_waiting_makes_things_older() -> None:
     """What a door is asked after a pause is as old as the plate that was read, and too late for it is too late."""
-    run = _run("- wait: 30s\n- open: gate\n- relay: {output: lamp, state: 'off'}")
+    then = "- wait_for: {kind: call.ended, within: 30s}\n- open: gate\n- relay: {output: lamp, state: 'off'}"
+    run = _run(then)
     run.feed(plate())
     late, off = run.tick(_at(30)).orders
     assert (late.occurred, late.received, late.created) == (START, START, _at(30))
     assert late.expires == _at(10)
     assert off.expires is None
+
+
+@pytest.mark.parametrize(
+    ("then", "late"),
+    [
+        ("[{wait: 10s}, {relay: siren}]", False),
+        ("[{wait: 6s}, {wait: 5s}, {relay: siren}]", True),
+        ("[{wait: 11s}, {relay: {output: siren, state: 'off'}}]", False),
+        ("[{wait: 11s}, {ptz: home}, {webhook: x}]", False),
+        ("[{wait: 31s}, {ptz: home}]", True),
+        ("[{wait: 11s, if: 'true'}, {relay: siren}]", False),
+        ("[{wait_for: {kind: call.ended, within: 1m}}, {relay: siren}]", False),
+        ("[{parallel: [{wait: 11s}, {relay: siren}]}]", False),
+        ("[{parallel: [{wait: 11s}, {webhook: x}]}, {relay: siren}]", True),
+        ("[{webhook: x, on_error: [{wait: 11s}, {do: [{open: gate}]}]}]", True),
+    ],
+)
+def test_what_always_comes_too_late_is_a_mistake(then: str, late: bool) -> None:
+    """Nothing is moved for an event that is old by then; so one knows when the rule is written."""
+    found = problems_of(f"rules: [{{id: r, when: {{kind: plate.read}}, then: {then}}}]")
+    assert [one for one in found if "let `when` wait instead" in one] == found
+    assert bool(found) is late
+
+
+def test_a_rule_of_the_clock_says_itself_how_late_it_may_be() -> None:
+    """Its orders are late, not old."""
+    text = "rules: [{id: r, when: {at: '07:00', max_lateness: %s}, then: [{wait: 20s}, {relay: siren}]}]"
+    assert problems_of(text % "30s") == []
+    assert problems_of(text % "15s")
 
 
 def test_a_pause_can_end_with_another_step() -> None:
