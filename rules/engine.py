@@ -27,7 +27,7 @@ from rules.patterns import Fire, Now, Reaction, Stands
 from rules.resting import disturbed, fired
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
-from rules.state import Book, Timer, at, key_of, make_value, state_key
+from rules.state import LINE, WAITS, Book, Timer, at, key_of, make_value, state_key
 from rules.trace import Outcome, Trace
 
 TICK = "bridge.tick"
@@ -54,6 +54,17 @@ _Asked = tuple[Trigger, Sequence[Test]]
 
 def _firing(rule: Rule, key: str, fire: Fire) -> Firing:
     return Firing.begin(rule, key, fire.trigger, fire.causes, fire.origin or fire.trigger.origin, fire.waited)
+
+
+def _ended(
+    rule: Rule | None, filed: StateKey, value: Mapping[str, Any], waiting: Mapping[str, Any], now: Logged | None
+) -> Trace:
+    """Return what is told of a firing that ends before all of its steps were gone through."""
+    event = VmsEvent.model_validate(waiting["event"])
+    seq, stamp = (now.seq, now.stamp) if now else (0, event.received)
+    steps = tuple(rule.steps[int(index)].label for index in waiting["waiting"]) if rule else ()
+    key = key_of(filed, value)
+    return Trace(filed.rule, value["version"], "dropped", seq, event.id, stamp, key, skipped=steps)
 
 
 class Engine:
@@ -288,7 +299,9 @@ class Engine:
             unmet = self._held_back(rule, key, reaction, moment, context)
             if unmet is None and reaction.fire is not None:
                 named_event = (moment.seq, event.id, moment.stamp, key)
-                return Trace(rule.id, rule.version, "fired", *named_event, shadow=rule.shadow)
+                waits = rule.concurrency == "queued" and WAITS in (self._book.get(state_key(rule.id, key)) or ())
+                outcome: Outcome = "queued" if waits else "fired"
+                return Trace(rule.id, rule.version, outcome, *named_event, shadow=rule.shadow)
         unmet = unmet or Unmet("when", "the whole pattern", "nothing that it waits for")
         return unmet.trace(rule, moment)
 
@@ -334,12 +347,40 @@ class Engine:
         rule, now = firing.rule, self._logged.stamp
         if parts := fired(rule, self._book.get(filed) or _NO_MEMORY, now):
             self._update(rule, firing.key, filed, **parts)
-        firing.run(now, context)
-        if not rule.shadow:
+        if rule.concurrency != "parallel" and self._crowd(firing, filed):
+            return
+        self._start(firing, filed, context)
+
+    def _start(self, firing: Firing, filed: StateKey, context: EventContext) -> None:
+        firing.run(self._logged.stamp, context)
+        if not firing.rule.shadow:
             self._orders += firing.made
             if firing.waiting:
                 self._put_aside(firing, filed)
         self._trace(firing, "fired")
+
+    def _crowd(self, firing: Firing, filed: StateKey) -> bool:
+        """Let a firing stand in line behind one whose steps wait, or end that one; tell whether it stands in line."""
+        rule, value = firing.rule, self._book.get(filed) or _NO_MEMORY
+        if WAITS not in value:
+            return False
+        if rule.concurrency == "queued":
+            self._update(rule, firing.key, filed, line=[*value.get(LINE, ()), firing.as_json()])
+            self._trace(firing, "queued")
+            return True
+        for before in value[WAITS].values():
+            self._traces.append(_ended(rule, filed, value, before, self._logged))
+        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(_WAIT)}
+        self._update(rule, firing.key, filed, waits=None, timers=timers)
+        return False
+
+    def _next_in_line(self, rule: Rule, filed: StateKey) -> None:
+        """Let those fire that stand in line, until one has to wait."""
+        while LINE in (value := self._book.get(filed) or _NO_MEMORY) and WAITS not in value:
+            first, *rest = value[LINE]
+            firing = Firing.from_json(rule, key_of(filed, value), first)
+            self._update(rule, firing.key, filed, line=rest or None)
+            self._start(firing, filed, self._context(firing.trigger))
 
     def _miss(self, rule: Rule, key: str, filed: StateKey) -> None:
         """Note that a rule would have fired, if something around its pattern had not held it back."""
@@ -411,19 +452,13 @@ class Engine:
         self._put_aside(firing, filed)
         if firing.made or firing.failed or firing.skipped:
             self._trace(firing, "resumed")
+        self._next_in_line(firing.rule, filed)
 
     def _drop(self, filed: StateKey, value: Mapping[str, Any], old: RuleSet) -> None:
         self._book.put(filed, None)
-        for waiting in value.get("waits", {}).values():
-            event = VmsEvent.model_validate(waiting["event"])
-            seq, stamp = (self._now.seq, self._now.stamp) if self._now else (0, event.received)
-            rule = old.by_id.get(filed.rule)
-            steps = tuple(rule.steps[int(index)].label for index in waiting["waiting"]) if rule else ()
-            self._traces.append(
-                Trace(
-                    filed.rule, value["version"], "dropped", seq, event.id, stamp, key_of(filed, value), skipped=steps
-                )
-            )
+        rule = old.by_id.get(filed.rule)
+        for waiting in (*value.get(WAITS, {}).values(), *value.get(LINE, ())):
+            self._traces.append(_ended(rule, filed, value, waiting, self._now))
 
     def _rule_of(self, filed: StateKey, value: Mapping[str, Any]) -> Rule | None:
         rule = self._rules.by_id.get(filed.rule)

@@ -25,7 +25,7 @@ from pydantic import (
 
 from bridge.sdk import Duration
 from rules.parts import ITEM_OR_LIST, Days, Expression, Name, Part, Positive, TimeOfDay, Word, Words, as_list
-from rules.resting import Limit, parse_limit
+from rules.resting import Concurrency, Limit, parse_limit
 from rules.schedules import ALL_DAYS, Window
 from rules.whenmodel import When
 
@@ -145,6 +145,11 @@ class RulePart(Part):
         None, description="After firing, not again until nothing that matches came for so long (by the log's clock)."
     )
     limit: LimitText | None = Field(None, description="So many firings at most in any span: 5 per hour, 1 per 10m.")
+    concurrency: Concurrency = Field(
+        "parallel",
+        description="When it fires while steps of an earlier firing wait: go beside it; `single`: do not fire; "
+        "`restart`: end the earlier one; `queued`: begin when that is over.",
+    )
     max_age: Positive | None = Field(None, description="Do not fire when the event is older than this.")
     priority: StrictInt = Field(
         0, ge=-1000, le=1000, description="Higher goes first and wins where two want one thing."

@@ -68,6 +68,7 @@ class Draft:
             cooldown=part.cooldown,
             quiet_for=part.quiet_for,
             limit=part.limit,
+            concurrency=part.concurrency,
             max_age=part.max_age,
             max_lateness=part.when.max_lateness,
             priority=part.priority,
@@ -100,6 +101,13 @@ def _exact_where_it_moves(wanted: Sequence[Wanted], steps: Sequence[Step], spot:
         if isinstance(does := step.does, Act) and does.action_class in AT_MOST_ONCE:
             message = "moves or starts something, and `like` lets pass what only looks like it; match exactly for this"
             spot.below(step.path).problem(f"`{does.spec.name}` {message}")
+
+
+def _meeting(part: RulePart, steps: Sequence[Step], spot: Spot) -> None:
+    """Warn of `concurrency` where no two firings can meet."""
+    waits = any(step.holds or step.needs or step.caught is not None for step in steps)
+    if part.concurrency != "parallel" and not waits:
+        (spot / "concurrency").warning("no step of this rule waits, so none of its firings meet")
 
 
 def _modes(part: RulePart) -> Modes | None:
@@ -144,6 +152,7 @@ class RuleReader:
         flow = FlowReader(reader, Selectors(self._names, part.when, part.match, part.per, spot))
         steps = flow.read(spot / "then", spot / "on_error")
         too_late(steps, part, spot)
+        _meeting(part, steps, spot)
         _exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
         self._entities([*reader.expressions, *([condition] if condition else [])], spot)
         self._check_modes(part, spot / "mode")

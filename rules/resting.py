@@ -1,8 +1,9 @@
-"""How a rule holds itself back after it has fired: `cooldown`, `quiet_for`, `limit`; each for its key.
+"""How a rule holds itself back after it has fired: `cooldown`, `quiet_for`, `limit`, `concurrency`; each for its key.
 
 What that takes is part of the value of the rule and key: until when it rests, until when it must be
 quiet, and the stamps of the firings that count for the limit. All of it goes by the log's clock, ends
-by itself and is swept away then. A rule that asks for none of this pays nothing.
+by itself and is swept away then. Concurrency looks at the firings whose steps still wait, and at those
+that stand in line. A rule that asks for none of this pays nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.sdk import format_duration, parse_duration
-from rules.state import FIRED, QUIET, REST, SPENT, at
+from rules.state import FIRED, LINE, QUIET, REST, SPENT, WAITS, at
 
 if TYPE_CHECKING:
     from rules.rule import Rule
 
 MOST_FIRINGS = 1000
 """That one limit may count; the stamp of each is kept for the key."""
+MOST_IN_LINE = 10
+"""Firings of a rule and key that wait for their turn."""
+Concurrency = Literal["parallel", "single", "restart", "queued"]
 LONGEST = timedelta(days=31)
 _LIMIT = re.compile(r"(\d+)\s*(?:per\s+|/\s*)(.+)")
 _UNITS = {
@@ -72,6 +76,14 @@ def resting(rule: Rule, value: Mapping[str, Any], stamp: datetime) -> tuple[str,
     if rule.limit is not None and len(counted := _counted(rule.limit, value, stamp)) >= rule.limit.count:
         free = format_duration(at(counted[-rule.limit.count]) + rule.limit.span - stamp)
         return "limit", f"at most {rule.limit}", f"{len(counted)} already, the next in {free}"
+    return _crowded(rule, value) if WAITS in value else None
+
+
+def _crowded(rule: Rule, value: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if rule.concurrency == "single":
+        return "concurrency", "one at a time", "steps of the one before still wait"
+    if rule.concurrency == "queued" and len(value.get(LINE, ())) >= MOST_IN_LINE:
+        return "concurrency", f"at most {MOST_IN_LINE} in line", f"{MOST_IN_LINE}"
     return None
 
 

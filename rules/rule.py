@@ -15,7 +15,7 @@ from rules.fields import Field
 from rules.modes import Modes
 from rules.moment import Moment
 from rules.patterns import OneEvent, Pattern
-from rules.resting import Limit
+from rules.resting import Concurrency, Limit
 from rules.schedules import Schedule
 from rules.steps import Step
 
@@ -61,6 +61,7 @@ class Rule:
     cooldown: timedelta | None = None
     quiet_for: timedelta | None = None
     limit: Limit | None = None
+    concurrency: Concurrency = "parallel"
     max_age: timedelta | None = None
     max_lateness: timedelta | None = None
     """For a rule of the clock that may move something: at most so long after its time."""

@@ -32,6 +32,8 @@ LISTENING = "listening"
 """Attribute of a source: whether it is connected, and since when by the log."""
 REST, QUIET, SPENT, FIRED = "rest", "quiet", "spent", "fired"
 """Until when a rule rests, until when nothing may come, when its last firing counts no more, and its firings."""
+WAITS, LINE = "waits", "line"
+"""The firings whose steps wait, and those that have not begun since their rule does one after the other."""
 _ENDING = {REST: (REST,), QUIET: (QUIET,), SPENT: (SPENT, FIRED), "forget": ("forget", "memory")}
 _ENDING[ENDS] = (ENDS, LISTED, SINCE, TAGS)
 """What ends at a time that the value names, and what goes with it."""

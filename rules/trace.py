@@ -14,9 +14,11 @@ from pydantic_core import to_jsonable_python
 
 from bridge.sdk import stable_id
 
-Outcome = Literal["fired", "unmet", "inconclusive", "resumed", "dropped"]
+Outcome = Literal["fired", "unmet", "inconclusive", "queued", "resumed", "dropped"]
 """`inconclusive`: nobody can know, as a source was not heard.
-`resumed`: a step that waited for another one went on. `dropped`: a waiting step ended with its rule."""
+`queued`: it will fire when the firing before it is over; `fired` comes then.
+`resumed`: a step that waited for another one went on.
+`dropped`: what waited ended, with its rule or for a newer firing."""
 
 
 class Trace(NamedTuple):

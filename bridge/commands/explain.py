@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _WIDTH = 30
 _MARKS = {
     "fired": "FIRED",
+    "queued": "in line",
     "resumed": "went on",
     "unmet": "not fired",
     "inconclusive": "nobody knows",
