@@ -138,8 +138,8 @@ class Machine(RuleBasedStateMachine):
             mock.patch.object(os, "fsync", return_value=None),
             mock.patch.object(effect_path, "crash_point", self.point),
             mock.patch.object(releases, "crash_point", self.point),
-            mock.patch.object(releases, "STOP_GRACE", 0.01),
-            mock.patch.object(runner_module, "STOP_GRACE", 0.01),
+            mock.patch.object(releases, "STOP_GRACE", 0.0),
+            mock.patch.object(runner_module, "STOP_GRACE", 0.0),
         ]
         for patch in self.patches:
             patch.start()

@@ -49,8 +49,8 @@ class History(RuleBasedStateMachine):
         self.patches = [
             mock.patch.object(asyncio, "to_thread", inline),
             mock.patch.object(os, "fsync", return_value=None),
-            mock.patch.object(releases, "STOP_GRACE", 0.01),
-            mock.patch.object(runner_module, "STOP_GRACE", 0.01),
+            mock.patch.object(releases, "STOP_GRACE", 0.0),
+            mock.patch.object(runner_module, "STOP_GRACE", 0.0),
         ]
         for patch in self.patches:
             patch.start()
