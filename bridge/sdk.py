@@ -55,7 +55,7 @@ from bridge.errors import (
     StartError,
     StoreUnavailableError,
 )
-from bridge.registry import Registry, unknown
+from bridge.registry import Registry, nearest, shortened, unknown
 from bridge.schema import kinds
 from bridge.schema.base import Record, UtcTime, stable_id
 from bridge.schema.event import RAW_LIMIT, Origin, VmsEvent
@@ -174,11 +174,13 @@ __all__ = [
     "facts",
     "format_duration",
     "kinds",
+    "nearest",
     "parse_duration",
     "parse_yaml",
     "payload_model",
     "place_of",
     "plain",
+    "shortened",
     "stable_id",
     "unknown",
 ]

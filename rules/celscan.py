@@ -6,13 +6,12 @@ only when it runs (unknown names, functions, fields) and what nobody would notic
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from bridge.sdk import VmsEvent, unknown
+from bridge.sdk import VmsEvent, nearest, unknown
 from rules.celcost import Counts, Tally
 from rules.fields import model_fields
 
@@ -201,8 +200,8 @@ class Scan:
         if name not in MACROS:
             self._tally.calls += 1
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see the rules guide for those that exist"
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else "see the rules guide for those that exist"
             raise _Refused(f"unknown function {name!r}; {hint}")
 
     def _path(self, position: int, name: str) -> None:

@@ -106,6 +106,8 @@ def _parse_error(text: str, error: ValueError) -> str:
         return "is empty"
     if found is None:
         return "cannot be read as CEL"
+    if "Recursion limit" in found[3]:
+        return f"at character {found[2]}: nested too deeply; split it into several rules, or use `match`"
     return f"at character {found[2]}: {found[3][:200]}"
 
 

@@ -137,9 +137,10 @@ class RulePart(Part):
     condition: Expression | None = Field(None, alias="if", description="A CEL expression that must be true.")
     during: During | None = Field(None, description="A schedule, or `not:` one; by the event's own time.")
     mode: ModeGate | None = Field(None, description="A mode of the site, several, or `not:` some.")
-    per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(min_length=1), ITEM_OR_LIST] | None = Field(
-        None, description="A field, several, or an expression: cooldowns and waits are kept apart by it."
-    )
+    per: (
+        Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(min_length=1, max_length=16), ITEM_OR_LIST]
+        | None
+    ) = Field(None, description="A field, several, or an expression: cooldowns and waits are kept apart by it.")
     cooldown: Positive | None = Field(None, description="After firing, rest this long (by the log's clock).")
     quiet_for: Positive | None = Field(
         None, description="After firing, not again until nothing that matches came for so long (by the log's clock)."

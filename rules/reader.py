@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import AT_MOST_ONCE, BRIDGE, RULES, ActionSpec, Known, stable_id, unknown
+from bridge.sdk import AT_MOST_ONCE, BRIDGE, RULES, ActionSpec, Known, shortened, stable_id, unknown
 from rules.celscan import Scope
 from rules.expressions import Expression
 from rules.flow import FlowReader
@@ -120,7 +120,7 @@ def _modes(part: RulePart) -> Modes | None:
 def named_rule(spot: Spot, number: int) -> Spot:
     """Return the place of a rule under the name that messages give it."""
     written = spot.value.get("id") if isinstance(spot.value, dict) else None
-    return spot.named(f"rule {written}" if isinstance(written, str) else f"rule #{number + 1}")
+    return spot.named(f"rule {shortened(written)}" if isinstance(written, str) else f"rule #{number + 1}")
 
 
 class RuleReader:

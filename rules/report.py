@@ -7,13 +7,13 @@ is left can still be checked: a user sees all mistakes of a file at once.
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from bridge.sdk import Mark, Problem, YamlFile, YamlKey, YamlPath
+from bridge.sdk import Mark, Problem, YamlFile, YamlKey, YamlPath, nearest, shortened
+from rules.parts import NAME_PATTERN
 
 M = TypeVar("M", bound=BaseModel)
 _ROUNDS = 4
@@ -41,6 +41,10 @@ _KINDS = {
 """What pydantic's type errors want, in words."""
 
 
+ENOUGH = 200
+"""Problems of one file after which no further parts of it are read: a file can be made of nothing else."""
+
+
 class Report:
     """The problems and warnings of one file."""
 
@@ -52,6 +56,11 @@ class Report:
     def at(self, path: Sequence[YamlKey], where: str = "") -> Spot:
         """Return a place to report at."""
         return Spot(self, tuple(path), where)
+
+    @property
+    def full(self) -> bool:
+        """There are problems enough; what else is wrong is told when these are mended."""
+        return len(self.problems) >= ENOUGH
 
     def position(self, path: YamlPath, *, key: bool = False) -> Mark:
         """Return where something stands in the file."""
@@ -221,9 +230,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """Return the sentence for a key that does not belong here."""
     names = sorted(known)
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names) or 'none'}"
-    return f"unknown key `{key}`; {hint}"
+    near = nearest(key, names)
+    hint = f"did you mean `{near}`?" if near else f"known: {', '.join(names) or 'none'}"
+    return f"unknown key `{shortened(key)}`; {hint}"
 
 
 def shown(value: Any) -> str:
@@ -249,6 +258,8 @@ def sentence(item: Any) -> str:
         return f"must be {_KINDS[kind]}, got {shown(item['input'])}"
     if kind == "literal_error":
         return f"must be {context['expected']}, got {shown(item['input'])}"
+    if kind == "string_pattern_mismatch" and context.get("pattern") != NAME_PATTERN:
+        return f"{shown(item['input'])} is not written as it is here; see the examples in the rules guide"
     if kind == "string_pattern_mismatch":
         return f"{shown(item['input'])} is not a name; use letters, digits, `-`, `_` and `.`, at most 64"
     if kind in {"too_short", "string_too_short"}:

@@ -18,13 +18,13 @@ from rules.inputs import MAX_INPUTS, InputPart, Site, check_input, input_name
 from rules.inserts import named
 from rules.parts import Name, Part
 from rules.pieces import Budget, MadeRule, Piece, TooMuchError, UnfitError
-from rules.report import Spot, shown, unknown_key
+from rules.report import ENOUGH, Spot, shown, unknown_key
 
 MAX_CHAIN = 8
 """Templates that use templates, one in the other."""
 MAX_VALUES = 5_000
 """Of one rule when it is put together."""
-MAX_ALL_VALUES = 2_000_000
+MAX_ALL_VALUES = 1_000_000
 """Of all of them."""
 OWN_KEYS = ("description", "enabled", "shadow", "priority")
 """What a rule may say for itself beside `use`."""
@@ -80,6 +80,8 @@ class Templates:
         """Known by name; what uses them is not read, because nothing true could be said about it."""
         self._left = MAX_ALL_VALUES
         self._rules: list[MadeRule] = []
+        self._wrong = 0
+        """How many of them have problems."""
         self._unfit: set[tuple[str, YamlPath]] = set()
         self.used: dict[str, list[str]] = {}
         """Templates, and the rules that are made from them, directly or through another."""
@@ -171,6 +173,8 @@ class Templates:
 
     def made(self, use: Spot) -> Spot | None:
         """Return the rule that a use stands for; None if it cannot be put together, which is reported."""
+        if self._rules:
+            self._wrong += bool(self._rules[-1].problems)  # by now it has been read
         value, name = use.value, use.value["use"]
         fine = _own_keys(use, ("id", "use", "with", *OWN_KEYS))
         if not isinstance(name, str) or name not in self._all:
@@ -258,6 +262,11 @@ class Templates:
         for name, template in self._all.items():
             if name not in self.used and name not in chained:
                 template.spot.warning("no rule uses it", key=True)
+
+    @property
+    def full(self) -> bool:
+        """There are problems enough."""
+        return self._wrong >= ENOUGH
 
     @property
     def problems(self) -> list[Problem]:

@@ -22,6 +22,11 @@ OPEN = "{{"
 PLACEHOLDER = "x"
 """What stands for a text not known yet when parameters are checked at load."""
 
+MAX_EXPRESSIONS = 50
+"""In one text."""
+MAX_CHARACTERS = 65_536
+"""Of one text in a step: an order must fit into a message."""
+
 Evaluate = Callable[[Expression], JsonValue]
 
 
@@ -54,6 +59,8 @@ def parse_template(text: str, place: Place, scope: Scope) -> Template:
             raise ValueError("`{{` without `}}`")
         if start > position:
             parts.append(text[position:start])
+        if len(parts) > 2 * MAX_EXPRESSIONS:
+            raise ValueError(f"more than {MAX_EXPRESSIONS} {{{{ }}}} in one text")
         source = text[start + len(OPEN) : end].strip()
         try:
             parts.append(Expression(source, scope))
@@ -98,9 +105,11 @@ def find_templates(raw: dict[str, Any], model: type[BaseModel], scope: Scope, sa
     """Return the parameters with their templates; reports those that are wrong or not allowed where they are."""
     found: dict[tuple[YamlKey, ...], Template] = {}
     for path, text, place in _texts(raw, (), model, None):
-        if OPEN not in text:
+        if OPEN not in text and len(text) <= MAX_CHARACTERS:
             continue
         try:
+            if len(text) > MAX_CHARACTERS:
+                raise ValueError(f"a text of {len(text)} characters; at most {MAX_CHARACTERS}")
             if place is None:
                 raise ValueError(f"`{path[0]}` takes no {{{{ }}}}")
             found[path] = parse_template(text, place, scope)

@@ -86,7 +86,7 @@ def read_trials(report: Report, actions: Mapping[str, ActionSpec[Any]], place: P
         spot.problem(f"`tests` is a list, each test starting with `- name:`; got {shown(content)}")
         return []
     reader = _TrialReader(actions, place)
-    trials = [reader.read(spot / number, number) for number in range(len(content))]
+    trials = [reader.read(spot / number, number) for number in range(len(content)) if not report.full]
     return [trial for trial in trials if trial is not None]
 
 

@@ -72,15 +72,16 @@ class Selector(Part):
     match: dict[str, JsonValue] = Field(
         default_factory=dict, description="Fields of the event's data and what they must be."
     )
-    per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(min_length=1), ITEM_OR_LIST] | None = Field(
-        None, description="What this event is told apart by, where it is another field than the rule's `per`."
-    )
+    per: (
+        Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(min_length=1, max_length=16), ITEM_OR_LIST]
+        | None
+    ) = Field(None, description="What this event is told apart by, where it is another field than the rule's `per`.")
 
 
 class WaitFor(Selector):
     """An event that a step waits for."""
 
-    per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), ITEM_OR_LIST] | None = Field(
+    per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(max_length=16), ITEM_OR_LIST] | None = Field(
         None,
         description="What tells whose event it is, where it is another field than the rule's `per`. "
         "[]: it does not matter whose.",

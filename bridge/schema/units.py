@@ -12,15 +12,22 @@ _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604
 _PART = r"\d+(?:\.\d+)?(?:ms|[smhdw])"
 _DURATION = re.compile(rf"{_PART}(?:\s*{_PART})*")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+_LONGEST = timedelta(days=36_500)
+"""A hundred years; added to any time there is, the result is still one."""
 _SIZE_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?")
 
 
 def parse_duration(text: str) -> timedelta:
     """Read `30s`, `1h30m`, `250ms`. Raises ValueError that says how to write one."""
+    if len(text) > 100:
+        raise ValueError(f"{text[:20]!r}... is too long for a duration; write 250ms, 30s, 5m, 1h30m, 7d")
     if not _DURATION.fullmatch(text.strip()):
         raise ValueError(f"{text!r} is not a duration; write a number with its unit: 250ms, 30s, 5m, 1h30m, 7d")
-    return timedelta(seconds=sum(float(n) * _DURATION_UNITS[unit] for n, unit in _DURATION_PART.findall(text)))
+    seconds = sum(float(n) * _DURATION_UNITS[unit] for n, unit in _DURATION_PART.findall(text))
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f"{text!r} is longer than {_LONGEST.days} days; nothing here waits that long")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(value: timedelta) -> str:

@@ -142,7 +142,7 @@ _BODY = "event.data.body"
         (f"{_BODY}.filter(x, x > 1).size() > 0", 100, 400),
         (f"{_BODY}.map(x, {_BODY}).size() > 0", 15, 50),
         (f"{_BODY}.map(x, event).size() > 0", 10, 50),
-        (f"({' + '.join([_BODY] * 8)}).all(x, x in {_BODY})", 5, 40),
+        (f"({' + '.join([_BODY] * 8)}).all(x, x in {_BODY})", 5, 100),
         (f"{' + '.join([_BODY] * 40)} == []", 20, 100),
         (f"{_BODY}.all(x, {' && '.join(['local(key) == key'] * 40)})", 10, 100),
     ],
