@@ -13,6 +13,7 @@ from bridge.commands.backup import backup, restore
 from bridge.commands.bench import bench
 from bridge.commands.check import check, run_rule_tests
 from bridge.commands.demo import demo
+from bridge.commands.diff import diff
 from bridge.commands.dlq import dlq
 from bridge.commands.doctor import doctor
 from bridge.commands.door import breaker, clock, door, kill
@@ -56,6 +57,7 @@ app.command()(reload)
 app.command()(check)
 app.command("test")(run_rule_tests)
 app.command()(events)
+app.command()(diff)
 app.command()(explain)
 app.command()(backtest)
 app.command()(backup)

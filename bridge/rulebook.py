@@ -16,10 +16,11 @@ from typing import Any
 from bridge.bus.kv import Contents
 from bridge.config.load import Loaded
 from bridge.contracts import ActionSpec, Known
-from bridge.errors import StartError
+from bridge.errors import ConfigError, StartError
 from bridge.registry import Registry
-from rules.compiler import compile_rules
+from rules.compiler import compile_rules, read_meaning
 from rules.load import load_documents
+from rules.meaning import Meaning
 from rules.ruleset import Documents, RuleSet, SiteSettings
 
 Actions = Mapping[str, ActionSpec[Any]]
@@ -62,6 +63,16 @@ def compile_files(paths: Sequence[Path], actions: Actions) -> RuleSet:
     root = Path(os.path.commonpath([path.absolute().parent for path in paths])) if paths else Path.cwd()
     documents = load_documents([path.absolute() for path in paths], root)
     return compile_rules(documents, actions, Known(), SiteSettings())
+
+
+def meaning_of_files(path: Path, actions: Actions) -> Meaning:
+    """Return what a rule file, or all in a folder, mean. Raises ConfigError with every problem."""
+    if not path.exists():
+        raise ConfigError(f"there is no file or folder {path}")
+    root = path.absolute() if path.is_dir() else path.absolute().parent
+    paths = sorted([*root.rglob("*.yaml"), *root.rglob("*.yml")]) if path.is_dir() else [path.absolute()]
+    # No site: what is compared is what the files say, so the sun may be anywhere.
+    return read_meaning(load_documents(paths, root), actions, Known(), SiteSettings(latitude=0.0, longitude=0.0))
 
 
 def shipped_examples() -> list[Path]:

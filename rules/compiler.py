@@ -18,7 +18,9 @@ from rules.inputs import Site
 from rules.lists import ValueList, plain_list, read_csv
 from rules.load import table_name
 from rules.matching import Conditions
+from rules.meaning import Meaning, meaning_of
 from rules.model import SECTIONS, ListPart, WindowPart
+from rules.pieces import template_of
 from rules.reader import Draft, RuleReader, named_rule
 from rules.report import Report, Spot, shown, unknown_key
 from rules.reuse import Templates
@@ -27,7 +29,7 @@ from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Schedule
 from rules.trialreader import read_trials
 
-__all__ = ["compile_rules"]
+__all__ = ["compile_rules", "read_meaning"]
 
 MOST_TOLD = 300
 """Problems told at once."""
@@ -42,6 +44,17 @@ def compile_rules(
     if compiler.problems:
         raise RuleCompileError(compiler.problems)
     return rules
+
+
+def read_meaning(
+    documents: Documents, actions: Mapping[str, ActionSpec[Any]], known: Known, site: SiteSettings
+) -> Meaning:
+    """Return what some files mean, to be compared. Raises RuleCompileError with every problem found."""
+    compiler = _Compiler(documents, actions, known, site)
+    compiler.run()
+    if compiler.problems:
+        raise RuleCompileError(compiler.problems)
+    return compiler.meaning()
 
 
 def _printable(problem: Problem) -> Problem:
@@ -62,6 +75,9 @@ class _Compiler:
         self._reports: list[Report] = []
         self._warnings: list[Problem] = []
         self._templates = Templates((), Site(known))
+        self._drafts: list[Draft] = []
+        self._values: Mapping[str, ValueList] = {}
+        self._windows_of: Mapping[str, Schedule] = {}
 
     @property
     def problems(self) -> list[Problem]:
@@ -84,6 +100,7 @@ class _Compiler:
         self._place = replace(self._place, holidays=self._holidays())
         named = self._lists()
         lists, schedules = Lists(named), self._schedules()
+        self._values, self._windows_of = named, schedules
         names = Site(self._known, frozenset(lists.names), frozenset(schedules))
         self._templates = Templates(self._named("templates", "template"), names)
         known = replace(self._known, lists=frozenset(lists.names))
@@ -110,6 +127,14 @@ class _Compiler:
             *self._templates.warnings,
             *self._warnings,
         ]
+
+    def meaning(self) -> Meaning:
+        """Return what was compiled as what it means."""
+        rules = {
+            draft.id: meaning_of(draft.part, draft.version, self._actions, template_of(draft.spot))
+            for draft in self._drafts
+        }
+        return Meaning(rules, self._values, self._windows_of, self._templates.texts(), self._place.holidays)
 
     def _open(self) -> None:
         for name, text in sorted(self._documents.files.items()):
@@ -245,6 +270,7 @@ class _Compiler:
                     (draft.spot / "id").problem(message)
                 seen.setdefault(draft.id, draft.spot)
                 drafts.append(draft)
+        self._drafts = drafts
         drafts.sort(key=lambda draft: -draft.priority)
         return [draft.finish(order) for order, draft in enumerate(drafts) if draft.enabled]
 

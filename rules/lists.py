@@ -101,6 +101,10 @@ class ValueList:
         """Tell whether the file has anything to say of a value."""
         return value in self._entries
 
+    def entries(self) -> Iterable[tuple[str, Entries]]:
+        """Return every value and when it counts."""
+        return self._entries.items()
+
     def same(self, other: ValueList) -> bool:
         """Tell whether another list says the same of every value."""
         return (self.plates, self.tags) == (other.plates, other.tags) and self._entries == other._entries

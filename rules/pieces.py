@@ -139,3 +139,8 @@ class MadeRule(Report):
         if path[0] in self._own:
             return self._own[str(path[0])].find(path[1:])
         return self._body.find(path, key=key)
+
+
+def template_of(rule: Spot) -> str | None:
+    """Return the template that a rule was made from."""
+    return rule.report.template if isinstance(rule.report, MadeRule) else None

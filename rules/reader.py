@@ -53,6 +53,11 @@ class Draft:
         """It is to be used."""
         return self.part.enabled
 
+    @property
+    def version(self) -> str:
+        """The name of what it means."""
+        return version_of(self.part)
+
     def finish(self, order: int) -> tuple[Rule, tuple[Trigger, ...], tuple[Trigger, ...]]:
         """Return the rule, the triggers by which events find it, and those by which they find its waiting steps."""
         part, version = self.part, version_of(self.part)

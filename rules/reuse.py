@@ -7,6 +7,7 @@ A template may use another, but never come back to itself.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -262,6 +263,14 @@ class Templates:
         for name, template in self._all.items():
             if name not in self.used and name not in chained:
                 template.spot.warning("no rule uses it", key=True)
+
+    def texts(self) -> dict[str, str]:
+        """Return what each template says, its description aside."""
+        dumps = {name: template.part.model_dump(mode="json") for name, template in self._all.items()}
+        for dump in dumps.values():
+            for part in (dump, *dump["inputs"].values()):
+                part.pop("description")
+        return {name: json.dumps(dump, sort_keys=True, ensure_ascii=False) for name, dump in dumps.items()}
 
     @property
     def full(self) -> bool:
