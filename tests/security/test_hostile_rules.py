@@ -85,7 +85,7 @@ SAID: Mapping[str, str] = {
     "a table with one line": "list l: not CSV: field larger than field limit (131072)",
     "a table somewhere else": "list l: the first line must name the columns, `plate` among them:",
     "templates in a ring": "template t2: templates use each other in a ring: t0 → t1 → t2 → t0;",
-    "templates in a large ring": "template t7: more than 8 templates use each other: t0 → t1 → t2",
+    "templates in a large ring": "more than 8 templates use each other: t",
     "templates that laugh": "rule r: the rule made from template t0 is too large: more than 5000",
     "templates that laugh in texts": "rule r: with its inputs this has 32000 characters, at most 16384 (in",
     "templates that grow": "rule r249: the rule made from template t is too large: with the others",
