@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 from bridge.bus.kv import Contents
 from bridge.config.load import Loaded
 from bridge.contracts import ActionSpec, Known
-from bridge.errors import ConfigError, StartError
-from bridge.registry import Registry
+from bridge.errors import ConfigError, Problem, StartError
+from bridge.registry import Registry, unknown
 from rules.compiler import compile_rules, read_meaning
 from rules.load import load_documents
 from rules.meaning import Meaning
@@ -55,7 +55,23 @@ def compile_site(loaded: Loaded, actions: Actions, documents: Documents | None =
     config = loaded.config
     documents = documents or read_site(loaded)
     site = SiteSettings(config.zone, config.latitude, config.longitude, config.site)
-    return compile_rules(documents, actions, known(loaded), site)
+    rules = compile_rules(documents, actions, known(loaded), site)
+    problems = list(_lists_named(loaded, rules))
+    if problems:
+        raise ConfigError(problems)
+    return rules
+
+
+def _lists_named(loaded: Loaded, rules: RuleSet) -> Iterable[Problem]:
+    """Yield what is wrong with the lists that the configuration lets people and programs change."""
+    config = loaded.config
+    named = {f"http.api.{name}.lists": client.lists or () for name, client in config.http.api.items()}
+    if config.mqtt is not None:
+        named["mqtt.commands.lists"] = config.mqtt.commands.lists
+    for where, lists in named.items():
+        for name in lists:
+            if name not in rules.lists:
+                yield Problem(str(loaded.path or ""), 0, 0, where, unknown("list", name, sorted(rules.lists)))
 
 
 def compile_files(paths: Sequence[Path], actions: Actions) -> RuleSet:

@@ -213,3 +213,13 @@ async def test_files_are_read_by_themselves_when_they_rest(files: Files) -> None
     await reloader.look()
     assert sorted(rule.id for rule in reloader.rules.rules) == ["new", "tell"]
     assert (files.told[-1].principal, files.told[-1].origin) == (None, Origin.BRIDGE)
+
+
+async def test_a_list_that_the_configuration_opens_must_be_there(files: Files) -> None:
+    """A rule file that takes it away is refused, and the message says who would miss it."""
+    more = "http: {api: {booking: {token: 0123456789abcdef, role: operator, lists: [residents]}}}\n"
+    files.write("bridge.yaml", CONFIG + more)
+    reloader = await files.begin()
+    files.write("rules/tell.yaml", "rules: []\n")
+    (problem,) = (await reloader.reload("cli:ann")).problems
+    assert str(problem).endswith("bridge.yaml: http.api.booking.lists: unknown list 'residents'; known: none")
