@@ -78,10 +78,13 @@ class Selector(Part):
     ) = Field(None, description="What this event is told apart by, where it is another field than the rule's `per`.")
 
 
+_ANY_OR_NONE = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+
+
 class WaitFor(Selector):
     """An event that a step waits for."""
 
-    per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(max_length=16), ITEM_OR_LIST] | None = Field(
+    per: Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(max_length=16), _ANY_OR_NONE] | None = Field(
         None,
         description="What tells whose event it is, where it is another field than the rule's `per`. "
         "[]: it does not matter whose.",

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from textwrap import indent
 
+import jsonschema
 import pytest
 
 from bridge.sdk import Order, Origin
+from rules.flow import WORDS
+from rules.jsonschema import rule_schema
+from rules.stepreader import RESERVED
 from rules.trial import run_trials
+from rules.whenmodel import WaitFor
 from tests.rules.support import ACTIONS, START, Run, ended, event, plate, problems_of, rules_of
+
+GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guide" / "rules.md").read_text(encoding="utf-8")
 
 
 def _at(seconds: float) -> datetime:
@@ -477,3 +486,42 @@ def test_one_event_answers_one_wait_in_a_row() -> None:
     [clip] = own.feed(plate()).orders
     assert not own.feed(ended(clip, time=_at(1))).orders
     assert _words(own.tick(_at(10)).orders) == ["b"]
+
+
+SCHEMA = jsonschema.Draft202012Validator(rule_schema(ACTIONS))
+
+
+@pytest.mark.parametrize(
+    ("step", "fits"),
+    [
+        ({"wait": "5s"}, True),
+        ({"with": "c", "wait": "5s"}, True),
+        ({"webhook": "x", "wait": "5s", "with": "c", "on_error": [{"stop": None}]}, True),
+        ({"wait_for": {"kind": "call.ended", "within": "5s", "as": "a", "match": {"caller": "1"}, "per": []}}, True),
+        ({"parallel": [{"open": "a"}, [{"wait": "1s"}, {"open": "b"}]]}, True),
+        ({"if": "true", "do": [{"open": "a"}]}, True),
+        ({"stop": {"if": "true"}}, True),
+        ({"emit": {"kind": "custom.x", "data": {"a": 1}}}, True),
+        ({"wait_for": {"kind": "call.ended"}}, False),
+        ({"wait_for": {"kind": "call.endd", "within": "5s"}}, False),
+        ({"wait_for": {"kind": "call.ended", "within": "5s", "match": {"caller": {"atleast": 1}}}}, False),
+        ({"parallel": [{"oepn": "a"}]}, False),
+        ({"do": []}, False),
+        ({"stop": "now"}, False),
+        ({"webhook": "x", "open": "a"}, False),
+        ({"if": "true"}, False),
+    ],
+    ids=str,
+)
+def test_the_schema_knows_what_steps_can_be(step: dict[str, object], fits: bool) -> None:
+    """An editor completes and marks them, however deep they stand."""
+    for then in ([step], [{"webhook": "x", "on_error": [{"do": [step]}]}]):
+        content = {"rules": [{"id": "r", "when": {"kind": "plate.read"}, "then": then}]}
+        assert SCHEMA.is_valid(content) is fits
+
+
+def test_the_guide_names_every_word() -> None:
+    """None of what a step can be, or have beside it, is missing from its section."""
+    section = GUIDE[GUIDE.index("## Steps") : GUIDE.index("## Time")]
+    words = {*WORDS, *RESERVED, "on_error", *(info.alias or name for name, info in WaitFor.model_fields.items())}
+    assert [word for word in words if not re.search(rf"`[^`]*\b{word}\b", section)] == []
