@@ -16,7 +16,7 @@ from typing import Any
 from bridge.sdk import Logged, Order, StateKey, VmsEvent, kinds
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
-from rules.firing import Firing
+from rules.firing import Firing, too_many
 from rules.gates import Unmet, failed_test, gate, is_special, loop_unmet, origin_unmet, passed_over, unmet_test
 from rules.index import Entry
 from rules.knowledge import deaf, learn
@@ -389,13 +389,19 @@ class Engine:
 
     def _put_aside(self, firing: Firing, filed: StateKey) -> None:
         """Write down, or forget, what a firing still waits for, with a timer for each deadline."""
-        value = self._book.get(filed) or {}
-        prefix = f"{_WAIT}{firing.id}:"
-        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(prefix)}
-        timers |= {f"{prefix}{index:03d}": due.isoformat() for index, due in firing.waiting.items()}
-        waits = {name: item for name, item in value.get("waits", {}).items() if name != firing.id}
+        value = self._book.get(filed) or {"version": firing.rule.version, "key": firing.key}
+        waits = dict(value.get(WAITS, {}))
         if firing.waiting:
-            waits[firing.id] = firing.as_json()
+            waits[firing.id] = firing.as_json()  # where it stood, or last
+        else:
+            waits.pop(firing.id, None)
+        gone = too_many(waits)
+        for name in gone:
+            self._traces.append(_ended(firing.rule, filed, value, waits.pop(name), self._logged))
+        over = tuple(f"{_WAIT}{name}:" for name in (firing.id, *gone))
+        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(over)}
+        if firing.id in waits:
+            timers |= {f"{_WAIT}{firing.id}:{index:03d}": due.isoformat() for index, due in firing.waiting.items()}
         self._update(firing.rule, firing.key, filed, timers=timers, waits=waits)
 
     def _resume_waiting(self, logged: Logged) -> None:

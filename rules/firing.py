@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
+from pydantic_core import to_json
 
 from bridge.sdk import Logged, Order, Origin, VmsEvent, kinds, stable_id
 from rules.expressions import EventContext, ExpressionError
@@ -27,8 +28,23 @@ from rules.trace import Outcome, Trace
 
 ELSEWHERE = timedelta(seconds=10)
 """The clocks of two sources may differ by so much; an answer of another source may seem that much too early."""
+MOST_WAITING = 100
+"""Firings of one rule and key whose steps wait."""
+MOST_BYTES = 400_000
+"""Of all of them together: the bus takes a megabyte for the whole state of a rule and key."""
 _OPTIONAL = frozenset({"results", "orders", "failures", "answers", "hears"})
 """Parts of the value that are left out where they are empty."""
+
+
+def too_many(waits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return which firings must end so that the others can be written down: those that began first."""
+    left, size, over = len(waits), sum(one["size"] for one in waits.values()), []
+    for name, one in waits.items():
+        if left <= MOST_WAITING and size <= MOST_BYTES:
+            break
+        over.append(name)
+        left, size = left - 1, size - one["size"]
+    return over
 
 
 @dataclass(slots=True)
@@ -83,10 +99,10 @@ class Firing:
     # --- as a value ---------------------------------------------------------------------------------
 
     def as_json(self) -> dict[str, JsonValue]:
-        """Return what must be remembered while steps wait."""
+        """Return what must be remembered while steps wait; of the event all but `raw`."""
         steps = self.rule.steps
         value: dict[str, JsonValue] = {
-            "event": self.trigger.model_dump(mode="json", exclude_none=True),
+            "event": self.trigger.model_dump(mode="json", exclude_none=True, exclude={"raw"}),
             "causes": list(self.causes),
             "origin": self.origin.value,
             "waited": self.waited.total_seconds(),
@@ -99,7 +115,8 @@ class Firing:
             "waiting": {str(index): due.isoformat() for index, due in self.waiting.items()},
             "hears": [index for index in sorted(self.waiting) if isinstance(steps[index].does, Listen)],
         }
-        return {name: item for name, item in value.items() if item or name not in _OPTIONAL}
+        kept = {name: item for name, item in value.items() if item or name not in _OPTIONAL}
+        return kept | {"size": len(to_json(kept))}
 
     @classmethod
     def from_json(cls, rule: Rule, key: str, value: Mapping[str, Any]) -> Firing:

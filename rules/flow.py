@@ -14,7 +14,7 @@ from bridge.sdk import format_duration, unknown
 from rules.report import Spot, shown
 from rules.selectors import Selectors, Wanted
 from rules.stepreader import RESERVED, Reserved, StepReader
-from rules.steps import Act, Block, Catch, Does, Listen, Pause, Step, Stop
+from rules.steps import Block, Catch, Does, Listen, Pause, Step, Stop
 from rules.whenmodel import LONGEST, WaitFor
 
 _BESIDE = (*RESERVED, "on_error")
@@ -219,9 +219,7 @@ class FlowReader:
             if step is not None and step.caught is None:
                 self._steps[number] = replace(step, caught=index)
         self._sequence(spot, _Where(frozenset({index}), index, where.depth + 1))
-        self._steps[index] = Step(
-            index, spot.path[self._root :], Catch(self._since(index + 1)), after=where.after, handler=where.handler
-        )
+        self._steps[index] = Step(index, spot.path[self._root :], Catch(self._since(index + 1)), after=where.after)
 
     # --- the row ------------------------------------------------------------------------------------
 
@@ -234,7 +232,7 @@ class FlowReader:
         return frozenset(range(first, len(self._steps)))
 
     def _put(self, index: int, spot: Spot, does: Does, beside: Reserved, where: _Where) -> frozenset[int]:
-        """Fill a place; return what must be over before what follows."""
+        """Fill a place; return it, for those that come after it."""
         self._steps[index] = Step(
             index,
             spot.path[self._root :],
@@ -247,4 +245,4 @@ class FlowReader:
             beside.sees,
             handler=where.handler,
         )
-        return where.after if isinstance(does, Act) else frozenset({index})
+        return frozenset({index})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import jsonschema
 import pytest
 
 from bridge.sdk import Order, Origin
+from rules.firing import MOST_BYTES, MOST_WAITING
 from rules.flow import WORDS
 from rules.jsonschema import rule_schema
 from rules.stepreader import RESERVED
@@ -266,6 +268,13 @@ def test_a_block_is_done_or_left_out_as_one() -> None:
     assert no.state == {}
 
 
+def test_a_block_can_wait_for_another_step() -> None:
+    """It is held up as a whole, and so is what is below."""
+    run = _run("- clip: {as: c}\n- with: c\n  wait: 9s\n  parallel: [{webhook: a}, {webhook: b}]\n- webhook: d")
+    [clip] = run.feed(plate()).orders
+    assert _words(run.feed(ended(clip, time=_at(3))).orders) == ["a", "b", "d"]
+
+
 def test_stop_reaches_nothing_more() -> None:
     """Also not in other branches; an action above it that waits for another one still goes."""
     then = """
@@ -347,6 +356,35 @@ def test_a_failure_can_stop_the_rest() -> None:
     assert run.state == {}
 
 
+def test_an_on_error_looks_after_steps_that_are_not_reached_yet() -> None:
+    """And after `stop` still after what was ordered before."""
+    run = _run("- wait: 5s\n- webhook: a", on_error="- webhook: told\n- wait: 1s\n- webhook: later")
+    run.feed(plate())
+    [a] = run.tick(_at(5)).orders
+    assert _words(run.feed(ended(a, "dead", time=_at(6))).orders) == ["told"]
+    assert _words(run.tick(_at(7)).orders) == ["later"]
+    stopped = _run("- webhook: a\n  on_error: [{webhook: told}, {wait: 1s}, {webhook: later}]\n- stop:")
+    [a] = stopped.feed(plate()).orders
+    assert _words(stopped.feed(ended(a, "dead", time=_at(6))).orders) == ["told"]
+    assert _words(stopped.tick(_at(7)).orders) == ["later"]
+
+
+def test_what_was_made_up_is_answered_by_what_is_made_up() -> None:
+    """So that a replay can be followed to its end; its orders are marked as what they are. `raw` is not kept."""
+    run = _Fragile(rules_of(CALL))
+    run.feed(_call("call.started", "A", 0, origin=Origin.REPLAY))
+    run.tick(_at(60))
+    ack = event("custom.ack", {"who": "ann"}, time=_at(70), channel=None, origin=Origin.TEST)
+    [end] = run.feed(ack.model_copy(update={"raw": "{}"})).orders
+    assert end.origin is Origin.TEST
+    kept = _run("- wait_for: {kind: custom.ack, within: 9s, as: a}\n- wait: 1h")
+    kept.feed(plate())
+    kept.feed(event("custom.ack", {}, time=_at(1)).model_copy(update={"raw": "{}"}))
+    [value] = kept.state.values()
+    [waiting] = value["waits"].values()
+    assert "raw" not in waiting["results"]["a"]["output"]["event"]
+
+
 def test_nobody_watches_for_ever() -> None:
     """An order whose end is never told is forgotten after a week."""
     run = _run("- webhook: a\n  on_error: [{webhook: b}]")
@@ -376,6 +414,33 @@ def test_a_rule_in_shadow_waits_for_nothing() -> None:
     assert not decision.orders
     assert len(decision.traces[0].orders) == 1
     assert run.state == {}
+
+
+def test_of_too_many_that_wait_the_first_end() -> None:
+    """What is remembered of a rule and key stays small; who must go is traced, and nothing goes on twice."""
+    run = _run("- wait: 1h\n- webhook: b")
+    for second in range(MOST_WAITING + 2):
+        run.feed(plate(time=_at(second)))
+    dropped = [trace for decision in run.decisions for trace in decision.traces if trace.outcome == "dropped"]
+    assert [trace.skipped for trace in dropped] == [("then[0] wait",)] * 2
+    assert run.engine.next_due == _at(3602)
+    run.tick(_at(2 * 3600))
+    assert [order.occurred for order in run.decisions[-1].orders] == [_at(n) for n in range(2, MOST_WAITING + 2)]
+    assert run.state == {}
+
+
+def test_what_is_too_large_to_be_remembered_waits_for_nothing() -> None:
+    """The original message is not kept; an event that is large for other reasons cannot wait."""
+    run = _run("- wait: 1h\n- webhook: b")
+    run.feed(plate().model_copy(update={"raw": "x" * 60_000}))
+    assert max(len(json.dumps(value)) for value in run.state.values()) < 2000
+    large = Run(
+        rules_of("rules: [{id: r, when: {kind: vendor.event}, then: [{webhook: a}, {wait: 1h}, {webhook: b}]}]")
+    )
+    decision = large.feed(event("vendor.event", {"topic": "t", "body": "x" * MOST_BYTES}))
+    assert _words(decision.orders) == ["a"]
+    assert [trace.outcome for trace in decision.traces] == ["dropped", "fired"]
+    assert large.state == {}
 
 
 def test_what_waited_when_its_rule_changed_is_named() -> None:
