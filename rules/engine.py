@@ -322,7 +322,7 @@ class Engine:
             if isinstance(rule.pattern, Stands):
                 for key, reaction in rule.pattern.begin(stamp).items():
                     filed = state_key(rule.id, key)
-                    if not self._memory(filed, stamp):
+                    if not rule.pattern.waits(self._memory(filed, stamp)):
                         self._keep(rule, key, filed, reaction)
 
     def _keep(self, rule: Rule, key: str, filed: StateKey, reaction: Reaction) -> None:

@@ -86,6 +86,10 @@ class Stands(Protocol):
         """Return what it remembers at first, by key."""
         ...
 
+    def waits(self, memory: Memory) -> bool:
+        """Tell whether it waits already, and for the right thing."""
+        ...
+
 
 class OneEvent:
     """One event is enough."""

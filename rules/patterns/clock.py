@@ -15,14 +15,13 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+from bridge.sdk import stable_id
 from rules.moment import Moment
 from rules.patterns.base import Fire, Memory, Now, Reaction
 from rules.patterns.silent import tick
-from rules.schedules import ALL_DAYS, Place, Point
+from rules.schedules import ALL_DAYS, Place, Point, need_holidays
 
 _TIMER = "next"
-_WAITS: Memory = {"waits": True}
-"""That the rule waits already, so it is not begun again."""
 _SEARCH_DAYS = 400
 _CATCH_UP = 10_000
 """Times that were missed and are counted one by one; of more, the last is found by searching back."""
@@ -33,6 +32,11 @@ class Times(Protocol):
 
     def after(self, moment: datetime) -> datetime | None:
         """Return the next time after this one, UTC; None if there is none."""
+        ...
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered with a time that is waited for: that it is, and what it was found by."""
         ...
 
 
@@ -49,6 +53,11 @@ class Cron:
         # In the second pass of an hour that comes twice the library finds the first pass again.
         return next((found for one in CronSim(self.expression, begin) if (found := one.astimezone(UTC)) > moment), None)
 
+    @property
+    def memory(self) -> Memory:
+        """Return that it is waited for."""
+        return {"waits": True}
+
 
 @dataclass(frozen=True, slots=True)
 class Daily:
@@ -61,6 +70,13 @@ class Daily:
     def after(self, moment: datetime) -> datetime | None:
         """Return the next time after this one."""
         return min((found for point in self.points if (found := self._next(point, moment))), default=None)
+
+    @property
+    def memory(self) -> Memory:
+        """Return that it is waited for and, where they matter, by which holidays: others may move the next time."""
+        if not need_holidays(self.days):
+            return {"waits": True}
+        return {"waits": True, "holidays": stable_id(*sorted(map(str, self.place.holidays or ())))}
 
     def _next(self, point: Point, moment: datetime) -> datetime | None:
         today = moment.astimezone(self.place.zone).date()
@@ -84,7 +100,11 @@ class Rings:
     def begin(self, stamp: datetime) -> Mapping[str, Reaction]:
         """Wait for the first time."""
         due = self.times.after(stamp)
-        return {"": Reaction(_WAITS, {_TIMER: due} if due else {})}
+        return {"": Reaction(self.times.memory, {_TIMER: due} if due else {})}
+
+    def waits(self, memory: Memory) -> bool:
+        """Tell whether it waits already, for a time that is right by the holidays that are known now."""
+        return memory == self.times.memory
 
     def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:
         """Nothing but the clock matters."""
@@ -100,4 +120,4 @@ class Rings:
         else:
             following = self.times.after(now.stamp)
         event = tick(self.name, now.key, due, f"{self.site}/bridge")
-        return Reaction(_WAITS, {_TIMER: following} if following else {}, Fire((event.id,), event))
+        return Reaction(self.times.memory, {_TIMER: following} if following else {}, Fire((event.id,), event))

@@ -43,6 +43,10 @@ class Silent:
         """Wait from here on."""
         return {key: self._waits({"heard": micros(stamp)}) for key in self.keys}
 
+    def waits(self, memory: Memory) -> bool:
+        """Tell whether it waits already."""
+        return bool(memory)
+
     def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:
         """Begin to wait anew."""
         event = moment.event

@@ -104,6 +104,8 @@ def test_quiet_for_waits_for_silence_and_a_cooldown_does_not() -> None:
     quiet, cool = Run(_rule("quiet_for: 60s")), Run(_rule("cooldown: 60s"))
     assert [second for second in seconds if _fires(quiet, second)] == [0, 270]
     assert [second for second in seconds if _fires(cool, second)] == [0, 100, 209, 270]
+    assert not _fires(cool, 329.9)
+    assert _fires(cool, 330)
 
 
 def test_the_silence_is_of_the_key_and_is_told() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import itertools
 import json
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,7 +21,7 @@ from rules.load import load_documents
 from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Place, Window, format_days, parse_days
 from rules.trial import run_trials
-from tests.rules.support import ACTIONS, problems_of, rules_of
+from tests.rules.support import ACTIONS, START, Run, problems_of, rules_of
 
 BERLIN = SiteSettings("Europe/Berlin", 52.5, 13.4)
 
@@ -346,3 +346,20 @@ def test_two_files_name_the_holidays_of_one_site() -> None:
     )
     rules = compile_rules(documents, ACTIONS, Known(), SiteSettings())
     assert rules.place.holidays == {date(2026, 1, 1), date(2026, 1, 2)}
+
+
+def test_a_holiday_that_becomes_known_moves_the_next_time() -> None:
+    """Though the rule is the same and waits already; a restart alone moves nothing."""
+    text = "holidays: [%s]\nrules: [{id: r, when: {at: '07:00', days: not holiday}, then: [{mqtt: {topic: x}}]}]"
+    run = Run(rules_of(text % "2026-03-01"))
+    run.tick(START)
+    run.crash()
+    run.tick(START + timedelta(hours=1))
+    assert run.engine.next_due == datetime(2026, 1, 6, 7, tzinfo=UTC)
+    run.rules = rules_of(text % "2026-03-01, 2026-01-06")
+    assert not run.keep(run.engine.replace_rules(run.rules)).traces
+    run.tick(START + timedelta(hours=2))
+    run.crash()
+    assert run.engine.next_due == datetime(2026, 1, 7, 7, tzinfo=UTC)
+    assert not run.tick(datetime(2026, 1, 6, 7, tzinfo=UTC)).orders
+    assert run.tick(datetime(2026, 1, 7, 7, tzinfo=UTC)).orders
