@@ -37,6 +37,7 @@ from bridge.contracts import (
     SystemInfo,
     TwinKeys,
     TwinReader,
+    Written,
 )
 from bridge.errors import (
     ActionError,
@@ -166,6 +167,7 @@ __all__ = [
     "UrlText",
     "UtcTime",
     "VmsEvent",
+    "Written",
     "YamlFile",
     "YamlKey",
     "YamlPath",

@@ -6,7 +6,7 @@ lists, schedules, actions. What comes out cannot fail for a reason that could ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -24,6 +24,7 @@ from rules.pieces import template_of
 from rules.reader import Draft, RuleReader, named_rule
 from rules.report import Report, Spot, shown, unknown_key
 from rules.reuse import Templates
+from rules.rings import find_rings
 from rules.rule import Rule, Trigger
 from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Schedule
@@ -107,6 +108,7 @@ class _Compiler:
         reader = RuleReader(Conditions(lists), schedules, self._actions, known, self._site.name, self._place)
         ordered = self._rules(reader)
         trials = [trial for report in self._reports for trial in read_trials(report, self._actions, self._place)]
+        self._rings(ordered)
         self._unused(lists.used, reader.used_schedules)
         self._templates.unused()
         return RuleSet(
@@ -273,6 +275,19 @@ class _Compiler:
         self._drafts = drafts
         drafts.sort(key=lambda draft: -draft.priority)
         return [draft.finish(order) for order, draft in enumerate(drafts) if draft.enabled]
+
+    def _rings(self, ordered: Sequence[tuple[Rule, tuple[Trigger, ...], tuple[Trigger, ...]]]) -> None:
+        """Report rules that lead to each other, at the step of the first."""
+        drafts = {draft.id: draft for draft in self._drafts}
+        triggers = [trigger for _, triggers, _ in ordered for trigger in triggers]
+        rings, whole = find_rings([rule for rule, _, _ in ordered], triggers, self._site.name)
+        for ring in rings:
+            first = ring.edges[0]
+            spot = drafts[first.source.id].spot.below(first.step.path)
+            (spot.problem if ring.certain else spot.warning)(str(ring))
+        if not whole:
+            message = "so many rules write and wait for events that not all were looked at for loops"
+            self._warnings.append(Problem(self._reports[0].file, 1, 1, "", message))
 
     def _draft(self, reader: RuleReader, spot: Spot, number: int) -> Draft | None:
         spot = named_rule(spot, number)

@@ -65,6 +65,18 @@ class Test:
             return self._absent
         return self._check(value, moment)
 
+    def answer(self, value: Any) -> bool | None:
+        """Tell whether it holds for a value whenever that comes; None where more than the value decides."""
+        if value is None:
+            return self._absent
+        if isinstance(value, (dict, list)):
+            return None
+        if self.shape == "equal":
+            return token(self.field, value) in self.values
+        if self.shape in {"lower", "upper"} and _is_number(value) and _is_number(self.bound):
+            return bool(value >= self.bound if self.shape == "lower" else value <= self.bound)
+        return None
+
 
 class Lists:
     """The named lists that conditions may use, and which of them they did."""

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from bridge.contracts import ActionContext, ActionParams, ActionSpec, Emit, Known
+from bridge.contracts import ActionContext, ActionParams, ActionSpec, Emit, Known, Written
 from bridge.errors import ActionRejectedError, ActionUnavailableError, StoreUnavailableError
 from bridge.registry import unknown
 from bridge.schema.base import stable_id
@@ -70,6 +70,13 @@ def _emitted(params: EmitParams, order: Order) -> VmsEvent:
 def _check_emit(params: EmitParams, known: Known) -> Iterable[str]:
     if payload_model(params.kind) is not Custom:
         yield f"rules make events of their own kinds: {CUSTOM}; got {params.kind!r}"
+
+
+def _will_emit(known: Mapping[str, Any], whole: bool) -> Written | None:
+    kind, channel = known.get("kind"), known.get("channel")
+    if not isinstance(kind, str):
+        return None
+    return Written(kind, known.get("data") or {}, whole, None if channel is None else str(channel))
 
 
 # --- mode and state -------------------------------------------------------------------------------------
@@ -162,6 +169,17 @@ def _check_list(params: _ListParams, known: Known) -> Iterable[str]:
         yield unknown("list", params.list, known.lists)
 
 
+def _will_write(kind: str, names: Sequence[str]) -> Callable[[Mapping[str, Any], bool], Written]:
+    return lambda known, whole: Written(kind, {name: known[name] for name in names if name in known})
+
+
+def _will_remember(known: Mapping[str, Any], whole: bool) -> Written:
+    data = {name: known[name] for name in ("attribute", "value") if name in known}
+    if "entity" in known:
+        data["entity"] = f"{RULES}/{known['entity']}"
+    return Written("state.changed", data)
+
+
 # --- specs ----------------------------------------------------------------------------------------------
 
 
@@ -173,6 +191,7 @@ def _spec(
     *,
     check: Callable[[Any, Known], Iterable[str]] = lambda params, known: (),
     shorthand: str | None = None,
+    writes: Callable[[Mapping[str, Any], bool], Written | None],
 ) -> ActionSpec[Any]:
     async def run(given: Any, context: ActionContext) -> Mapping[str, JsonValue]:
         made = event(given, context.order)
@@ -192,6 +211,7 @@ def _spec(
         shorthand=shorthand,
         check=check,
         event=event,
+        writes=writes,
     )
 
 
@@ -203,14 +223,24 @@ SPECS: Sequence[ActionSpec[Any]] = (
         "emit: {kind: custom.escalated, data: {place: '{{ event.data.name }}'}}",
         check=_check_emit,
         shorthand="kind",
+        writes=_will_emit,
     ),
-    _spec("set_mode", SetModeParams, _mode, "set_mode: night", check=_check_mode, shorthand="mode"),
+    _spec(
+        "set_mode",
+        SetModeParams,
+        _mode,
+        "set_mode: night",
+        check=_check_mode,
+        shorthand="mode",
+        writes=_will_write("mode.changed", ["mode"]),
+    ),
     _spec(
         "set_state",
         SetStateParams,
         _state,
         "set_state: {entity: garage, attribute: guest, value: '{{ event.data.plate }}'}",
         check=_check_state,
+        writes=_will_remember,
     ),
     _spec(
         "add_to_list",
@@ -218,6 +248,7 @@ SPECS: Sequence[ActionSpec[Any]] = (
         _added,
         "add_to_list: {list: visitors, value: '{{ event.data.plate }}', for: 2h}",
         check=_check_list,
+        writes=_will_write("list.changed", ["list"]),
     ),
     _spec(
         "remove_from_list",
@@ -225,6 +256,7 @@ SPECS: Sequence[ActionSpec[Any]] = (
         _removed,
         "remove_from_list: {list: visitors, value: '{{ event.data.plate }}'}",
         check=_check_list,
+        writes=_will_write("list.changed", ["list"]),
     ),
 )
 EMIT, SET_MODE, SET_STATE, ADD_TO_LIST, REMOVE_FROM_LIST = SPECS

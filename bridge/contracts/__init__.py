@@ -10,6 +10,7 @@ from bridge.contracts.actions import (
     ActionSpec,
     Known,
     Services,
+    Written,
 )
 from bridge.contracts.connectors import (
     Backfills,
@@ -102,4 +103,5 @@ __all__ = [
     "SystemInfo",
     "TwinKeys",
     "TwinReader",
+    "Written",
 ]

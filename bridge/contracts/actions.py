@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -65,6 +65,18 @@ class ActionContext:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """An event that an action writes into our own log, as far as its parameters say before any event comes."""
+
+    kind: str
+    data: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Fields whose value is known."""
+    whole: bool = False
+    """Fields that are not in `data` are absent; otherwise nothing is known of them."""
+    channel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ActionSpec(Generic[P]):
     """An action as the registry knows it. `run` tries once and raises; the runner retries."""
 
@@ -88,6 +100,9 @@ class ActionSpec(Generic[P]):
     """For actions whose class depends on their parameters: a relay switched off releases."""
     event: Callable[[P, Order], VmsEvent] | None = None
     """For an action that is nothing but an event in our own log: which one. Pure, so that tests of rules see it too."""
+    writes: Callable[[Mapping[str, Any], bool], Written | None] | None = None
+    """The same before there is an order, from those parameters that do not depend on an event, and whether these
+    are all: so that rules which lead to each other are seen when files are checked."""
     failed: Callable[[P, Result, ActionContext], Awaitable[None]] | None = None
     """Told of every order of this action that ends without being done, before it is let go of; perhaps twice."""
     target: Callable[[P, Order], str] | None = None

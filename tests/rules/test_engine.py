@@ -189,8 +189,8 @@ def test_a_rule_never_fires_from_its_own_doing() -> None:
     """It would feed itself for ever; another rule may react."""
     text = """
     rules:
-      - {id: a, when: {kind: action.ended}, then: [{webhook: x}]}
-      - {id: b, when: {kind: action.ended}, then: [{webhook: y}]}
+      - {id: a, when: {kind: action.ended}, match: {outcome: dead}, then: [{webhook: x}]}
+      - {id: b, when: {kind: action.ended}, match: {outcome: dead}, then: [{webhook: y}]}
     """
     run = Run(rules_of(text))
     data = {"order": "o", "rule": "a", "action": "webhook", "outcome": "dead"}

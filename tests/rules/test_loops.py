@@ -11,7 +11,7 @@ from tests.rules.support import ACTIONS, START, Run, event, rules_of
 
 RING = """
 rules:
-  - {id: ping, when: {kind: custom.ping}, then: [{emit: custom.pong}]}
+  - {id: ping, when: {kind: custom.ping}, if: 'key == ""', then: [{emit: custom.pong}]}
   - {id: pong, when: {kind: custom.pong}, then: [{emit: custom.ping}]}
   - {id: warn, when: {kind: rule.loop}, then: [{webhook: {body: {rule: "{{ event.data.rule }}"}}}]}
 """

@@ -1,0 +1,153 @@
+"""Rules that lead to each other: certain rings are errors, possible ones warnings, and the ring is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from bridge.actions.own import SPECS
+from bridge.sdk import ActionSpec, Known, RuleCompileError
+from rules.compiler import compile_rules
+from rules.ruleset import Documents, SiteSettings
+from tests.rules.support import ACTIONS
+
+SPECIFIED: Mapping[str, ActionSpec[Any]] = {**ACTIONS, **{spec.name: spec for spec in SPECS}}
+SELF = "{kind: custom.a}"
+
+
+def _found(*rules: str) -> list[str]:
+    """Return what is said about rules, errors first; without what is said about unused lists."""
+    text = "lists: {l: {values: [x]}}\nrules:\n" + "".join(f"  - {rule}\n" for rule in rules)
+    try:
+        compiled = compile_rules(Documents({"r.yaml": text}), SPECIFIED, Known(), SiteSettings())
+    except RuleCompileError as error:
+        return [str(problem) for problem in error.problems]
+    return [f"warning: {one}" for one in compiled.warnings if "no rule uses it" not in str(one)]
+
+
+def _emits(name: str, kind: str, then: str, **more: str) -> str:
+    rest = "".join(f", {key.rstrip('_')}: {value}" for key, value in more.items())
+    return f"{{id: {name}, when: {{kind: {kind}}}{rest}, then: [{then}]}}"
+
+
+def test_a_rule_that_feeds_itself_is_an_error() -> None:
+    """It is told at the step, with the way and the cure."""
+    assert _found(_emits("a", "custom.a", "{emit: custom.a}")) == [
+        (
+            "r.yaml:3:44: rule a: these rules lead to each other without end: a (then[0] emit) → a; "
+            "let one of them ask what the other changes, or give it a `cooldown`"
+        )
+    ]
+
+
+def test_a_ring_is_named_once() -> None:
+    """Over modes, states, lists and events of one's own."""
+    found = _found(
+        _emits("a", "custom.a", "{set_mode: away}"),
+        _emits("b", "mode.changed", "{open: x}, {set_state: {entity: e, attribute: f, value: 1}}"),
+        _emits("c", "state.changed", "{add_to_list: {list: l, value: '{{ event.data.entity }}'}}"),
+        _emits("d", "list.changed", "{emit: {kind: custom.a, data: {n: '{{ event.data.list }}'}}}"),
+        _emits("e", "custom.a", "{open: x}"),
+    )
+    ring = "a (then[0] set_mode) → b (then[1] set_state) → c (then[0] add_to_list) → d (then[0] emit) → a;"
+    assert len(found) == 1
+    assert ring in found[0]
+
+
+@pytest.mark.parametrize(
+    ("then", "more", "outcome"),
+    [
+        ("{emit: {kind: custom.a, data: {n: 1}}}", {"match": "{n: 1}"}, "error"),
+        ("{emit: {kind: custom.a, data: {n: 2}}}", {"match": "{n: 1}"}, "none"),
+        ("{emit: {kind: custom.a}}", {"match": "{n: 1}"}, "none"),
+        ("{emit: {kind: custom.a}}", {"match": "{n: {exists: false}}"}, "error"),
+        ("{emit: {kind: custom.a, data: {n: 5}}}", {"match": "{n: {at_least: 4}}"}, "error"),
+        ("{emit: {kind: custom.a, data: {n: 3}}}", {"match": "{n: {at_least: 4}}"}, "none"),
+        ("{emit: {kind: custom.a, data: {n: '{{ event.data.n + 1 }}'}}}", {"match": "{n: {at_most: 4}}"}, "warning"),
+        ("{emit: {kind: custom.a, data: {n: ab}}}", {"match": "{n: {glob: 'a*'}}"}, "warning"),
+        ("{emit: custom.b}", {}, "none"),
+        ("{emit: custom.a}", {"if_": "event.data.n > 1"}, "warning"),
+        ("{emit: custom.a}", {"cooldown": "10s"}, "warning"),
+        ("{emit: custom.a}", {"limit": "5 per hour"}, "warning"),
+        ("{emit: custom.a}", {"during": "{from: '22:00', to: '06:00'}"}, "warning"),
+        ("{emit: custom.a}", {"shadow": "true"}, "none"),
+        ("{emit: custom.a}", {"enabled": "false"}, "none"),
+        ("{emit: custom.a, if: 'event.data.n > 1'}", {}, "warning"),
+        ("{stop: {if: 'event.data.n > 1'}}, {emit: custom.a}", {}, "warning"),
+        ("{parallel: [{open: x}, {emit: custom.a}]}", {}, "error"),
+        ("{wait: 5s}, {emit: custom.a}", {}, "error"),
+    ],
+)
+def test_what_is_certain_possible_and_impossible(then: str, more: Mapping[str, str], outcome: str) -> None:
+    """A known value decides; what only an event can decide is possible."""
+    found = _found(_emits("a", "custom.a", then, **more))
+    said = "none" if not found else "warning" if found[0].startswith("warning: ") else "error"
+    assert said == outcome, found
+
+
+@pytest.mark.parametrize(
+    ("when", "outcome"),
+    [
+        ("{kind: custom.a, count: 3, within: 1m}", "warning"),
+        ("{absent: {kind: custom.a}, after: {kind: plate.read}, within: 1m}", "none"),
+        ("{absent: {kind: plate.read}, after: {kind: custom.a}, within: 1m}", "warning"),
+        ("{kind: custom.a, source: nvr1}", "none"),
+        ("{kind: custom.a, source: bridge}", "error"),
+        ("{kind: custom.a, channel: 1}", "warning"),
+        ("{any: [{kind: plate.read}, {kind: custom.a}]}", "error"),
+    ],
+)
+def test_where_the_event_stands_in_the_pattern_matters(when: str, outcome: str) -> None:
+    """What only ends a wait makes nothing fire; what others say is not ours."""
+    found = _found(f"{{id: a, when: {when}, then: [{{emit: custom.a}}]}}")
+    said = "none" if not found else "warning" if found[0].startswith("warning: ") else "error"
+    assert said == outcome, found
+
+
+def test_rules_about_the_ends_of_orders_are_told_only_where_it_is_certain() -> None:
+    """Each looks at what the other did; two that look for failures are what every site has."""
+    every = [_emits(name, "action.ended", "{webhook: {to: x}}") for name in "ab"]
+    assert "a (then[0] webhook) → b (then[0] webhook) → a;" in _found(*every)[0]
+    assert _found(*(_emits(name, "action.ended", "{webhook: {to: x}}", match="{outcome: dead}") for name in "ab")) == []
+    assert _found(*(_emits(name, "action.ended", "{webhook: {to: x}}", match="{action: open}") for name in "ab")) == []
+    assert _found(every[0]) == []
+
+
+def test_modes_that_alternate_with_a_match_are_no_ring() -> None:
+    """From home to night and from away to home leads nowhere back."""
+    rules = [("night", "home"), ("home", "away")]
+    assert (
+        _found(*(_emits(f"to-{a}", "mode.changed", f"{{set_mode: {a}}}", match=f"{{mode: {b}}}") for a, b in rules))
+        == []
+    )
+    back = _emits("to-away", "mode.changed", "{set_mode: away}", match="{mode: night}")
+    ring = _found(
+        *(_emits(f"to-{a}", "mode.changed", f"{{set_mode: {a}}}", match=f"{{mode: {b}}}") for a, b in rules), back
+    )
+    assert "to-away (then[0] set_mode) → to-home (then[0] set_mode) → to-night (then[0] set_mode) → to-away;" in ring[0]
+
+
+def _large(count: int) -> Iterator[str]:
+    for number in range(count):
+        yield _emits(f"r{number}", f"custom.k{number}", f"{{emit: custom.k{number + 1}}}")
+    yield _emits("last", f"custom.k{count}", "{emit: custom.k0}")
+
+
+def test_a_ring_of_a_thousand_rules_is_found() -> None:
+    """And a chain as long does no harm."""
+    found = _found(*_large(1000))[0]
+    assert "last (then[0] emit) → r0 (then[0] emit) → r1 (then[0] emit)" in found
+    assert "... 991 more ..." in found
+    assert _found(*list(_large(1000))[:-1]) == []
+
+
+def test_more_than_can_be_looked_at_is_said() -> None:
+    """Ten hundred rules that write for ten hundred others are a million pairs."""
+    found = _found(
+        *(_emits(f"r{n}", "custom.a", "{emit: {kind: custom.a, data: {n: 1}}}", match="{n: 2}") for n in range(1000))
+    )
+    assert found == [
+        "warning: r.yaml:1:1: so many rules write and wait for events that not all were looked at for loops"
+    ]
