@@ -246,7 +246,7 @@ class _Start:
         return appender
 
     async def _engine(self, bus: Bus, emit: Emit, rules: RuleSet) -> tuple[EngineHost, Reloader]:
-        stored = StoredRuleSets(bus.contents, self.actions)
+        stored = StoredRuleSets(bus.contents, self.actions, bus.named_rules)
         await stored.store(rules)
         checkpoints = Checkpointing(bus.checkpoints(), lambda: bus.guard.backlog.first_seq)
         projection = Projection(bus.kv("lists"), bus.kv("modes"), self.clock)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,12 @@ def shipped_examples() -> list[Path]:
 
 
 class StoredRuleSets:
-    """Rule sets by content hash; what the engine host reads."""
+    """Rule sets by content hash; what the engine host reads. `named` tells which the log still needs."""
 
-    def __init__(self, contents: Contents, actions: Actions) -> None:
-        self._contents, self._actions = contents, actions
+    def __init__(
+        self, contents: Contents, actions: Actions, named: Callable[[], Awaitable[set[str]]] | None = None
+    ) -> None:
+        self._contents, self._actions, self._named = contents, actions, named
         self._newest: RuleSet | None = None
         """What was stored last: it comes back as it was, where compiling it again would hold everything up."""
 
@@ -109,6 +111,10 @@ class StoredRuleSets:
         """Keep a rule set. Raises StoreUnavailableError."""
         await self._contents.put(await asyncio.to_thread(rules.bundle))
         self._newest = rules
+
+    async def prune(self, in_force: str) -> int:
+        """Delete what decided only about events that left the log; return how many. Raises StoreUnavailableError."""
+        return await self._contents.keep({in_force, *await self._named()}) if self._named is not None else 0
 
     async def load(self, content_hash: str) -> RuleSet:
         """Return a rule set that was stored. Raises StartError if it is not there, or cannot be used any more."""

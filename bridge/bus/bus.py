@@ -30,6 +30,7 @@ from bridge.bus.kv import Bucket, Contents
 from bridge.bus.marks import EVERY, Damage, Marks
 from bridge.bus.orders import JetOrderQueue
 from bridge.bus.publish import Publisher
+from bridge.bus.pull import scan
 from bridge.bus.results import JetDeadLetters, JetTraces, event_message
 from bridge.bus.server import EmbeddedServer
 from bridge.bus.state_book import StateBook
@@ -39,7 +40,7 @@ from bridge.config.models import BusConfig
 from bridge.errors import StartError, StoreUnavailableError
 from bridge.schema.base import stable_id
 from bridge.schema.event import VmsEvent, own_event
-from bridge.schema.kinds import LogHole
+from bridge.schema.kinds import LogHole, RulesChanged
 from bridge.schema.subjects import NONE, Subjects
 
 _log = logging.getLogger(__name__)
@@ -145,6 +146,20 @@ class Bus:
         subject = self._subjects.events("bridge", kind).removesuffix("*") + NONE
         found = await stored.last(self.connection, self.stream("EVENTS"), subject)
         return None if found is None else VmsEvent.decode(found.body)
+
+    async def named_rules(self) -> set[str]:
+        """Return the hashes of all rule sets that decided, or will decide, about an event that is still in the log.
+
+        Raises StoreUnavailableError.
+        """
+        found: set[str] = set()
+        subject = self._subjects.events("bridge", "rules.changed")
+        async for batch in scan(self.connection, self.stream("EVENTS"), [subject]):
+            for message in batch:
+                data = VmsEvent.decode(message.data).data
+                if isinstance(data, RulesChanged):
+                    found |= {data.ruleset, *([data.previous] if data.previous else [])}
+        return found
 
     def cursors(self, kinds: Iterable[str], pushing: Iterable[str]) -> Cursors:
         """Return what is remembered of sources; `kinds` may come by more ways than one, also from who is `pushing`."""

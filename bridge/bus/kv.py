@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -109,6 +109,17 @@ class Bucket:
         """Delete a value; it is no error if there is none. The marker of it goes away within the hour."""
         await self._write(key, b"", {_OPERATION: "PURGE", "Nats-Rollup": "sub", TTL: "3600"})
 
+    async def keys(self) -> list[str]:
+        """Return every key, also of values that were deleted lately, without reading the values."""
+        found: list[str] = []
+        while True:
+            question = {"subjects_filter": ">", "offset": len(found)}
+            info = await self._connection.api(f"STREAM.INFO.{self.stream}", question)
+            page = info["state"].get("subjects") or {}
+            found += [subject.removeprefix(self._prefix) for subject in page]
+            if not page or len(found) >= info.get("total", 0):
+                return found
+
     async def items(self) -> AsyncIterator[tuple[str, Entry]]:
         """Yield every key and value there is now."""
         async for messages in scan(self._connection, self.stream):
@@ -153,6 +164,13 @@ class Contents:
         messages[0] = messages[0]._replace(headers={_CHUNKS: str(len(pieces))})
         await self._acks.store(messages, _PATIENCE)
         return name
+
+    async def keep(self, names: Container[str]) -> int:
+        """Delete every content but these; return how many went."""
+        others = [key for key in await self._bucket.keys() if key.partition(".")[0] not in names]
+        there = [key for key in others if await self._bucket.get(key) is not None]
+        await self._bucket.write(dict.fromkeys(there))
+        return len({key.partition(".")[0] for key in there})
 
     async def get(self, name: str) -> bytes | None:
         """Return a content; None if it is not there. Raises StoreError if it is damaged."""

@@ -25,7 +25,7 @@ from bridge.clock import Clock
 from bridge.config.load import Loaded
 from bridge.contracts import Emit
 from bridge.crashpoint import crash_point
-from bridge.errors import ConfigError, Problem, StoreUnavailableError
+from bridge.errors import ConfigError, Problem, StoreError, StoreUnavailableError
 from bridge.live.events import change_event, stored
 from bridge.live.watch import Rest, Seen, look_at
 from bridge.rulebook import Actions, StoredRuleSets, compile_site, read_site
@@ -247,6 +247,10 @@ class Reloader:
         self._doubtful = event
         await stored(self._emit, event)
         self._doubtful, self._rules = None, found
+        try:
+            await self._sets.prune(found.hash)
+        except StoreError as error:
+            _LOG.debug("rule sets that nobody needs stay for now", extra={"error": str(error)})
 
     # --- saying --------------------------------------------------------------------------------------------
 

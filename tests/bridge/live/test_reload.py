@@ -75,7 +75,7 @@ class Files:
     async def begin(self, in_force: RuleSet | None = None) -> Reloader:
         specs = action_specs(actions())
         loaded = load(self.folder / "bridge.yaml", connectors())
-        sets = StoredRuleSets(self.bus.contents, specs)
+        sets = StoredRuleSets(self.bus.contents, specs, self.bus.named_rules)
         rules = compile_site(loaded, specs)
         reloader = Reloader(loaded, specs, sets, self.emit, SystemClock(), self.health, rules)
         await reloader.begin(in_force)
@@ -223,3 +223,23 @@ async def test_a_list_that_the_configuration_opens_must_be_there(files: Files) -
     files.write("rules/tell.yaml", "rules: []\n")
     (problem,) = (await reloader.reload("cli:ann")).problems
     assert str(problem).endswith("bridge.yaml: http.api.booking.lists: unknown list 'residents'; known: none")
+
+
+async def test_rule_sets_stay_as_long_as_the_log_needs_them(files: Files) -> None:
+    """A list that is exported anew each night must not fill the store; what is still explained keeps its rules."""
+    reloader = await files.begin()
+    hashes = [reloader.rules.hash]
+    for number in range(3):
+        files.write("rules/residents.csv", f"plate\nA{number}\n")
+        await reloader.reload("cli:ann")
+        hashes.append(reloader.rules.hash)
+    kept = [await files.bus.contents.get(one) is not None for one in hashes]
+    assert kept == [True] * 4
+    await files.bus.connection.api(f"STREAM.PURGE.{files.bus.stream('EVENTS')}")
+    files.write("rules/residents.csv", "plate\nB1\n")
+    await reloader.reload("cli:ann")
+    kept = [await files.bus.contents.get(one) is not None for one in (*hashes, reloader.rules.hash)]
+    assert kept == [False, False, False, True, True]
+    files.write("rules/residents.csv", "plate\nA0\n")  # what went comes back
+    await reloader.reload("cli:ann")
+    assert await files.bus.contents.get(hashes[1]) is not None
