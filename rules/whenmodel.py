@@ -141,6 +141,19 @@ Rate = Annotated[
 ]
 
 
+Times = Annotated[
+    tuple[TimeOfDay, ...],
+    BeforeValidator(as_list),
+    Field(min_length=1, max_length=48),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "examples": ["07:30", ["sunrise", "sunset-15m"]],
+        }
+    ),
+]
+
+
 class When(Part):
     """What may make the rule fire."""
 
@@ -212,9 +225,7 @@ class When(Part):
         None, description='A cron expression: "0 6 * * mon-fri".'
     )
     zone: str | None = Field(None, description="The zone of `every`: Europe/Berlin. Default: the site's.")
-    at: Annotated[tuple[TimeOfDay, ...], BeforeValidator(as_list), Field(min_length=1, max_length=48)] | None = Field(
-        None, description='A time of day, or several: "07:30", sunset-15m.'
-    )
+    at: Times | None = Field(None, description='A time of day, or several: "07:30", sunset-15m.')
     days: Days = Field(ALL_DAYS, description="The days of `at`: mon-fri, [sat, sun]. Default: all.")
     lateness: Annotated[Duration, AfterValidator(_not_too_late)] | None = Field(
         None, description="How late an event may come and still be placed by its own time. Default: 10s."

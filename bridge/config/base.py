@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """A name that the user gives: letters, digits, `-`, `_` and `.`; at most 64."""
+
+Device = Annotated[str, Field(coerce_numbers_to_str=True), WithJsonSchema({"type": ["string", "integer"]})]
+"""What a system calls a channel or a relay; a number is meant as its text."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, WithJsonSchema, model_validator
 
-from bridge.config.base import Model, Name, Zone
+from bridge.config.base import Device, Model, Name, Zone
 from bridge.schema.units import Duration
 
 _CLOCK = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d|24:00")
@@ -94,8 +94,8 @@ class OutputConfig(Protected):
     """A relay that rules may switch. What is not declared here cannot be switched."""
 
     source: Name = Field(description="The source whose device has it.")
-    channel: str = Field(description="The channel of the device.", coerce_numbers_to_str=True)
-    relay: str = Field(description="Token or name of the relay.", coerce_numbers_to_str=True)
+    channel: Device = Field(description="The channel of the device.")
+    relay: Device = Field(description="Token or name of the relay.")
     idle: Literal["off", "on"] = Field(description="The position that is safe to return to. Not always `off`.")
     output_class: Literal["actuating", "transient"] = Field(
         "actuating",

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import Field, JsonValue
 
-from bridge.config.base import Model, Name
+from bridge.config.base import Device, Model, Name
 from bridge.schema.units import Duration
 
 
@@ -15,7 +15,7 @@ class InputMatch(Model):
 
     source: Name = Field(description="The source it comes from.")
     kind: str = Field(description="The kind of event: `call.started`.")
-    channel: str | None = Field(None, description="Its channel or code; default: any.", coerce_numbers_to_str=True)
+    channel: Device | None = Field(None, description="Its channel or code; default: any.")
     data: dict[str, JsonValue] = Field(default_factory=dict, description="Fields of its data that must be so.")
 
 
