@@ -91,10 +91,10 @@ def meaning_of_files(path: Path, actions: Actions) -> Meaning:
     return read_meaning(load_documents(paths, root), actions, Known(), SiteSettings(latitude=0.0, longitude=0.0))
 
 
-def shipped_examples() -> list[Path]:
-    """Return the rule files that come with the bridge."""
+def shipped_examples() -> tuple[list[Path], list[Path]]:
+    """Return the rule files that come with the bridge: the examples and the jobs, each a set of its own."""
     folder = Path(str(resources.files("rules"))) / "examples"
-    return sorted(folder.glob("*.yaml"))
+    return sorted(folder.glob("*.yaml")), sorted(folder.glob("jobs/rules/*.yaml"))
 
 
 class StoredRuleSets:

@@ -50,12 +50,13 @@ def run_rule_tests(
 
     specs = action_specs(actions())
     if examples:
-        rules = compile_files(shipped_examples(), specs)
+        sets = [compile_files(paths, specs) for paths in shipped_examples()]
     elif files:
-        rules = compile_files(files, specs)
+        sets = [compile_files(files, specs)]
     else:
-        rules = compile_site(load_site(Path(config)), specs)
-    results = run_trials(rules, specs, wanted=lambda trial: not only or only in trial.name)
+        sets = [compile_site(load_site(Path(config)), specs)]
+    runs = [run_trials(rules, specs, wanted=lambda trial: not only or only in trial.name) for rules in sets]
+    results = [result for run in runs for result in run]
     failed = [result for result in results if not result.passed]
     if as_json:
         tests = [

@@ -14,7 +14,7 @@ from bridge.errors import ConfigError
 from bridge.yamlfile import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted([*ROOT.glob("rules/examples/*.yaml"), *ROOT.glob("deploy/*.yaml")])
+SHIPPED = sorted([*ROOT.glob("rules/examples/**/*.yaml"), *ROOT.glob("deploy/*.yaml")])
 _PARTS = (
     'a|b: |c:|- |-|[|]|{|}|, |,|\n|\n  |\n    | |\'x\'|"y"|"\\u00e9"|>|#c|&a |*a|!t |!!str |1|1.5|true|~|on|22:00|\'|'
     '"|---|...|\n---\n|é|漢|😀|a:b|{a:1}|{"a":1}|x#y|x #y|@|`|%|\\|<<: |=|\n\n|- - a|? b\n|- {k: v, l: [1, 2]}\n|'
