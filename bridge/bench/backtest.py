@@ -9,14 +9,16 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import SecretStr
 
 from bridge.app import Registries
+from bridge.bench.remote import cpu_seconds
 from bridge.bench.report import Figure, Goal, Say
 from bridge.bus import roles, store_format
 from bridge.bus.acks import Acks
@@ -63,7 +65,8 @@ async def measure(registries: Registries, folder: Path, say: Say, *, count: int,
         compile_rules(_documents(changed), actions, Known(), SiteSettings(name=SITE)) for changed in (0, CHANGED)
     )
     config = BusConfig(sync=timedelta(minutes=2), max_bytes=8 * 1024**3)
-    floors, ours = [], []
+    floors: list[_Run] = []
+    ours: list[_Run] = []
     with tempfile.TemporaryDirectory(dir=folder) as place:
         store_format.claim(Path(place), SITE)
         async with EmbeddedServer(config, Path(place)) as server, Bus.open(SITE, config, server) as bus:
@@ -75,25 +78,54 @@ async def measure(registries: Registries, folder: Path, say: Say, *, count: int,
             link = Connection([server.url], roles.user("reader"), secret, "bench", roles.inbox("reader"))
             async with link.opened() as connection:
                 for number in range(rounds):
-                    floors.append(await _floor(connection, count))
-                    test = Backtest(connection, SITE, actions)
-                    report = await test.run(new, datetime(2020, 1, 1, tzinfo=UTC))
+                    meter = _Meter(server)
+                    await _floor(connection, count)
+                    floors.append(meter.read(count))
+                    meter = _Meter(server)
+                    report = await Backtest(connection, SITE, actions).run(new, datetime(2020, 1, 1, tzinfo=UTC))
+                    ours.append(meter.read(count))
                     _check(report.events, count + 1)
-                    ours.append(report.events / report.seconds)
-                    say(f"round {number + 1}: {ours[-1]:,.0f} events/s, floor {floors[-1]:,.0f}")
+                    say(f"round {number + 1}: {ours[-1].rate:,.0f} events/s, floor {floors[-1].rate:,.0f}")
             fired = sum(one.old for one in report.rules.values())
             lost = sum(one.lost for one in report.rules.values())
     _check(fired, count // EVERY)
     _check(lost, sum(1 for number in range(count // EVERY) if number % RULES < CHANGED))
+
+    def both(what: str, unit: str, of: Callable[[_Run], float], goal: Goal | None = None) -> Figure:
+        return Figure(what, statistics.median(map(of, ours)), unit, statistics.median(map(of, floors)), goal)
+
     return [
-        Figure(
-            f"back-test, {RULES} rules", statistics.median(ours), "events/s", statistics.median(floors),
-            Goal(20_000, "value", "more"),
-        ),
+        both(f"back-test, {RULES} rules", "events/s", lambda run: run.rate, Goal(20_000, "value", "more")),
+        both("CPU of the back-test", "us/event", lambda run: run.own),
+        both("CPU of nats-server", "us/event", lambda run: run.server),
         Figure("events", count, "events"),
         Figure("firings of the old rules", fired, "firings"),
         Figure("an event in the log", size / count, "bytes"),
-    ]  # fmt: skip
+    ]
+
+
+class _Run(NamedTuple):
+    """What one run took, for an event."""
+
+    rate: float
+    """Events a second."""
+    own: float
+    """CPU of this process in us."""
+    server: float
+
+
+class _Meter:
+    """Time and CPU from its beginning to `read`."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        self._pid = server.pid or 0
+        self._server = cpu_seconds(self._pid) or 0.0
+        self._own, self._began = time.process_time(), time.perf_counter()
+
+    def read(self, count: int) -> _Run:
+        seconds, own = time.perf_counter() - self._began, time.process_time() - self._own
+        server = (cpu_seconds(self._pid) or 0.0) - self._server
+        return _Run(count / seconds, own / count * 1e6, server / count * 1e6)
 
 
 def _documents(changed: int) -> Documents:
@@ -101,15 +133,13 @@ def _documents(changed: int) -> Documents:
     return Documents({"bench.yaml": "rules:\n" + "".join(rules)})
 
 
-async def _floor(connection: Connection, count: int) -> float:
-    """Read and decode everything; return the events a second."""
-    log = PastLog(connection, SITE)
-    seen, began = 0, time.perf_counter()
+async def _floor(connection: Connection, count: int) -> None:
+    """Read and decode everything."""
+    log, seen = PastLog(connection, SITE), 0
     async with aclosing(log.read(0, (await log.ends()).last)) as batches:
         async for batch in batches:
             seen += len(batch)
     _check(seen, count + 1)
-    return seen / (time.perf_counter() - began)
 
 
 def _check(found: int, wanted: int) -> None:

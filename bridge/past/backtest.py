@@ -95,7 +95,7 @@ class Backtest:
         begin = await self._begin(log, await log.before(since - warm_up), last, report)
         old = await Replay.begun(begin, rules, self.site)
         before = old.engine.rules
-        other = Otherwise(before, new, begin.state, self.site)
+        other = Otherwise(before, new, begin.state, self.site, self.actions)
         report.began = begin.stamp
         if begin.stamp is not None and begin.stamp > since:
             report.since = begin.stamp
@@ -111,6 +111,8 @@ class Backtest:
                     instead = other.step(logged, comparison.same_as)
                     if instead or decided.traces:
                         comparison.add((decided,), instead)
+                        if more := other.own(decided.orders, instead, comparison.same_as):
+                            comparison.add((), more)
                 report.events += len(batch)
                 self.say(batch[-1].seq - begin.seq, last - begin.seq)
         report.seconds = time.perf_counter() - began

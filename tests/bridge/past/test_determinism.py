@@ -204,7 +204,7 @@ def test_rules_that_are_the_same_are_no_difference_in_a_back_test(steps: list[_S
     past = _live([step for step in steps if step[0] != "rules"])
     place = 1 + begin % len(past.log)
     rules, state = past.rules[place - 1], _read(past.states[place - 1])
-    old, new = Engine(rules, state, site="site"), Otherwise(rules, SETS[0], state, "site")
+    old, new = Engine(rules, state, site="site"), Otherwise(rules, SETS[0], state, "site", ACTIONS)
     comparison, made = Comparison(START), list[Decision]()
     for logged in past.log[place:]:
         decided = old.step(logged, trace=False)

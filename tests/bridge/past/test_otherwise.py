@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from bridge.contracts import Logged
+from bridge.actions import own
+from bridge.contracts import Known, Logged
 from bridge.past.compare import Comparison, Difference
 from bridge.past.otherwise import Otherwise
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import Order
+from rules.compiler import compile_rules
 from rules.engine import Engine
-from rules.ruleset import RuleSet
-from tests.rules.support import START, ended, event, plate, rules_of
+from rules.ruleset import Documents, RuleSet, SiteSettings
+from tests.rules import support
+from tests.rules.support import START, ended, event, plate
 
 SAME = """
   - id: same
@@ -23,8 +26,11 @@ SAME = """
 """
 
 
+ACTIONS = {**support.ACTIONS, **{spec.name: spec for spec in own.SPECS}}
+
+
 def _rules(text: str) -> RuleSet:
-    return rules_of("rules:" + SAME + text)
+    return compile_rules(Documents({"r.yaml": "rules:" + SAME + text}), ACTIONS, Known(), SiteSettings())
 
 
 def _at(seconds: float) -> datetime:
@@ -36,7 +42,7 @@ class Both:
 
     def __init__(self, old: str, new: str, since: float = 0) -> None:
         self.old = Engine(_rules(old), {}, site="site")
-        self.new = Otherwise(_rules(old), _rules(new), {}, "site")
+        self.new = Otherwise(_rules(old), _rules(new), {}, "site", ACTIONS)
         self.comparison = Comparison(_at(since))
         self.seq = 0
         self.orders: list[Order] = []
@@ -50,6 +56,9 @@ class Both:
             self.new.given(decided)
             instead = self.new.step(logged, self.comparison.same_as)
             self.comparison.add((decided,), instead)
+            more = self.new.own(decided.orders, instead, self.comparison.same_as)
+            self.comparison.add((), more)
+            instead += more
             self.orders += decided.orders
             self.instead += [order for decision in instead for order in decision.orders]
 
@@ -174,3 +183,60 @@ def test_many_open_firings_take_no_more_room(monkeypatch: Any) -> None:
     assert len(both.comparison._open[0]) == 3
     lost = both.found()["r"]
     assert (lost.lost, len(lost.lost_fires)) == (20, 2)
+
+
+EMIT = """
+  - id: says
+    when: {kind: motion.started}
+    match: {%s}
+    then:
+      - emit: {kind: custom.said, data: {word: "%s"}}
+      - webhook: x
+"""
+HEARD = """
+  - id: heard
+    when: {kind: custom.said}
+    then: [{webhook: {to: y, body: "{{ event.data.word }}"}}]
+"""
+
+
+def _said(both: Both) -> list[object]:
+    return [order.params["body"] for order in both.instead if order.rule == "heard"]
+
+
+def _write(both: Both, order: Order) -> None:
+    """Log what an order of the old rules writes."""
+    spec = ACTIONS["emit"]
+    assert spec.event is not None
+    both.feed(spec.event(spec.params.model_validate(order.params), order))
+
+
+def test_what_an_order_of_both_writes_is_taken_from_the_log() -> None:
+    """Also where the rule's version differs; it is there once."""
+    both = Both(EMIT % ("", "a") + HEARD, EMIT % ("", "a") + "    priority: 2\n" + HEARD)
+    both.feed(event("motion.started"))
+    assert _said(both) == []
+    _write(both, both.orders[0])
+    assert _said(both) == ["a"]
+    assert _counts(both.found()["heard"]) == (1, 1, 0, 0, 0)
+
+
+def test_what_only_the_new_rules_write_happens_at_once() -> None:
+    """And what the old ones wrote in its place did not."""
+    both = Both(EMIT % ("", "a") + HEARD, EMIT % ("", "b") + HEARD)
+    both.feed(event("motion.started"))
+    assert _said(both) == ["b"]
+    _write(both, both.orders[0])
+    both.feed(ended(both.orders[0], time=_at(1)))
+    assert _said(both) == ["b"]
+    assert both.new.left_out == 2
+    assert _counts(both.found()["heard"]) == (1, 1, 1, 1, 0)
+
+
+def test_what_only_the_old_rules_wrote_is_left_out() -> None:
+    """It would not be in the log."""
+    both = Both(EMIT % ("", "a") + HEARD, HEARD)
+    both.feed(event("motion.started"))
+    _write(both, both.orders[0])
+    assert (_said(both), both.new.left_out) == ([], 1)
+    assert _counts(both.found()["heard"]) == (1, 0, 0, 1, 0)
