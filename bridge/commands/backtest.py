@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -49,12 +48,17 @@ def backtest(
 
     It reads through the bridge that runs, or a stopped bridge's data, with rights to read and no others.
     """
+    import uvloop
+
+    from bridge.runtime.collector import settle
+
     logging.basicConfig(level=logging.CRITICAL)
     loaded = load_site(Path(config))
     zone = loaded.config.tzinfo
     new = _compiled(loaded, rules)
     begin, end = since_when(since, zone), since_when(until, zone, "--until")
-    report = asyncio.run(_run(loaded, new, begin or datetime.now(UTC), end, _span(warm_up)))
+    settle()  # what the rules are made of stays
+    report = uvloop.run(_run(loaded, new, begin or datetime.now(UTC), end, _span(warm_up)))
     if rule is not None:
         report.rules = {name: one for name, one in report.rules.items() if name == rule}
     if as_json:

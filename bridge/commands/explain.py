@@ -204,7 +204,7 @@ def _seen(value: Any) -> str:
 def _led(led: Led, zone: ZoneInfo) -> str:
     what = ", ".join(f"{name}={value}" for name, value in (led.what or {}).items() if value not in (None, "", [], {}))
     name = f" {led.step}" if led.step else ""
-    words = f"{led.action or 'order'}{name} ({what}): {led.status}" if what else f"{led.action}{name}: {led.status}"
+    words = f"{led.action or 'order'}{name}{f' ({what})' if what else ''}: {led.status}"
     if led.seconds is not None:
         words += f" after {led.seconds:.1f} s"
     elif led.ended is not None:

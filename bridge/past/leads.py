@@ -32,7 +32,7 @@ class Led:
     what: Any = None
     """Its parameters."""
     status: str = "unknown"
-    """done, expired, refused, dead, unknown; waiting, started; `not begun`; `gone`: nothing is stored any more."""
+    """done, expired, refused, dead, unknown; waiting, started; `not begun`; `not found`: not written yet, or not kept."""
     reason: str | None = None
     message: str | None = None
     attempts: int = 0
@@ -63,9 +63,9 @@ class Leads:
     async def of(self, orders: Iterable[str], since: datetime) -> list[Led]:
         """Return what came of orders that were made then or later."""
         found = [await self._one(order) for order in orders]
-        gone = {led.order for led in found if led.status == "gone"}
-        if gone:
-            results = await self._old_results(gone, since)
+        missing = {led.order for led in found if led.status == "not found"}
+        if missing:
+            results = await self._old_results(missing, since)
             found = [_ended(led, results.get(led.order), None) for led in found]
         filming = {led.order for led in found if led.action in ("clip", None)}
         clips = await self._clips(filming, since) if filming else {}
@@ -73,7 +73,7 @@ class Leads:
 
     async def _one(self, order_id: str) -> Led:
         order, effect = await self._order(order_id), await self._effect(order_id)
-        led = Led(order_id, status="not begun" if order else "gone")
+        led = Led(order_id, status="not begun" if order else "not found")
         if order is not None:
             led = replace(led, action=order.action, step=order.step, what=order.model_dump(mode="json")["params"])
         if effect is None:
