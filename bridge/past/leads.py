@@ -32,7 +32,7 @@ class Led:
     what: Any = None
     """Its parameters."""
     status: str = "unknown"
-    """done, expired, refused, dead, unknown; waiting, started; `not begun`; `not found`: not written yet, or not kept."""
+    """done, expired, refused, dead, unknown; started, waiting; `not begun`, `not found` (yet, or any more)."""
     reason: str | None = None
     message: str | None = None
     attempts: int = 0
