@@ -26,7 +26,15 @@ http: {{port: 0, push: {{gate: {{username: gate, password: s3cret}}}}}}
 rules: [rules/*.yaml]
 """
 RULES = """\
+lists:
+  guests: {plates: []}
 rules:
+  - id: greet
+    when: {kind: plate.read}
+    match: {plate: {in: guests}}
+    mode: party
+    then:
+      - mqtt: {topic: "hello/{{ event.data.plate }}"}
   - id: tell
     when: {kind: plate.read}
     then:
@@ -45,10 +53,10 @@ class Place(NamedTuple):
 
 
 @asynccontextmanager
-async def _site(folder: Path, kind: Kind) -> AsyncIterator[tuple[Bridge, Place]]:
-    """A bridge with its own listener, or with a Mosquitto beside it."""
+async def _site(folder: Path, kind: Kind, more: str = "") -> AsyncIterator[tuple[Bridge, Place]]:
+    """A bridge with its own listener, or with a Mosquitto beside it; `more` of its `mqtt` section."""
     if kind == "nats-server":
-        mqtt = "bus: {mqtt: {port: 0}}\nmqtt: {broker: embedded}"
+        mqtt = f"bus: {{mqtt: {{port: 0}}}}\nmqtt: {{broker: embedded{more}}}"
         async with bridge(folder, CONFIG.format(mqtt=mqtt), RULES) as site:
             assert site.running.server is not None
             access = site.running.server.mqtt
@@ -57,7 +65,7 @@ async def _site(folder: Path, kind: Kind) -> AsyncIterator[tuple[Bridge, Place]]
         return
     async with (
         broker("mosquitto", folder) as served,
-        bridge(folder, CONFIG.format(mqtt=f"mqtt: {{port: {served.port}}}"), RULES) as site,
+        bridge(folder, CONFIG.format(mqtt=f"mqtt: {{port: {served.port}{more}}}"), RULES) as site,
     ):
         yield site, Place(served.port)
 
@@ -92,12 +100,20 @@ async def _push(site: Bridge, plate: str) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["nats-server", "mosquitto"])
 async def test_a_message_of_a_rule_arrives_at_a_subscriber(tmp_path: Path, kind: Kind) -> None:
-    """An event that comes in goes out as a message, alike on both brokers."""
-    async with _site(tmp_path, kind) as (site, place), _client(place, "listener") as (_, got):
+    """An event that comes in goes out as a message, alike on both brokers; and messages change lists and the mode."""
+    opened = ", commands: {lists: [guests], mode: true}"
+    async with _site(tmp_path, kind, opened) as (site, place), _client(place, "listener") as (client, got):
         await _push(site, "12AB345")
         await site.until(lambda: "vms/gate/12AB345" in got)
         assert json.loads(got["vms/gate/12AB345"]) == {"plate": "12AB345"}
         assert got["vms/home/bridge/state"] == b"online"
+        client.publish("vms/home/list/guests/set", json.dumps({"add": ["34-CD567"], "for": "2h"}), qos=1)
+        client.publish("vms/home/mode/set", "party", qos=1)
+        await site.until(lambda: site.of("mode.changed"))
+        await _push(site, "34CD567")
+        await site.until(lambda: "vms/hello/34CD567" in got)
+        assert "vms/hello/12AB345" not in got
+        assert [(one.principal, one.via) for one in site.of("list.changed")] == [("mqtt", "mqtt")]
 
 
 @pytest.mark.timeout(120)
