@@ -24,6 +24,8 @@ MOST_FIRINGS = 1000
 """That one limit may count; the stamp of each is kept for the key."""
 MOST_IN_LINE = 10
 """Firings of a rule and key that wait for their turn."""
+LINE_BYTES = 200_000
+"""Of all of them together: beside them those that wait must find room in what the bus takes for a rule and key."""
 Concurrency = Literal["parallel", "single", "restart", "queued"]
 LONGEST = timedelta(days=31)
 _LIMIT = re.compile(r"(\d+)\s*(?:per\s+|/\s*)(.+)")
@@ -82,8 +84,9 @@ def resting(rule: Rule, value: Mapping[str, Any], stamp: datetime) -> tuple[str,
 def _crowded(rule: Rule, value: Mapping[str, Any]) -> tuple[str, str, str] | None:
     if rule.concurrency == "single":
         return "concurrency", "one at a time", "steps of the one before still wait"
-    if rule.concurrency == "queued" and len(value.get(LINE, ())) >= MOST_IN_LINE:
-        return "concurrency", f"at most {MOST_IN_LINE} in line", f"{MOST_IN_LINE}"
+    line = value.get(LINE, ()) if rule.concurrency == "queued" else ()
+    if len(line) >= MOST_IN_LINE or sum(one["size"] for one in line) >= LINE_BYTES:
+        return "concurrency", f"at most {MOST_IN_LINE} in line", f"{len(line)}"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 
 import pytest
@@ -114,6 +115,18 @@ def test_the_line_is_bounded() -> None:
     assert (trace.condition, trace.wanted, trace.seen) == ("concurrency", "at most 10 in line", "10")
     _until(run, 1000)
     assert len(_done(run)) == 2 * (MOST_IN_LINE + 1)
+
+
+def test_what_stands_in_line_is_small() -> None:
+    """The bus takes a megabyte for a rule and key; events may be large."""
+    run = Run(
+        rules_of("rules: [{id: r, when: {kind: custom.big}, concurrency: queued, then: [{wait: 9s}, {clip: {}}]}]")
+    )
+    for number in range(8):
+        run.feed(event("custom.big", {"text": "x" * 60_000}, time=_seconds(number / 8), event_id=f"e{number}"))
+    assert _outcomes(run) == ["fired", *["queued"] * 4, *["unmet"] * 3]
+    [value] = run.state.values()
+    assert len(json.dumps(value)) < 400_000
 
 
 def test_those_in_line_that_have_nothing_to_wait_for_go_at_once() -> None:
