@@ -218,6 +218,16 @@ def test_what_cannot_be_meant_is_said(around: str, why: str) -> None:
     assert any(why in problem for problem in problems), problems
 
 
+@pytest.mark.parametrize("around", ["cooldown: 60s", "quiet_for: 60s", "limit: 1 per minute"])
+def test_what_is_over_is_over_whether_it_was_swept_away_or_not(around: str) -> None:
+    """More end at once than one step sweeps."""
+    run = Run(_rule(around))
+    keys = [f"A{number}" for number in range(20)]
+    assert all(_fires(run, 0, key) for key in keys)
+    assert not any(_fires(run, 59.9, key) for key in keys[:5] if around != "quiet_for: 60s")
+    assert all(_fires(run, 60, key) for key in reversed(keys))
+
+
 # --- all of it, against a slow reference ----------------------------------------------------------
 
 _AROUND = "quiet_for: 7s, cooldown: 3s, limit: 2 per 20s"
