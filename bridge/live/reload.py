@@ -196,7 +196,7 @@ class Reloader:
     def _compile(self) -> RuleSet:
         """Read and compile everything. Raises ConfigError."""
         rules = compile_site(self._loaded, self._actions, self._documents())
-        _ = rules.hash, rules.index  # worked out here, where nobody waits
+        _ = rules.hash, rules.index, rules.answering  # worked out here, where nobody waits
         return rules
 
     def _documents(self) -> Documents:

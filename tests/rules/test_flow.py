@@ -212,6 +212,23 @@ def test_an_event_counts_from_when_the_step_is_reached() -> None:
     assert _all(run) == ["b", "b"]
 
 
+def test_what_lasts_is_answered_from_the_same_place() -> None:
+    """Where `when` goes by source and channel without being told, so does a `wait_for`."""
+    text = """
+    rules:
+      - id: r
+        when: {kind: motion.started, for: 5s}
+        then: [{wait_for: {kind: motion.ended, within: 1m}}, {webhook: b}]
+    """
+    run = _Fragile(rules_of(text))
+    run.feed(event("motion.started"))
+    run.tick(_at(5))
+    run.feed(event("motion.ended", time=_at(6), channel="2"))
+    run.feed(event("motion.ended", time=_at(7), source="nvr2"))
+    assert _all(run) == []
+    assert _words(run.feed(event("motion.ended", time=_at(8))).orders) == ["b"]
+
+
 def test_two_firings_of_one_key_hear_the_same_event() -> None:
     """Each goes on with it."""
     run = _Fragile(rules_of(CALL.replace("stop: {if: steps.answer.outcome", "stop: {if: steps.answer.event.id")))

@@ -288,6 +288,17 @@ def _play(rules: RuleSet, history: list[Any], crashes: set[int], reference: _Ref
     [("fire", 0, None), ("ack", 0, None)],
     set(),
 )
+@example(
+    (
+        [
+            {"act": None, "on_error": [{"act": None}]},
+            {"parallel": [[{"wait_for": 1}, {"stop": None}], [{"wait_for": 1}, {"act": None}]]},
+        ],
+        None,
+    ),
+    [("fire", 0, None), ("ack", 0, None), ("end", 0, (0, "dead"))],
+    set(),
+)
 @given(_flows, _histories, st.sets(st.integers(1, 60), max_size=20))
 def test_flows_go_as_their_tree_says_and_no_crash_changes_that(
     flow: Any, history: list[Any], crashes: set[int]
