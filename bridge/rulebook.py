@@ -22,6 +22,7 @@ from rules.compiler import compile_rules, read_meaning
 from rules.load import load_documents
 from rules.meaning import Meaning
 from rules.ruleset import Documents, RuleSet, SiteSettings
+from rules.trialreader import site_of_tests
 
 Actions = Mapping[str, ActionSpec[Any]]
 
@@ -75,10 +76,13 @@ def _lists_named(loaded: Loaded, rules: RuleSet) -> Iterable[Problem]:
 
 
 def compile_files(paths: Sequence[Path], actions: Actions) -> RuleSet:
-    """Compile rule files by themselves, without a site: names of sources and doors are not checked."""
+    """Compile rule files by themselves, without a site: names of sources and doors are not checked.
+
+    They are in UTC, and the sun is where the first of their tests that says so has it.
+    """
     root = Path(os.path.commonpath([path.absolute().parent for path in paths])) if paths else Path.cwd()
     documents = load_documents([path.absolute() for path in paths], root)
-    return compile_rules(documents, actions, Known(), SiteSettings())
+    return compile_rules(documents, actions, Known(), site_of_tests(documents))
 
 
 def meaning_of_files(path: Path, actions: Actions) -> Meaning:

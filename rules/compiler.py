@@ -28,7 +28,7 @@ from rules.rings import find_rings
 from rules.rule import Rule, Trigger
 from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Schedule
-from rules.trialreader import read_trials
+from rules.trialreader import Testing, read_trials
 
 __all__ = ["compile_rules", "read_meaning"]
 
@@ -107,7 +107,8 @@ class _Compiler:
         known = replace(self._known, lists=frozenset(lists.names))
         reader = RuleReader(Conditions(lists), schedules, self._actions, known, self._site.name, self._place)
         ordered = self._rules(reader)
-        trials = [trial for report in self._reports for trial in read_trials(report, self._actions, self._place)]
+        testing = Testing(self._actions, self._site, named, tuple((rule, triggers) for rule, triggers, _ in ordered))
+        trials = [trial for report in self._reports for trial in read_trials(report, testing)]
         self._rings(ordered)
         self._unused(lists.used, reader.used_schedules)
         self._templates.unused()

@@ -159,6 +159,20 @@ class Engine:
             if rule.id in chosen
         ]
 
+    def looks(self, logged: Logged, triggers: Iterable[Trigger]) -> list[tuple[Trigger, Unmet | None]]:
+        """Tell, for an event that was decided just now, what keeps each of some triggers from taking it.
+
+        Nothing is remembered.
+        """
+        moment = self._moment(logged)
+        context = self._context(moment.event)
+        return [(trigger, self._look(trigger, moment, context)) for trigger in triggers]
+
+    def _look(self, trigger: Trigger, moment: Moment, context: EventContext) -> Unmet | None:
+        differs = trigger.place_differs(moment.event)
+        found = Unmet(*differs) if differs is not None else self._judge(trigger, trigger.tests, moment, context)
+        return found if isinstance(found, Unmet) else None
+
     def _decided(self) -> Decision:
         if not (self._orders or self._traces or self._book.changed):
             return _NOTHING
@@ -456,7 +470,7 @@ class Engine:
         firing.run(self._logged.stamp, self._context(firing.trigger), overdue=overdue)
         self._orders += firing.made
         self._put_aside(firing, filed)
-        if firing.made or firing.failed or firing.skipped:
+        if firing.made or firing.failed or firing.skipped or firing.taken:
             self._trace(firing, "resumed")
         self._next_in_line(firing.rule, filed)
 

@@ -23,7 +23,7 @@ from rules.moment import NO_WAIT
 from rules.patterns.placing import least_trusted
 from rules.rule import Rule
 from rules.state import at
-from rules.steps import WATCHED, Act, Block, Catch, Listen, Step, Stop
+from rules.steps import NOT_HELD, WATCHED, Act, Block, Catch, Listen, Step, Stop
 from rules.trace import Outcome, Trace
 
 ELSEWHERE = timedelta(seconds=10)
@@ -77,6 +77,7 @@ class Firing:
     made: list[Order] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
 
     @classmethod
     def begin(
@@ -152,6 +153,7 @@ class Firing:
             failed=tuple(self.failed),
             skipped=tuple(self.skipped),
             shadow=rule.shadow,
+            taken=tuple(self.taken),
         )
 
     # --- what happens meanwhile ---------------------------------------------------------------------
@@ -176,6 +178,7 @@ class Firing:
         self.origin = least_trusted((self.origin, event.origin))
         self.hops = max(self.hops, event.hops or 0)
         self.answers = (*self.answers, event.id)
+        self.taken.append(self.rule.steps[index].label)
         self._gone(self.rule.steps[index], "done", event=event.model_dump(mode="json", exclude={"raw"}))
 
     # --- going on -----------------------------------------------------------------------------------
@@ -203,9 +206,12 @@ class Firing:
         self.waiting.pop(step.index, None)
         maker = Maker(self, step, now, context)
         try:
-            if step.condition is not None and maker.evaluate(step.condition) is not True:
-                self._leave_out(step, f"{step.label}: `if` did not hold", self.skipped)
-            elif step.holds:
+            if step.condition is not None:
+                if maker.evaluate(step.condition) is not True:
+                    self._leave_out(step, f"{step.label}{NOT_HELD}", self.skipped)
+                    return
+                self.taken.append(step.label)
+            if step.holds:
                 self.waiting[step.index] = now + step.wait
             else:
                 self._do(step, maker)
@@ -263,6 +269,7 @@ class Firing:
             return
         self.left.discard(catch)
         self.waiting.pop(catch, None)
+        self.taken.append(self.rule.steps[catch].label)
         why = {"step": step.name, "action": step.does.word, "reason": reason, "message": message}
         self.failures[catch] = {"outcome": outcome, "output": why}
 

@@ -30,8 +30,11 @@ class Unmet(NamedTuple):
         """Return it as a trace."""
         where = (self.key, self.condition, self.wanted, self.seen)
         named = (rule.id, rule.version, "unmet", moment.seq, moment.event.id, moment.stamp)
-        return Trace._make((*named, *where, (), (), (), rule.shadow))
+        return Trace._make((*named, *where, (), (), (), rule.shadow, ()))
 
+
+AROUND = ("max_age", "during", "mode", "cooldown", "quiet_for", "limit", "concurrency", "if")
+"""What stands around a pattern, in the order in which `gate` asks."""
 
 _new = tuple.__new__
 
@@ -39,7 +42,7 @@ _new = tuple.__new__
 def unmet_test(rule: Rule, test: Test, moment: Moment) -> Trace:
     """Return the trace of a rule whose `match` does not hold. Thousands of them are made a second."""
     told = (rule.id, rule.version, "unmet", moment.seq, moment.event.id, moment.stamp, None)
-    return _new(Trace, (*told, test.name, test.wanted, moment.value(test.field), (), (), (), rule.shadow))
+    return _new(Trace, (*told, test.name, test.wanted, moment.value(test.field), (), (), (), rule.shadow, ()))
 
 
 def failed_test(test: Test, moment: Moment) -> Unmet:

@@ -12,10 +12,11 @@ from rules.conditions import DISTANCE, OPERATORS
 from rules.fields import Field, Type, field_of, paths_of
 from rules.inputs import LIST_OF as INPUT_LIST
 from rules.inputs import TYPES
-from rules.model import SECTIONS, GivenEvent, ListPart, Repeat, RulePart, TestPart, Wait, WindowPart
+from rules.model import SECTIONS, ListPart, RulePart, WindowPart
 from rules.plates import MAX_DISTANCE
 from rules.reuse import TemplatePart, UsePart
 from rules.stepreader import RESERVED
+from rules.trialmodel import RULE, ListChange, TestPart
 from rules.whenmodel import SHAPES, Heard, WaitFor
 
 _TYPES: dict[Type, dict[str, Any]] = {
@@ -69,7 +70,7 @@ _CUSTOM = {"type": "string", "pattern": r"^custom\.[a-z0-9_-]{1,64}$"}
 
 def rule_schema(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
     """Return the schema of a rule file with these actions."""
-    parts = (RulePart, UsePart, TemplatePart, Heard, WaitFor, WindowPart, ListPart, TestPart, GivenEvent, Wait, Repeat)
+    parts = (RulePart, UsePart, TemplatePart, Heard, WaitFor, WindowPart, ListPart, ListChange, TestPart)
     _, made = models_json_schema([(part, "validation") for part in parts], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = made["$defs"]
     definitions["Step"] = _step(actions)
@@ -169,7 +170,7 @@ def _names_of(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finish_test(definitions: dict[str, Any]) -> None:
-    for name in ("expect", "expect_not"):
+    for name in ("expect", "expect_some", "expect_not"):
         orders = {"type": "array", "items": {"$ref": "#/$defs/ExpectedOrder"}}
         definitions["TestPart"]["properties"][name] |= {"anyOf": [orders, {"type": "null"}]}
         definitions["TestPart"]["properties"][name].pop("items", None)
@@ -237,10 +238,12 @@ def _expected(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
     return {
         "type": "object",
         "description": "An order; parameters that are left out may be anything.",
-        "properties": {name: _action(spec, partial=True) for name, spec in sorted(actions.items())},
+        "properties": {
+            **{name: _action(spec, partial=True) for name, spec in sorted(actions.items())},
+            RULE: {"type": "string", "description": "The rule that must order it. Default: any."},
+        },
         "additionalProperties": False,
-        "minProperties": 1,
-        "maxProperties": 1,
+        "oneOf": [{"required": [name]} for name in sorted(actions)],
     }
 
 

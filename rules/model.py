@@ -6,8 +6,7 @@ which knows them. Field descriptions are the reference: the JSON Schema and the 
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BeforeValidator,
@@ -23,7 +22,6 @@ from pydantic import (
     model_validator,
 )
 
-from bridge.sdk import Duration
 from rules.parts import ITEM_OR_LIST, Days, Expression, Name, Part, Positive, TimeOfDay, Word, Words, as_list
 from rules.resting import Concurrency, Limit, parse_limit
 from rules.schedules import ALL_DAYS, Window
@@ -161,80 +159,6 @@ class RulePart(Part):
     on_error: tuple[JsonValue, ...] = Field(
         (), description="What to do when a step fails that has no `on_error` of its own; once for each firing."
     )
-
-
-class GivenEvent(Part):
-    """An event of a test. What is left out gets a sensible value."""
-
-    kind: str = Field(description="The kind of event.")
-    source: Word = Field("nvr1", description="Name of the source.")
-    channel: Word | None = Field(None, description="Channel, or the code of lot or device.")
-    data: dict[str, JsonValue] = Field(default_factory=dict, description="Fields of the data that matter here.")
-    time: str | None = Field(None, description="When it happened. Default: the moment the test has reached.")
-    age: Duration | None = Field(None, description="How long ago it happened; instead of `time`.")
-    origin: str = Field("live", description="Provenance: live, backfill, resync, test, ...")
-    id: str | None = Field(None, description="The event's id, where it matters.")
-
-
-class Wait(Part):
-    """Let time pass."""
-
-    wait: Duration = Field(description="How long.")
-
-
-class Repeat(Part):
-    """Send the event before once more, or several times."""
-
-    repeat: StrictInt = Field(ge=1, le=10_000, description="How often.")
-
-
-def given_shape(value: Any) -> str:
-    """Return which of the things that a test can give this is meant to be."""
-    keys = value.keys() if isinstance(value, dict) else ()
-    return "wait" if "wait" in keys else "repeat" if "repeat" in keys else "event"
-
-
-Given = Annotated[
-    Annotated[GivenEvent, Tag("event")] | Annotated[Wait, Tag("wait")] | Annotated[Repeat, Tag("repeat")],
-    Discriminator(given_shape),
-]
-
-
-class StepEnd(Part):
-    """How a named step ends in a test."""
-
-    outcome: Literal["done", "expired", "refused", "dead", "unknown", "pending"] = Field(
-        "done", description="`pending`: it does not end; its followers go at their deadline."
-    )
-    output: dict[str, JsonValue] = Field(default_factory=dict, description="What it gives to its followers.")
-    after: Duration = Field(timedelta(), description="How long it takes.")
-
-
-class TestPart(Part):
-    """A test of this file's rules: events in, orders out, with a clock of its own."""
-
-    __test__ = False  # pytest: this is no test class
-
-    name: str = Field(min_length=1, description="What it shows.")
-    at: str | None = Field(None, description="When it begins; without offset: the site's zone. Default: a Monday noon.")
-    mode: Word | None = Field(None, description="The mode of the site when it begins. Default: none.")
-    state: dict[str, dict[str, JsonValue]] = Field(
-        default_factory=dict, description="What is known before: entity, then attribute and value."
-    )
-    given: tuple[Given, ...] = Field(min_length=1, description="Events and waits, in order.")
-    results: dict[str, StepEnd] = Field(
-        default_factory=dict, description="How steps named with `as` end; without it at once and well."
-    )
-    expect: tuple[dict[str, JsonValue], ...] | None = Field(
-        None, description="All orders, in order; parameters may be left out. []: nothing happens."
-    )
-    expect_not: tuple[dict[str, JsonValue], ...] = Field((), description="Orders that must not be among them.")
-
-    @model_validator(mode="after")
-    def _expects(self) -> TestPart:
-        if self.expect is None and not self.expect_not:
-            raise ValueError("give `expect` or `expect_not`; `expect: []` means that nothing happens")
-        return self
 
 
 SECTIONS: dict[str, str] = {

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,13 @@ class SiteSettings:
     latitude: float | None = None
     longitude: float | None = None
     name: str = "site"
+    sun: tuple[timedelta, timedelta] | None = None
+    """For tests: it rises and sets at these times of every day."""
 
     @property
     def place(self) -> Place:
         """The same for the schedules."""
-        return Place(ZoneInfo(self.zone), self.latitude, self.longitude)
+        return Place(ZoneInfo(self.zone), self.latitude, self.longitude, sun=self.sun)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -157,12 +157,14 @@ class Place:
     longitude: float | None = None
     holidays: frozenset[date] | None = None
     """None if nobody has said which days are."""
+    sun: tuple[timedelta, timedelta] | None = None
+    """When it rises and sets by the clock, every day, where that is not to be computed."""
     _known: dict[tuple[date, Sun], datetime] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def knows_sun(self) -> bool:
         """The sun can be computed here."""
-        return self.latitude is not None and self.longitude is not None
+        return self.sun is not None or (self.latitude is not None and self.longitude is not None)
 
     def falls_on(self, day: date, days: frozenset[int]) -> bool:
         """Tell whether a day is one of these."""
@@ -199,6 +201,9 @@ class Place:
             while local.astimezone(UTC).astimezone(self.zone) != local:
                 local = local.replace(second=0) + timedelta(minutes=1)
             return local.astimezone(UTC)
+        if self.sun is not None:
+            found = self.moment_of(day, Point(self.sun[point.sun is Sun.SET]))
+            return found + point.offset if found is not None else None
         compute = sunrise if point.sun is Sun.RISE else sunset
         try:
             found = compute(Observer(self.latitude or 0.0, self.longitude or 0.0), date=day, tzinfo=self.zone)
@@ -207,6 +212,8 @@ class Place:
         return found.astimezone(UTC).replace(microsecond=0) + point.offset
 
     def _compute(self, day: date, sun: Sun) -> datetime:
+        if self.sun is not None:
+            return datetime.combine(day, time()) + self.sun[sun is Sun.SET]
         observer = Observer(self.latitude or 0.0, self.longitude or 0.0)
         try:
             compute = sunrise if sun is Sun.RISE else sunset

@@ -22,6 +22,8 @@ DEFAULT_WAIT = timedelta(minutes=5)
 """How long a step waits for those it names in `with`, if it does not say."""
 WATCHED = timedelta(days=7)
 """How long an `on_error` looks at the orders before it; by then each has long come to its end."""
+NOT_HELD = ": `if` did not hold"
+"""How a note ends about a step that was left out because of its own condition."""
 FAILED = "failed"
 """Under this name the steps of an `on_error` see what went wrong."""
 

@@ -44,6 +44,8 @@ class Trace(NamedTuple):
     skipped: tuple[str, ...] = ()
     """Steps whose own `if` did not hold."""
     shadow: bool = False
+    taken: tuple[str, ...] = ()
+    """Steps whose own `if` held, `wait_for` that were answered, `on_error` that were told of a failure."""
 
     @property
     def fired(self) -> bool:
@@ -57,7 +59,7 @@ class Trace(NamedTuple):
 
     def as_json(self) -> dict[str, JsonValue]:
         """Return it as JSON, without what is empty; `words` is what a person reads."""
-        empty = {"shadow": False, "orders": (), "failed": (), "skipped": ()}
+        empty = {"shadow": False, "orders": (), "failed": (), "skipped": (), "taken": ()}
         fields = self._asdict().items()
         kept = {name: value for name, value in fields if value is not None and empty.get(name, fields) != value}
         return {"id": self.id, "fired": self.fired, "words": str(self), **to_jsonable_python(kept)}

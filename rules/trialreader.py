@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from bridge.sdk import PAYLOADS, ActionSpec, Order, Origin, canonical_plate, kinds, payload_model, unknown
-from rules.fields import PLATE_FIELDS, Type, field_of, unwrap
-from rules.model import GivenEvent, Repeat, TestPart, Wait, given_shape
+from bridge.sdk import ActionSpec, Order, kinds, unknown
+from rules.coverage import conditions_of
 from rules.report import Report, Spot, shown, unknown_key
-from rules.schedules import Place
+from rules.rule import Rule, Trigger
+from rules.ruleset import Documents, SiteSettings
+from rules.shortform import payload_of
 from rules.stepreader import RESERVED
 from rules.steps import param_names
+from rules.trialmodel import (
+    INCONCLUSIVE,
+    RULE,
+    SHAPES,
+    GivenEvent,
+    GivenList,
+    GivenMode,
+    ListChange,
+    Repeat,
+    SitePart,
+    TestPart,
+    UnmetPart,
+    Wait,
+    given_shape,
+)
 
 _GIVEN = [{"wait": "1s"}]
 """Stands for what is given while the rest of a test is read."""
@@ -30,44 +47,73 @@ class Expected:
 
     action: str
     params: dict[str, Any]
+    rule: str | None = None
+    """Whose it must be; None: anybody's."""
 
     def matches(self, order: Order, actions: Mapping[str, ActionSpec[Any]]) -> bool:
         """Tell whether an order is of this kind. Both are compared as the action itself reads them."""
-        if order.action != self.action:
+        if order.action != self.action or (self.rule is not None and order.rule != self.rule):
             return False
+        return self.fits(order.params, actions)
+
+    def fits(self, params: Mapping[str, Any], actions: Mapping[str, ActionSpec[Any]]) -> bool:
+        """Tell whether the parameters of an order are as expected."""
         model = actions[self.action].params
         try:
-            wanted = model.model_validate(_over(order.params, self.params))
+            wanted = model.model_validate(over(dict(params), self.params))
         except ValidationError:
             return False
-        return _whole(wanted) == _whole(model.model_validate(order.params))
+        return whole(wanted) == whole(model.model_validate(params))
 
     def __str__(self) -> str:
-        return f"{self.action} {json.dumps(self.params, ensure_ascii=False, default=str)}"
+        whose = f" by rule {self.rule}" if self.rule is not None else ""
+        return f"{self.action} {json.dumps(self.params, ensure_ascii=False, default=str)}{whose}"
 
 
-def _whole(model: BaseModel) -> dict[str, Any]:
+def whole(model: BaseModel) -> dict[str, Any]:
+    """Return all parameters of an order, those too that were not written."""
     return model.model_dump(mode="json", by_alias=True)
 
 
-def _over(base: Any, over: Any) -> Any:
-    if isinstance(base, dict) and isinstance(over, dict):
-        return {**base, **{key: _over(base.get(key), value) for key, value in over.items()}}
-    return over
+def over(base: Any, parts: Any) -> Any:
+    """Return parameters with some of them replaced, however deep."""
+    if isinstance(base, dict) and isinstance(parts, dict):
+        return {**base, **{key: over(base.get(key), value) for key, value in parts.items()}}
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a list. `lasts`: so long from when it is made."""
+
+    data: kinds.ListChanged
+    lasts: timedelta | None = None
+
+    def at(self, moment: datetime) -> kinds.ListChanged:
+        """Return what is changed, if it is changed at that moment."""
+        return self.data if self.lasts is None else self.data.model_copy(update={"valid_until": moment + self.lasts})
+
+
+Given = GivenEvent | GivenMode | GivenList | Wait | Repeat
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A test, ready to run. `payloads` and `times` belong to the items of `given`."""
+    """A test, ready to run. `payloads`, `changes` and `times` belong to the items of `given`."""
 
     part: TestPart
-    given: tuple[GivenEvent | Wait | Repeat, ...]
+    given: tuple[Given, ...]
     file: str
     line: int
     start: datetime
+    site: SiteSettings
     payloads: Mapping[int, kinds.Payload]
+    changes: Mapping[int, Change]
     times: Mapping[int, datetime | None]
+    lists: tuple[Change, ...]
+    """What is changed in lists when it begins."""
     expect: tuple[Expected, ...]
+    expect_some: tuple[Expected, ...]
     expect_not: tuple[Expected, ...]
 
     @property
@@ -76,7 +122,23 @@ class Trial:
         return self.part.name
 
 
-def read_trials(report: Report, actions: Mapping[str, ActionSpec[Any]], place: Place) -> list[Trial]:
+@dataclass(frozen=True, slots=True)
+class Testing:
+    """What tests may name."""
+
+    __test__ = False  # pytest: this is no test class
+
+    actions: Mapping[str, ActionSpec[Any]]
+    site: SiteSettings
+    lists: Collection[str]
+    rules: Sequence[tuple[Rule, Sequence[Trigger]]]
+
+    def rules_in(self, file: str) -> dict[str, tuple[Rule, Sequence[Trigger]]]:
+        """Return the rules that the tests of a file see, by id."""
+        return {rule.id: (rule, triggers) for rule, triggers in self.rules if rule.file == file}
+
+
+def read_trials(report: Report, testing: Testing) -> list[Trial]:
     """Return the tests of a file; reports what is wrong with them."""
     spot = report.at(("tests",))
     content = report.root.value.get("tests")
@@ -85,14 +147,41 @@ def read_trials(report: Report, actions: Mapping[str, ActionSpec[Any]], place: P
     if not isinstance(content, list):
         spot.problem(f"`tests` is a list, each test starting with `- name:`; got {shown(content)}")
         return []
-    reader = _TrialReader(actions, place)
-    trials = [reader.read(spot / number, number) for number in range(len(content)) if not report.full]
+    # Where a rule has a mistake it may be missing here; that a test names it is none then.
+    rules = testing.rules_in(report.file) if not report.problems else None
+    trials = [
+        _TrialReader(testing, rules).read(spot / number, number) for number in range(len(content)) if not report.full
+    ]
     return [trial for trial in trials if trial is not None]
 
 
+def site_of_tests(documents: Documents) -> SiteSettings:
+    """Return a site for rule files that have none: the sun is where the first test that says so has it."""
+    for _, tree in sorted(documents.trees.items()):
+        tests = tree.value.get("tests") if isinstance(tree.value, dict) else None
+        for test in tests if isinstance(tests, list) else ():
+            try:
+                part = SitePart.model_validate(test.get("site") or {} if isinstance(test, dict) else {})
+            except ValidationError:
+                continue  # the compiler says why
+            if part.latitude is not None or part.sunrise is not None:
+                return _moved(SiteSettings(), part.model_copy(update={"zone": None}))
+    return SiteSettings()
+
+
+def _moved(site: SiteSettings, part: SitePart) -> SiteSettings:
+    changed: dict[str, Any] = part.model_dump(include={"zone", "latitude", "longitude"}, exclude_none=True)
+    if part.sunrise is not None and part.sunset is not None:
+        changed["sun"] = (part.sunrise.offset, part.sunset.offset)
+    return replace(site, **changed)
+
+
 class _TrialReader:
-    def __init__(self, actions: Mapping[str, ActionSpec[Any]], place: Place) -> None:
-        self._actions, self._place = actions, place
+    """Reads one test."""
+
+    def __init__(self, testing: Testing, rules: Mapping[str, tuple[Rule, Sequence[Trigger]]] | None) -> None:
+        self._testing, self._actions, self._rules = testing, testing.actions, rules
+        self._site = testing.site
 
     def read(self, spot: Spot, number: int) -> Trial | None:
         value = spot.value
@@ -104,32 +193,65 @@ class _TrialReader:
         part = spot.read(TestPart, value=stand_in)
         if part is None:
             return None
+        self._site = self._placed(part.site, spot / "site")
         start = self._time(part.at, spot / "at") if part.at else None
-        start = start or datetime.fromisoformat(DEFAULT_START).replace(tzinfo=self._place.zone)
+        start = start or datetime.fromisoformat(DEFAULT_START).replace(tzinfo=self._zone)
         payloads: dict[int, kinds.Payload] = {}
+        changes: dict[int, Change] = {}
         times: dict[int, datetime | None] = {}
         for index, item in enumerate(given or ()):
             here = spot / "given" / index
             if isinstance(item, GivenEvent):
                 times[index] = self._time(item.time, here / "time") if item.time else None
-                payload = _payload(item, start, here)
+                payload = payload_of(item, start, here)
                 if payload is not None:
                     payloads[index] = payload
-            elif isinstance(item, Repeat) and not any(isinstance(one, GivenEvent) for one in (given or ())[:index]):
+            elif isinstance(item, GivenList):
+                changes[index] = self._change(item.list, item, here, here / "list")
+            elif isinstance(item, Repeat) and not any(_happens(one) for one in (given or ())[:index]):
                 here.problem("`repeat` sends the event before once more, and there is none")
-        expect = self._expected(spot / "expect", len(part.expect or ()))
-        expect_not = self._expected(spot / "expect_not", len(part.expect_not))
-        items = tuple(item for item in given or () if item is not None)
-        return Trial(part, items, spot.file, spot.line, start, payloads, times, expect, expect_not)
+        lists = [
+            self._change(name, change, spot / "lists" / name, spot / "lists" / name)
+            for name, change in part.lists.items()
+        ]
+        for index, unmet in enumerate(part.expect_unmet):
+            self._unmet(unmet, spot / "expect_unmet" / index)
+        return Trial(
+            part,
+            tuple(item for item in given or () if item is not None),
+            spot.file,
+            spot.line,
+            start,
+            self._site,
+            payloads,
+            changes,
+            times,
+            tuple(lists),
+            self._expected(spot / "expect", len(part.expect or ())),
+            self._expected(spot / "expect_some", len(part.expect_some)),
+            self._expected(spot / "expect_not", len(part.expect_not)),
+        )
 
     @staticmethod
-    def _given(spot: Spot, value: Any) -> list[GivenEvent | Wait | Repeat | None] | None:
+    def _given(spot: Spot, value: Any) -> list[Given | None] | None:
         """Return the items; None for one that cannot be understood, and for all if this is no list of some."""
         content = value.get("given") if isinstance(value, dict) else None
         if not isinstance(content, list) or not content:
             return None
-        shapes: dict[str, type[GivenEvent | Wait | Repeat]] = {"wait": Wait, "repeat": Repeat, "event": GivenEvent}
-        return [(spot / number).read(shapes[given_shape(item)]) for number, item in enumerate(content)]
+        return [cast("Given | None", (spot / n).read(SHAPES[given_shape(item)])) for n, item in enumerate(content)]
+
+    # --- place and time -----------------------------------------------------------------------------
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self._site.zone)
+
+    def _placed(self, part: SitePart, spot: Spot) -> SiteSettings:
+        """Return the site with what the test says of it."""
+        if part.zone is not None and part.zone not in available_timezones():
+            (spot / "zone").problem(unknown("zone", part.zone, sorted(available_timezones())))
+            part = part.model_copy(update={"zone": None})
+        return _moved(self._testing.site, part)
 
     def _time(self, text: str, spot: Spot) -> datetime | None:
         try:
@@ -137,7 +259,45 @@ class _TrialReader:
         except ValueError:
             spot.problem(f"{text!r} is not a time; write 2026-01-31T18:00:00, with +01:00 or in the site's zone")
             return None
-        return moment if moment.tzinfo else moment.replace(tzinfo=self._place.zone)
+        return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
+
+    # --- lists --------------------------------------------------------------------------------------
+
+    def _change(self, name: str, change: ListChange, spot: Spot, named: Spot) -> Change:
+        if name not in self._testing.lists:
+            named.problem(unknown("list", name, sorted(self._testing.lists)), key=named.path == spot.path)
+        fields = {
+            "list": name,
+            "added": change.add,
+            "removed": change.remove,
+            "reset": change.reset,
+            "valid_from": self._time(change.since, spot / "from") if change.since else None,
+            "valid_until": self._time(change.until, spot / "until") if change.until else None,
+            "tags": change.tags,
+        }
+        try:
+            return Change(kinds.ListChanged.model_validate(fields), change.lasts)
+        except ValidationError as error:
+            spot.problem(f"`{error.errors()[0]['loc'][0]}`: {error.errors()[0]['msg']}")
+            return Change(kinds.ListChanged(list=name))
+
+    # --- what is expected ---------------------------------------------------------------------------
+
+    def _unmet(self, part: UnmetPart, spot: Spot) -> None:
+        """Check that the rule is there, and that this condition can keep it from firing."""
+        if self._known_rule(part.rule, spot / "rule") and self._rules is not None and part.by != INCONCLUSIVE:
+            rule, triggers = self._rules[part.rule]
+            names = conditions_of(rule, triggers)
+            if part.by not in names:
+                message = unknown(f"condition of rule {rule.id}", part.by, sorted({*names, INCONCLUSIVE}))
+                (spot / "by").problem(message)
+
+    def _known_rule(self, name: Any, spot: Spot) -> bool:
+        if self._rules is None:
+            return False
+        if name not in self._rules:
+            spot.problem(unknown("rule of this file", str(name), sorted(self._rules)))
+        return name in self._rules
 
     def _expected(self, spot: Spot, count: int) -> tuple[Expected, ...]:
         found = [self._one_expected(spot / number) for number in range(count)]
@@ -145,12 +305,15 @@ class _TrialReader:
 
     def _one_expected(self, spot: Spot) -> Expected | None:
         value = spot.value
-        if not isinstance(value, dict) or len(value) != 1:
+        ordered = {key: item for key, item in value.items() if key != RULE} if isinstance(value, dict) else {}
+        if len(ordered) != 1:
             spot.problem(
                 f"an expected order is an action and its parameters, like `open: main-gate`; got {shown(value)}"
             )
             return None
-        [(action, params)] = value.items()
+        if RULE in value:
+            self._known_rule(value[RULE], spot / RULE)
+        [(action, params)] = ordered.items()
         spec = self._actions.get(action)
         if spec is None:
             (spot / action).problem(unknown("action", action, sorted(self._actions)), key=True)
@@ -167,56 +330,8 @@ class _TrialReader:
             if key not in names:
                 hint = " (it is no part of the order)" if key in RESERVED else ""
                 (spot / action / key).problem(unknown_key(key, names) + hint, key=True)
-        return Expected(action, params)
+        return Expected(action, params, value.get(RULE))
 
 
-# --- events in short form --------------------------------------------------------------------------------
-
-
-def _payload(given: GivenEvent, start: datetime, spot: Spot) -> kinds.Payload | None:
-    model = payload_model(given.kind)
-    if model is None:
-        (spot / "kind").problem(unknown("kind", given.kind, sorted(PAYLOADS)))
-        return None
-    origins = sorted(origin.value for origin in Origin)
-    if given.origin not in origins:
-        (spot / "origin").problem(unknown("origin", given.origin, origins))
-    if given.time and given.age:
-        (spot / "age").problem("give `time` or `age`, not both", key=True)
-    return (spot / "data" if given.data else spot).read(model, value=_filled(given.kind, model, given.data, start))
-
-
-def _filled(kind: str, model: type[BaseModel], data: Mapping[str, Any], start: datetime) -> dict[str, Any]:
-    """Return a payload's fields: those of the test, and something sensible for what it must have besides."""
-    filled = {name: _as_text(kind, name, value) for name, value in data.items()}
-    if (kind, "plate") in PLATE_FIELDS and isinstance(filled.get("plate"), str):
-        filled.setdefault("plate_raw", filled["plate"])
-        filled["plate"] = canonical_plate(filled["plate"])
-    for name, info in model.model_fields.items():
-        if info.is_required() and name not in filled:
-            filled[name] = _example(info.annotation, start)
-    return filled
-
-
-def _as_text(kind: str, name: str, value: Any) -> Any:
-    """Numbers for fields of text are as good as texts, in tests as in rules."""
-    try:
-        field = field_of(kind, name)
-    except LookupError:
-        return value
-    if field.type is not Type.TEXT:
-        return value
-    if isinstance(value, list):
-        return [str(item) if type(item) is int else item for item in value]
-    return str(value) if type(value) is int else value
-
-
-def _example(annotation: Any, start: datetime) -> Any:
-    bare, many = unwrap(annotation)
-    if many:
-        return []
-    if get_origin(bare) is Literal:
-        return get_args(bare)[0]
-    if bare in (datetime, AwareDatetime):
-        return start
-    return {str: "test", bool: True, int: 0, float: 0.0}.get(bare)
+def _happens(item: Any) -> bool:
+    return isinstance(item, (GivenEvent, GivenMode, GivenList))

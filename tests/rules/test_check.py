@@ -226,7 +226,7 @@ def test_a_mistake_has_its_message(parts: dict[str, str], problem: str) -> None:
         ),
         (
             "tests: [{name: t, given: [{wait: 1s}]}]\n",
-            "r.yaml:1:9: test 't': give `expect` or `expect_not`; `expect: []` means that nothing happens",
+            "r.yaml:1:9: test 't': give `expect`, `expect_some`, `expect_not` or `expect_unmet`; `expect: []` means",
         ),
         (
             "tests: [{name: t, given: [{repeat: 1}], expect: []}]\n",

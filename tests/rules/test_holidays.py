@@ -274,12 +274,12 @@ def test_windows_lists_and_the_clock_know_holidays() -> None:
 def test_the_trace_says_that_it_was_a_holiday() -> None:
     """Or one would wonder why the office is closed on a Monday."""
     text = _RULES.replace(
-        "given: [{kind: call.started}], expect: []", "given: [{kind: call.started}], expect: [{open: x}]"
+        "given: [{kind: call.started}], expect: []", "given: [{kind: call.started}], expect: [{mqtt: {topic: office}}]"
     )
     results = run_trials(rules_of(text, site=BERLIN, **_TABLES), ACTIONS)
     told = "\n".join(map(str, results))
     assert "during: wanted 08:00-18:00 workday, saw 2026-01-05 10:00:00, a holiday" in told
-    assert "during: wanted 08:00-18:00 workday, saw 2026-01-10 10:00:00\n" in told
+    assert "during: wanted 08:00-18:00 workday, saw 2026-01-10 10:00:00 (" in told
 
 
 def test_the_bundle_holds_the_holidays() -> None:

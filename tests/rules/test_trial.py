@@ -108,19 +108,22 @@ def test_a_difference_shows_both_sides_and_the_reason() -> None:
     )
     assert str(result).splitlines() == [
         "r.yaml:15: too blurred: FAILED",
-        '    - open {"door": "garage"} was expected',
-        '    + open {"door": "main-gate"} was ordered by rule gate, unexpectedly',
+        "    ~ open was ordered by rule gate from given[0] plate.read",
+        "              expected  came",
+        '        door  "garage"  "main-gate"',
         "      clip {}",
         "      webhook {}",
         '    - open {"door": "main-gate"} was expected',
-        "      rule gate did not fire: match.score: wanted at least 90, saw 80.0",
+        "        rule gate did not fire: match.score: wanted at least 90, saw 80.0 (given[1] plate.read)",
     ]
 
 
 def test_an_order_that_must_not_be_is_named() -> None:
     """`expect_not` looks at every order."""
     result = _one(f"- name: t\n  given: [{READ}]\n  expect_not: [{{open: main-gate}}]\n")
-    assert result.difference == ('+ open {"door": "main-gate"} was ordered by rule gate, and must not be',)
+    assert result.difference == (
+        '+ open {"door": "main-gate"} was ordered by rule gate from given[0] plate.read, and must not be',
+    )
 
 
 def test_a_failed_step_is_among_the_reasons() -> None:
