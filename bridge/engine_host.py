@@ -123,6 +123,15 @@ class EngineHost:
         """Return all that is remembered now; nothing before the head is ours."""
         return self._engine.state() if self._engine is not None else {}
 
+    def value(self, key: StateKey) -> Mapping[str, Any] | None:
+        """Return one value of what is remembered now."""
+        return self._engine.value(key) if self._engine is not None else None
+
+    @property
+    def changed_lists(self) -> Mapping[str, int]:
+        """How many values were changed at run time, by list."""
+        return self._engine.changed_lists if self._engine is not None else {}
+
     def expect(self, event: str) -> asyncio.Future[None]:
         """Return what is done once the event of this id, which is about to be logged, has been decided about."""
         future = self._expected[event] = asyncio.get_running_loop().create_future()

@@ -27,7 +27,7 @@ from rules.patterns import Fire, Now, Reaction, Stands
 from rules.resting import disturbed, fired
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
-from rules.state import LINE, WAITS, Book, Timer, at, key_of, make_value, state_key
+from rules.state import LINE, LISTS, WAITS, Book, Timer, at, key_of, make_value, state_key
 from rules.trace import Outcome, Trace
 
 TICK = "bridge.tick"
@@ -93,6 +93,15 @@ class Engine:
     def state(self) -> dict[StateKey, Mapping[str, Any]]:
         """Return all that is remembered. Values are never changed in place, so it stays as it was."""
         return self._book.values()
+
+    def value(self, key: StateKey) -> Mapping[str, Any] | None:
+        """Return one value of what is remembered."""
+        return self._book.get(key)
+
+    @property
+    def changed_lists(self) -> dict[str, int]:
+        """How many values were changed at run time, by list; of some the change may just have ended."""
+        return {rule.removeprefix(LISTS): count for rule, count in self._book.listed.items() if count}
 
     @property
     def refused(self) -> int:

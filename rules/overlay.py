@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from bridge.sdk import VmsEvent, canonical_plate, kinds
+from bridge.sdk import StateKey, VmsEvent, canonical_plate, kinds
 from rules.knowledge import UNTRUE
 from rules.lists import ValueList
 from rules.plates import FAR_ENTRIES, Looks
@@ -58,8 +58,7 @@ class Overlay:
         rule = LISTS + name
         if not self._book.listed.get(rule):
             return None
-        found = self._book.get(state_key(rule, value))
-        return None if found is None or _over(found, stamp) else changed(found)
+        return change_of(self._book.get(state_key(rule, value)), stamp)
 
     def like(self, name: str, value: str, distance: int) -> list[str]:
         """Return the values that were changed, or might have been, which a plate is like."""
@@ -115,14 +114,23 @@ def changed(value: Value) -> Changed:
     )
 
 
-def changes_of(values: Mapping[Any, Value], name: str, stamp: datetime) -> dict[str, Changed]:
-    """Return what was changed in a list, by value, and counts at that stamp; from the values of a book."""
+def changes_of(
+    values: Mapping[StateKey, Value], name: str, stamp: datetime, most: int | None = None
+) -> dict[str, Changed]:
+    """Return what was changed in a list, by value, and counts at that stamp; from the values of a book. In order."""
     rule = LISTS + name
-    return {
-        key_of(key, value): changed(value)
-        for key, value in values.items()
-        if key.rule == rule and not _over(value, stamp)
-    }
+    keys = sorted(key for key, value in values.items() if key.rule == rule and not _over(value, stamp))
+    return {key_of(key, values[key]): changed(values[key]) for key in keys[:most]}
+
+
+def change_of(value: Value | None, stamp: datetime) -> Changed | None:
+    """Return what one value of a book says, if it counts at that stamp."""
+    return None if value is None or _over(value, stamp) else changed(value)
+
+
+def filed(name: str, value: str) -> StateKey:
+    """Return where the change of a value is kept."""
+    return state_key(LISTS + name, value)
 
 
 def _over(value: Value, stamp: datetime) -> bool:

@@ -51,9 +51,11 @@ def show(
         for one in found["lists"]:
             _say(f"{one['list']}: {one['file']} in the file, {one['changed']} changed since")
     elif value is None:
-        _say(f"{name}: {found['file']} in the file, {len(found['entries'])} changed since")
+        _say(f"{name}: {found['file']} in the file, {found['changed']} changed since")
         for one in found["entries"]:
             _say(_entry(one))
+        if found["changed"] > len(found["entries"]):
+            _say("and more; name one value to see it")
     else:
         _say(f"{found['value']}: {'in' if found['file'] else 'not in'} the file")
         if found["changed"]:

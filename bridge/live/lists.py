@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import JsonValue
 
@@ -22,12 +22,14 @@ from bridge.schema.event import VmsEvent
 from bridge.schema.kinds import MAX_LIST_VALUES, ListChanged
 from bridge.schema.plates import canonical_plate
 from rules.lists import ValueList
-from rules.overlay import MAX_CHANGED, Changed, changes_of
+from rules.overlay import MAX_CHANGED, Changed, change_of, changes_of, filed
 from rules.ruleset import RuleSet
-from rules.state import LISTS
 
 APPLIED_WITHIN = 2.0
 """Seconds that we wait for the engine after a change was written down, so that who looks next sees it."""
+
+SHOWN = 1000
+"""Changed values of a list that are shown at once."""
 
 Do = Literal["add", "remove", "reset"]
 _FIELDS: dict[Do, str] = {"add": "added", "remove": "removed", "reset": "reset"}
@@ -36,8 +38,17 @@ _FIELDS: dict[Do, str] = {"add": "added", "remove": "removed", "reset": "reset"}
 class Decides(Protocol):
     """The engine's host."""
 
-    def state(self) -> Mapping[StateKey, Mapping[str, object]]:
+    @property
+    def changed_lists(self) -> Mapping[str, int]:
+        """How many values were changed at run time, by list."""
+        ...
+
+    def state(self) -> Mapping[StateKey, Mapping[str, Any]]:
         """Return all that is remembered."""
+        ...
+
+    def value(self, key: StateKey) -> Mapping[str, Any] | None:
+        """Return one value of it."""
         ...
 
     def expect(self, event: str) -> asyncio.Future[None]:
@@ -107,30 +118,33 @@ class ListDesk:
 
     def all(self) -> list[dict[str, JsonValue]]:
         """Return what lists there are."""
-        changed: dict[str, int] = {}
-        for key in self._host.state():
-            if key.rule.startswith(LISTS):
-                changed[key.rule] = changed.get(key.rule, 0) + 1
+        changed = self._host.changed_lists
         return [
             {
                 "list": name,
                 "plates": found.plates,
                 "file": len(found),
-                "changed": changed.get(LISTS + name, 0),
+                "changed": changed.get(name, 0),
                 "tags": [*sorted(found.tags)],
             }
             for name, found in sorted(self._rules.rules.lists.items())
         ]
 
     def show(self, name: str, value: str | None = None) -> dict[str, JsonValue]:
-        """Return what was changed in a list, or what is known of one value. Raises ActionRejectedError."""
-        found = self._get(name)
-        changes = self._changes(name)
+        """Return what was changed in a list, of very many the first, or what is known of one value.
+
+        Raises ActionRejectedError.
+        """
+        found, now = self._get(name), self._clock.now()
         if value is None:
-            entries: list[JsonValue] = [_entry(one, changes[one]) for one in sorted(changes)]
-            return {"list": name, "plates": found.plates, "file": len(found), "entries": entries}
+            changes = changes_of(self._host.state(), name, now, SHOWN)
+            entries: list[JsonValue] = [_entry(one, change) for one, change in changes.items()]
+            total = self._host.changed_lists.get(name, 0) if len(entries) == SHOWN else len(entries)
+            return {
+                "list": name, "plates": found.plates, "file": len(found), "changed": total, "entries": entries,
+            }  # fmt: skip
         (value,) = _values(found, [value])
-        entry = changes.get(value)
+        entry = change_of(self._host.value(filed(name, value)), now)
         return {
             "list": name,
             "value": value,
@@ -147,14 +161,11 @@ class ListDesk:
             raise ActionRejectedError(unknown("list", name, sorted(lists)), "unknown_list")
         return found
 
-    def _changes(self, name: str) -> dict[str, Changed]:
-        return changes_of(self._host.state(), name, self._clock.now())
-
     def _check_room(self, name: str, values: Sequence[str]) -> None:
-        changed = sum(key.rule.startswith(LISTS) for key in self._host.state())
+        changed = sum(self._host.changed_lists.values())
         if changed + len(values) <= MAX_CHANGED:
             return
-        if changed + len(set(values) - self._changes(name).keys()) > MAX_CHANGED:
+        if changed + sum(self._host.value(filed(name, value)) is None for value in values) > MAX_CHANGED:
             raise ActionRejectedError(f"{MAX_CHANGED} values are changed already: reset some", "lists_full")
 
 

@@ -49,5 +49,5 @@ class ModeDesk:
         return {"mode": mode, "since": since, "modes": list(self._known)}
 
     def _now(self) -> tuple[str | None, str | None]:
-        known: Any = self._host.state().get(HERE, {}).get(MODE)
+        known: Any = (self._host.value(HERE) or {}).get(MODE)
         return (known["value"], known["since"]) if known else (None, None)
