@@ -51,6 +51,19 @@ rules:
     when: {sequence: [{kind: motion.started}, {kind: plate.read}], within: 8s}
     if: 'state("nvr1/1", "motion") == "on"'
     then: [{webhook: z}]
+  - id: guard
+    when: {kind: motion.started}
+    mode: {not: home}
+    limit: 2 per 10s
+    then:
+      - webhook: g
+      - wait: 2s
+      - wait_for: {kind: plate.read, within: 5s, as: came}
+      - webhook: {to: h, body: "{{ steps.came.outcome }}"}
+  - id: calm
+    when: {kind: plate.read}
+    quiet_for: 3s
+    then: [{webhook: c}]
   - id: quiet
     when: {absent: {kind: plate.read}, after: {kind: motion.started}, within: 4s}
     then: [{webhook: q}]
@@ -65,11 +78,14 @@ SETS = [
 BY_HASH = {rules.hash: rules for rules in SETS}
 
 _Step = tuple[str, float, Any]
+_changes = st.sampled_from(["added", "removed", "reset"])
 _steps = st.lists(
     st.one_of(
         st.tuples(st.just("plate"), st.floats(0, 4), st.sampled_from("ABC")),
         st.tuples(st.just("motion"), st.floats(0, 4), st.sampled_from(["motion.started", "motion.ended"])),
         st.tuples(st.just("end"), st.floats(0, 4), st.tuples(st.integers(0, 5), st.sampled_from(["done", "dead"]))),
+        st.tuples(st.just("list"), st.floats(0, 2), st.tuples(_changes, st.sampled_from("ABC"))),
+        st.tuples(st.just("mode"), st.floats(0, 2), st.sampled_from(["home", "away"])),
         st.tuples(st.just("rules"), st.floats(0, 1), st.integers(0, 1)),
         st.tuples(st.just("pause"), st.floats(0, 12), st.none()),
     ),
@@ -130,6 +146,11 @@ def _live(steps: Sequence[_Step]) -> Past:
             add(plate(detail, time=now))
         elif what == "motion":
             add(event(detail, time=now))
+        elif what == "list":
+            change = {"list": "residents", detail[0]: [detail[1]], "valid_until": now + timedelta(seconds=6)}
+            add(event("list.changed", change, source="bridge", channel=None, time=now))
+        elif what == "mode":
+            add(event("mode.changed", {"mode": detail}, source="bridge", channel=None, time=now))
         elif what == "rules":
             add(use(SETS[detail], now))
     return past
