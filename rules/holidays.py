@@ -21,6 +21,8 @@ from bridge.sdk import Problem
 MAX_BYTES = 4 * 1024 * 1024
 MAX_EVENTS = 5000
 """Of one file."""
+MAX_SERIES = 100
+"""Of them that come again each year: every year of each is looked at."""
 MAX_SPAN = timedelta(days=366)
 LAST_YEAR = 2099
 """What comes again each year does so until then."""
@@ -132,7 +134,7 @@ class _Line:
 
 def _read_ics(file: str, text: str) -> Found:
     found = Found()
-    events = 0
+    events = series = 0
 
     def say(line: int, message: str) -> None:
         found.problems.append(Problem(file, line, 1, "holidays", message))
@@ -141,6 +143,10 @@ def _read_ics(file: str, text: str) -> Found:
         events += 1
         if events > MAX_EVENTS:
             say(line, f"more than {MAX_EVENTS} events")
+            break
+        series += "RRULE" in event
+        if series > MAX_SERIES:
+            say(line, f"more than {MAX_SERIES} events that come again each year")
             break
         start = event.get("DTSTART")
         if start is not None and not _ICS_DAY.fullmatch(start.values[0]):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bridge.sdk import Known, RuleCompileError
 from rules.compiler import compile_rules
-from rules.holidays import LAST_YEAR, days_of, read_holidays
+from rules.holidays import LAST_YEAR, MAX_EVENTS, MAX_SERIES, days_of, read_holidays
 from rules.load import load_documents
 from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Place, Window, format_days, parse_days
@@ -114,6 +114,18 @@ def test_what_is_not_understood_is_an_error_with_its_line(text: str, problem: st
     """A holiday that is silently missing would open a gate."""
     [found] = read_holidays("h.ics", text).problems
     assert problem in str(found)
+
+
+def test_files_are_bounded() -> None:
+    """Nobody has so many holidays; whoever sends such a file waits for its reader."""
+    every = "DTSTART:20260101\nRRULE:FREQ=YEARLY"
+    assert read_holidays("h.ics", _ics(*[every] * MAX_SERIES)).problems == []
+    [problem] = read_holidays("h.ics", _ics(*[every] * (MAX_SERIES + 2))).problems
+    assert "more than 100 events that come again each year" in str(problem)
+    [problem] = read_holidays("h.ics", _ics(*["DTSTART:20260101"] * (MAX_EVENTS + 2))).problems
+    assert "more than 5000 events" in str(problem)
+    [problem] = read_holidays("h.csv", "date\n" + "2026-01-01\n" * (MAX_EVENTS + 2)).problems
+    assert "more than 5000 lines" in str(problem)
 
 
 @st.composite
