@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from bridge.http.callers import Callers
 from bridge.http.letters import LettersApi
 from bridge.http.lists import ListsApi
 from bridge.http.rules import RulesApi
+from bridge.http.schema import SchemaPage
 from bridge.http.verify import Throttle
 from bridge.live.lists import ListDesk
 from bridge.live.messages import Messages
@@ -59,7 +61,7 @@ from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
 from bridge.media.store import ClipStore, Retention
 from bridge.registry import Registry
-from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site
+from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site, schema_of_rules
 from bridge.runtime.gaps import Ledger
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.metrics import Metrics
@@ -309,6 +311,7 @@ class _Start:
             *LettersApi(callers, letters, desk.tell, self.clock).routes(),
             *RulesApi(callers, reloader, desk.tell).routes(),
             *ListsApi(callers, live.lists, live.modes, self.clock).routes(),
+            *SchemaPage(partial(schema_of_rules, self.registries.actions)).routes(),
         ]
 
     async def _http(self, bus: Bus, emit: Emit, api: Sequence[Route]) -> HttpServer:

@@ -7,6 +7,7 @@ stored copy, so recovery and explanation use exactly the rules, and the lists, o
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib import resources
@@ -19,6 +20,7 @@ from bridge.contracts import ActionSpec, Known
 from bridge.errors import ConfigError, Problem, StartError
 from bridge.registry import Registry, unknown
 from rules.compiler import compile_rules, read_meaning
+from rules.jsonschema import rule_schema
 from rules.load import load_documents
 from rules.meaning import Meaning
 from rules.ruleset import Documents, RuleSet, SiteSettings
@@ -93,6 +95,11 @@ def meaning_of_files(path: Path, actions: Actions) -> Meaning:
     paths = sorted([*root.rglob("*.yaml"), *root.rglob("*.yml")]) if path.is_dir() else [path.absolute()]
     # No site: what is compared is what the files say, so the sun may be anywhere.
     return read_meaning(load_documents(paths, root), actions, Known(), SiteSettings(latitude=0.0, longitude=0.0))
+
+
+def schema_of_rules(registry: Registry) -> bytes:
+    """Return the JSON Schema of rule files with the actions there are here."""
+    return json.dumps(rule_schema(action_specs(registry)), ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def shipped_examples() -> tuple[list[Path], list[Path]]:

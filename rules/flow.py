@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from bridge.sdk import format_duration, unknown
-from rules.report import Spot, shown
+from bridge.sdk import format_duration, nearest, unknown
+from rules.report import Spot, shown, unknown_key
 from rules.selectors import Selectors, Wanted
 from rules.stepreader import RESERVED, Reserved, StepReader
 from rules.steps import Block, Catch, Does, Listen, Pause, Step, Stop
@@ -116,6 +116,11 @@ class FlowReader:
         names = [name for name in value if name not in _BESIDE]
         if not names and "wait" in value:
             return "wait"
+        strange = [name for name in names if nearest(name, _BESIDE)] if len(names) > 1 else []
+        if strange and len(names) - len(strange) == 1:
+            for name in strange:
+                (spot / name).problem(unknown_key(name, _BESIDE), key=True)
+            return None
         if len(names) != 1:
             many = " and ".join(f"`{name}`" for name in names) or "none"
             spot.problem(f"a step has one action, here are {many}; start each with its own `-`", key=False)

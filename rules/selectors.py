@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import PAYLOADS, Known, payload_model, unknown
+from bridge.sdk import PAYLOADS, Known, nearest, payload_model, unknown
 from rules.celscan import Scope
 from rules.conditions import Test
 from rules.expressions import Expression
@@ -204,4 +204,7 @@ def _key_part(text: str, kind: str | None, scope: Scope) -> Field | Expression |
         return text
     if kind is None:
         return "source"  # the kind is unknown and reported; nothing can be said about its fields
+    near = nearest(text, [*ENVELOPE, *paths_of(kind)])
+    if near in ENVELOPE:
+        raise LookupError(f"{text!r} is no field of {kind}; did you mean {near!r}?")
     return field_of(kind, text)

@@ -70,7 +70,8 @@ class _Reading(Selectors):
             return Waiting((), _one)  # there is no `when` that could be read, which is reported
         shape = next((name for name in SHAPES if name in written), None)
         if shape is None:
-            self._spot.problem("`kind` is missing in `when`")
+            if not written.keys() - _KEYS:  # otherwise it is misspelt, and that is told
+                self._spot.problem("`kind` is missing in `when`")
             return Waiting((), _one)
         self._belongs(shape, written)
         if "kind" not in SHAPES[shape].needs and self._match:

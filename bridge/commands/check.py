@@ -13,9 +13,19 @@ from bridge.errors import ConfigError
 
 
 @command
-def check(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of rule files, for editors, and check nothing.")
+    ] = False,
+) -> None:
     """Check the configuration and the rules completely; say everything that is wrong, with its place."""
-    from bridge.rulebook import action_specs, compile_site
+    from bridge.rulebook import action_specs, compile_site, schema_of_rules
+
+    if schema:
+        typer.echo(schema_of_rules(actions()), nl=False)
+        return
 
     try:
         loaded = load_site(Path(config))

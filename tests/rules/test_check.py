@@ -88,6 +88,12 @@ def _rule(**parts: str) -> str:
             {"when": "{kind: plate.read, include: backfill}"},
             "r.yaml:3:39: rule r: `when.include`: must be 'resync' or 'inconclusive', got 'backfill'",
         ),
+        ({"when": "{evry: '0 6 * * *'}"}, "r.yaml:3:12: rule r: unknown key `evry`; did you mean `every`?"),
+        ({"per": "chanel"}, "r.yaml:5:10: rule r: `per`: 'chanel' is no field of plate.read; did you mean 'channel'?"),
+        (
+            {"then": "[{open: main-gate, iff: 'true'}]"},
+            "r.yaml:4:30: rule r: unknown key `iff`; did you mean `if`?",
+        ),
         ({"match": "{lot: x}"}, "r.yaml:5:13: rule r: `lot` has fields of its own; name one: lot.entrance, lot.exit"),
         (
             {"match": "{lot.entrnce: x}"},
