@@ -7,17 +7,17 @@ orders to carry out, traces to keep. A value that an expression cannot make sens
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from bridge.sdk import Logged, Order, StateKey, VmsEvent, kinds
+from bridge.sdk import Logged, Order, StateKey, VmsEvent
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
-from rules.firing import Firing, too_many
-from rules.gates import Unmet, failed_test, gate, is_special, loop_unmet, origin_unmet, passed_over, unmet_test
+from rules.firing import Firing
+from rules.gates import Unmet, failed_test, gate, is_special, loop_unmet, origin_unmet, unmet_test
 from rules.index import Entry
 from rules.knowledge import deaf, learn
 from rules.loops import LOOP, telling
@@ -27,14 +27,15 @@ from rules.patterns import Fire, Now, Reaction, Stands
 from rules.resting import disturbed, fired
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
-from rules.state import LINE, LISTS, WAITS, Book, Timer, at, key_of, make_value, state_key
+from rules.state import LISTS, WAITS, Book, Timer, at, key_of, state_key
 from rules.trace import Outcome, Trace
+from rules.underway import WAIT, Outbox, Underway
 
 TICK = "bridge.tick"
 MISSED_TRACES = 5
 """Rules kept away by a list or bound that are traced for one event."""
-_PATTERN, _WAIT = "pattern:", "wait:"
-"""What the names of timers start with: a pattern's own, and deadlines of steps that wait."""
+_PATTERN = "pattern:"
+"""What the names of a pattern's own timers start with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,6 @@ def _firing(rule: Rule, key: str, fire: Fire) -> Firing:
     return Firing.begin(rule, key, fire.trigger, fire.causes, fire.origin or fire.trigger.origin, fire.waited)
 
 
-def _ended(
-    rule: Rule | None, filed: StateKey, value: Mapping[str, Any], waiting: Mapping[str, Any], now: Logged | None
-) -> Trace:
-    """Return what is told of a firing that ends before all of its steps were gone through."""
-    event = VmsEvent.model_validate(waiting["event"])
-    seq, stamp = (now.seq, now.stamp) if now else (0, event.received)
-    steps = tuple(rule.steps[int(index)].label for index in waiting["waiting"]) if rule else ()
-    key = key_of(filed, value)
-    return Trace(filed.rule, value["version"], "dropped", seq, event.id, stamp, key, skipped=steps)
-
-
 class Engine:
     """The rules, and what is remembered."""
 
@@ -75,8 +65,8 @@ class Engine:
         self._rules = rules
         self._book = Book(state)
         self._overlay = Overlay(self._book)
-        self._orders: list[Order] = []
-        self._traces: list[Trace] = []
+        self._out = Outbox()
+        self._underway = Underway(self._book, rules, self._out, self._context)
         self._now: Logged | None = None
         self._begun = not rules.standing
 
@@ -138,7 +128,7 @@ class Engine:
         if logged.event.type != TICK:
             learn(self._book, logged.event, logged.stamp)
             self._overlay.learn(logged.event, self._rules.lists, logged.stamp)
-            self._resume_waiting(logged)
+            self._underway.resume(logged, self._moment(logged) if self._book.hears else None)
 
     def replace_rules(self, rules: RuleSet, logged: Logged | None = None) -> Decision:
         """Decide by other rules from here on. What a removed or changed rule remembered is dropped.
@@ -146,12 +136,13 @@ class Engine:
         `logged` is the change in the log: what is told of steps that go with their rule is told at its place.
         """
         self._now = logged or self._now
-        old, self._rules = self._rules, rules
+        old, self._rules, self._underway.rules = self._rules, rules, rules
         self._begun = not rules.standing
         for key, value in list(self._book.rules()):
             rule = rules.by_id.get(key.rule)
             if rule is None or rule.version != value["version"]:
-                self._drop(key, value, old)
+                self._book.put(key, None)
+                self._underway.drop(key, value, old.by_id.get(key.rule), self._now)
         return self._decided()
 
     def explain(self, logged: Logged, rules: Iterable[str] | None = None) -> list[Trace]:
@@ -183,11 +174,9 @@ class Engine:
         return found if isinstance(found, Unmet) else None
 
     def _decided(self) -> Decision:
-        if not (self._orders or self._traces or self._book.changed):
+        if not (self._out.orders or self._out.traces or self._book.changed):
             return _NOTHING
-        orders, self._orders = self._orders, []
-        traces, self._traces = self._traces, []
-        return Decision(self._book.take_changed(), tuple(orders), tuple(traces))
+        return Decision(self._book.take_changed(), *self._out.take())
 
     # --- what is known ---------------------------------------------------------------------------------
 
@@ -223,7 +212,7 @@ class Engine:
         if reached:
             self._ask(reached, moment, trace)
         for trigger, test in missed[:MISSED_TRACES]:
-            self._traces.append(failed_test(test, moment).trace(trigger.rule, moment))
+            self._out.traces.append(failed_test(test, moment).trace(trigger.rule, moment))
 
     def _ask(self, reached: Sequence[Entry], moment: Moment, trace: bool) -> None:
         """Ask the rules that the index has led to, one after the other, each once with all its triggers."""
@@ -243,13 +232,13 @@ class Engine:
                     test = None
                 if test is not None:
                     if trace:
-                        self._traces.append(unmet_test(rule, test, moment))
+                        self._out.traces.append(unmet_test(rule, test, moment))
                     continue
             asked.append(entry)
             if not more:
                 unmet = self._meet(rule, [(one.trigger, one.tests) for one in asked], moment, context)
                 if unmet is not None and trace:
-                    self._traces.append(unmet.trace(rule, moment))
+                    self._out.traces.append(unmet.trace(rule, moment))
                 asked = []
 
     def _meet(self, rule: Rule, asked: Sequence[_Asked], moment: Moment, context: EventContext) -> Unmet | None:
@@ -257,7 +246,7 @@ class Engine:
         roles, unmet = self._admitted(asked, moment, context)
         if unmet is not None and unmet.condition == LOOP:
             told = telling(self._book, rule, self._logged)
-            self._orders += [told] if told is not None else []
+            self._out.orders += [told] if told is not None else []
         for key, named in roles.items():
             filed = state_key(rule.id, key)
             reaction = rule.pattern.seen(named, moment, self._memory(filed, moment.stamp))
@@ -358,153 +347,30 @@ class Engine:
         timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(_PATTERN)}
         timers |= {f"{_PATTERN}{name}": due.isoformat() for name, due in reaction.timers.items()}
         if (memory, timers, forget) != (value.get("memory", {}), value.get("timers", {}), value.get("forget")):
-            self._update(rule, key, filed, memory=memory, timers=timers, forget=forget)
-
-    def _update(self, rule: Rule, key: str, filed: StateKey, **parts: Any) -> None:
-        kept = {name: item for name, item in (self._book.get(filed) or {}).items() if name not in ("version", "key")}
-        self._book.put(filed, make_value(rule.version, key, filed, **{**kept, **parts}))
+            self._book.update(rule.version, key, filed, memory=memory, timers=timers, forget=forget)
 
     # --- firing ----------------------------------------------------------------------------------------
 
     def _fire(self, firing: Firing, filed: StateKey, context: EventContext) -> None:
-        rule, now = firing.rule, self._logged.stamp
-        if parts := fired(rule, self._book.get(filed) or _NO_MEMORY, now):
-            self._update(rule, firing.key, filed, **parts)
-        if rule.concurrency != "parallel" and self._crowd(firing, filed):
-            return
-        self._start(firing, filed, context)
-
-    def _start(self, firing: Firing, filed: StateKey, context: EventContext) -> None:
-        firing.run(self._logged.stamp, context)
-        if not firing.rule.shadow:
-            self._orders += firing.made
-            if firing.waiting:
-                self._put_aside(firing, filed)
-        self._trace(firing, "fired")
-
-    def _crowd(self, firing: Firing, filed: StateKey) -> bool:
-        """Let a firing stand in line behind one whose steps wait, or end that one; tell whether it stands in line."""
-        rule, value = firing.rule, self._book.get(filed) or _NO_MEMORY
-        if WAITS not in value:
-            return False
-        if rule.concurrency == "queued":
-            self._update(rule, firing.key, filed, line=[*value.get(LINE, ()), firing.as_json()])
-            self._trace(firing, "queued")
-            return True
-        for before in value[WAITS].values():
-            self._traces.append(_ended(rule, filed, value, before, self._logged))
-        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(_WAIT)}
-        self._update(rule, firing.key, filed, waits=None, timers=timers)
-        return False
-
-    def _next_in_line(self, rule: Rule, filed: StateKey) -> None:
-        """Let those fire that stand in line, until one has to wait."""
-        while LINE in (value := self._book.get(filed) or _NO_MEMORY) and WAITS not in value:
-            first, *rest = value[LINE]
-            firing = Firing.from_json(rule, key_of(filed, value), first)
-            self._update(rule, firing.key, filed, line=rest or None)
-            self._start(firing, filed, self._context(firing.trigger))
+        if parts := fired(firing.rule, self._book.get(filed) or _NO_MEMORY, self._logged.stamp):
+            self._book.update(firing.rule.version, firing.key, filed, **parts)
+        self._underway.begin(firing, filed, context, self._logged)
 
     def _miss(self, rule: Rule, key: str, filed: StateKey) -> None:
         """Note that a rule would have fired, if something around its pattern had not held it back."""
         if parts := disturbed(rule, self._book.get(filed) or _NO_MEMORY, self._logged.stamp):
-            self._update(rule, key, filed, **parts)
-
-    def _put_aside(self, firing: Firing, filed: StateKey) -> None:
-        """Write down, or forget, what a firing still waits for, with a timer for each deadline."""
-        value = self._book.get(filed) or {"version": firing.rule.version, "key": firing.key}
-        waits = dict(value.get(WAITS, {}))
-        if firing.waiting:
-            waits[firing.id] = firing.as_json()  # where it stood, or last
-        else:
-            waits.pop(firing.id, None)
-        gone = too_many(waits)
-        for name in gone:
-            self._traces.append(_ended(firing.rule, filed, value, waits.pop(name), self._logged))
-        over = tuple(f"{_WAIT}{name}:" for name in (firing.id, *gone))
-        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(over)}
-        if firing.id in waits:
-            timers |= {f"{_WAIT}{firing.id}:{index:03d}": due.isoformat() for index, due in firing.waiting.items()}
-        self._update(firing.rule, firing.key, filed, timers=timers, waits=waits)
-
-    def _resume_waiting(self, logged: Logged) -> None:
-        """Let the steps go on that waited for this event, or for the order whose end it tells."""
-        data = logged.event.data
-        # Found before anybody goes on: a step that is reached now waits for what comes after this event.
-        hearing = self._hearing(self._moment(logged)) if self._book.hears else ()
-        if isinstance(data, kinds.ActionEnded):
-            for filed, firing in self._firings(self._book.waiting_for(data.order)):
-                if data.order in firing.orders:
-                    firing.ended(data)
-                    self._go_on(firing, filed)
-        for filed, name, step in hearing:
-            for _, firing in self._firings((filed,), name):
-                if step in firing.waiting:
-                    firing.answer(step, logged.event)
-                    self._go_on(firing, filed)
-
-    def _hearing(self, moment: Moment) -> list[tuple[StateKey, str, int]]:
-        """Return the steps that wait for an event: where, of which firing, and which."""
-        return [
-            (filed, firing.id, int(entry.trigger.role))
-            for entry in self._rules.answering.reached(moment)
-            for filed, firing in self._firings(self._asked(entry, moment))
-            if firing.hears(int(entry.trigger.role), moment.event)
-        ]
-
-    def _asked(self, entry: Entry, moment: Moment) -> Sequence[StateKey]:
-        """Return where steps wait whose event this is, as far as the event tells."""
-        trigger, context = entry.trigger, self._context(moment.event)
-        places = self._book.hearing(trigger.rule.id)
-        if not places or passed_over(trigger, moment.event) or not all(moment.holds(test) for test in entry.tests):
-            return ()
-        if trigger.per is None:
-            return places
-        try:
-            key = state_key(trigger.rule.id, trigger.per.key(moment, context, trigger.rule.id))
-        except ExpressionError:
-            return ()
-        return (key,) if key in places else ()
-
-    def _firings(self, places: Iterable[StateKey], name: str | None = None) -> Iterator[tuple[StateKey, Firing]]:
-        """Yield the firings, all or the one of that name, that wait in some places; each as it is at its turn."""
-        for filed in places:
-            value = self._book.get(filed) or {}
-            rule = self._rule_of(filed, value)
-            for one, waiting in list(value.get("waits", {}).items()) if rule else ():
-                if rule is not None and name in (None, one):
-                    yield filed, Firing.from_json(rule, key_of(filed, value), waiting)
-
-    def _go_on(self, firing: Firing, filed: StateKey, overdue: int | None = None) -> None:
-        firing.run(self._logged.stamp, self._context(firing.trigger), overdue=overdue)
-        self._orders += firing.made
-        self._put_aside(firing, filed)
-        if firing.made or firing.failed or firing.skipped or firing.taken:
-            self._trace(firing, "resumed")
-        self._next_in_line(firing.rule, filed)
-
-    def _drop(self, filed: StateKey, value: Mapping[str, Any], old: RuleSet) -> None:
-        self._book.put(filed, None)
-        rule = old.by_id.get(filed.rule)
-        for waiting in (*value.get(WAITS, {}).values(), *value.get(LINE, ())):
-            self._traces.append(_ended(rule, filed, value, waiting, self._now))
-
-    def _rule_of(self, filed: StateKey, value: Mapping[str, Any]) -> Rule | None:
-        rule = self._rules.by_id.get(filed.rule)
-        return rule if rule is not None and rule.version == value.get("version") else None
+            self._book.update(rule.version, key, filed, **parts)
 
     # --- timers ----------------------------------------------------------------------------------------
 
     def _fire_timers(self, logged: Logged) -> None:
         while (timer := self._book.pop_due(logged.stamp)) is not None:
             value = self._book.get(timer.key) or {}
-            rule = self._rule_of(timer.key, value)
+            rule = self._underway.rule_of(timer.key, value)
             if rule is None:  # left behind by a version that is gone
                 self._book.put(timer.key, None)
-            elif timer.name.startswith(_WAIT):
-                firing_id, _, index = timer.name.removeprefix(_WAIT).partition(":")
-                firing = Firing.from_json(rule, key_of(timer.key, value), value["waits"][firing_id])
-                self._go_on(firing, timer.key, int(index))
+            elif timer.name.startswith(WAIT):
+                self._underway.due(timer, rule, logged)
             else:
                 self._pattern_due(rule, timer, value)
 
@@ -518,7 +384,7 @@ class Engine:
         if reaction.inconclusive and reaction.about is not None:
             about = Unmet("when", "to have heard everything", reaction.unmet, key)
             moment = self._moment(Logged(self._logged.seq, stamp, reaction.about))
-            self._traces.append(about.trace(rule, moment)._replace(outcome="inconclusive"))
+            self._out.traces.append(about.trace(rule, moment)._replace(outcome="inconclusive"))
         if fire is None:
             return
         moment = self._moment(Logged(self._logged.seq, stamp, fire.trigger), fire.waited)
@@ -526,19 +392,14 @@ class Engine:
         unmet = gate(rule, key, self._book.get(timer.key), moment, context)
         if unmet is not None:
             self._miss(rule, key, timer.key)
-            self._traces.append(unmet.trace(rule, moment))
+            self._out.traces.append(unmet.trace(rule, moment))
             return
         self._fire(_firing(rule, key, fire), timer.key, context)
 
     def _deaf(self, sources: Iterable[str], since: datetime) -> str | None:
         return deaf(self._book, [source.partition("/")[2] for source in sources], since)
 
-    # --- traces ----------------------------------------------------------------------------------------
-
     @property
     def _logged(self) -> Logged:
         assert self._now is not None  # noqa: S101 - set at the start of every step
         return self._now
-
-    def _trace(self, firing: Firing, outcome: Outcome) -> None:
-        self._traces.append(firing.trace(self._logged, outcome))

@@ -99,6 +99,11 @@ class Book:
         """Return all values, as they are now."""
         return dict(self._values)
 
+    def update(self, version: str, name: str, key: StateKey, **parts: Any) -> None:
+        """Replace parts of the value of a rule and key (`name` as it is, `key` as it is filed); None takes one out."""
+        kept = {part: item for part, item in (self._values.get(key) or {}).items() if part not in ("version", "key")}
+        self.put(key, make_value(version, name, key, **{**kept, **parts}))
+
     def take_changed(self) -> dict[StateKey, dict[str, Any] | None]:
         """Return what changed since the last time."""
         changed, self.changed = self.changed, {}
