@@ -216,7 +216,7 @@ class Engine:
 
     def _ask(self, reached: Sequence[Entry], moment: Moment, trace: bool) -> None:
         """Ask the rules that the index has led to, one after the other, each once with all its triggers."""
-        context = self._context(moment.event)
+        context: EventContext | None = None  # made for the first rule that comes so far; mostly none does
         special = is_special(moment.event)
         holds, last = moment.holds, len(reached) - 1
         asked: list[Entry] = []
@@ -236,6 +236,7 @@ class Engine:
                     continue
             asked.append(entry)
             if not more:
+                context = context or self._context(moment.event)
                 unmet = self._meet(rule, [(one.trigger, one.tests) for one in asked], moment, context)
                 if unmet is not None and trace:
                     self._out.traces.append(unmet.trace(rule, moment))
