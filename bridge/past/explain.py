@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def outcome(self) -> str:
-        """`fired`, `unmet`, `inconclusive`, `resumed`, `dropped`."""
+        """`fired`, `unmet`, `inconclusive`, `queued`, `resumed`, `dropped`."""
         return str(self.trace["outcome"])
 
     @property

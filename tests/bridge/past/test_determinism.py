@@ -60,6 +60,18 @@ rules:
       - wait: 2s
       - wait_for: {kind: plate.read, within: 5s, as: came}
       - webhook: {to: h, body: "{{ steps.came.outcome }}"}
+  - id: line
+    when: {kind: motion.started}
+    concurrency: queued
+    then:
+      - wait: 3s
+      - webhook: l
+  - id: anew
+    when: {kind: motion.started}
+    concurrency: restart
+    then:
+      - wait: 3s
+      - webhook: a
   - id: calm
     when: {kind: plate.read}
     quiet_for: 3s
@@ -170,7 +182,7 @@ def _traces(decided: Iterable[Decision], *, firings: bool = False) -> list[bytes
         to_json(trace.as_json())
         for decision in decided
         for trace in decision.traces
-        if not firings or trace.outcome in ("fired", "resumed", "dropped")
+        if not firings or trace.outcome in ("fired", "queued", "resumed", "dropped")
     ]
 
 
