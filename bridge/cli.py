@@ -11,7 +11,7 @@ from bridge.commands.audit import audit
 from bridge.commands.backtest import backtest
 from bridge.commands.backup import backup, restore
 from bridge.commands.bench import bench
-from bridge.commands.check import check, run_rule_tests
+from bridge.commands.check import check
 from bridge.commands.demo import demo
 from bridge.commands.diff import diff
 from bridge.commands.dlq import dlq
@@ -22,6 +22,7 @@ from bridge.commands.explain import explain
 from bridge.commands.init import init
 from bridge.commands.lists import lists, mode
 from bridge.commands.reload import reload
+from bridge.commands.ruletests import run_rule_tests
 from bridge.commands.run import run
 from bridge.commands.simulate import simulate
 

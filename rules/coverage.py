@@ -19,7 +19,7 @@ from rules.patterns.held import BEGIN, END
 from rules.patterns.sequence import InOrder
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
-from rules.steps import Catch, Listen
+from rules.steps import Catch, Listen, Step
 
 Side = Literal["fired", "met", "decisive", "seen", "told", "answered"]
 ON_ENTRY = ("when.kind", "when.source", "when.channel", "when.include", "loop", "per")
@@ -68,7 +68,7 @@ def goals_of(rule: Rule, triggers: Sequence[Trigger]) -> list[Goal]:
         if step.condition is not None:
             goals += _both(rule, step.label, f"if {step.condition.text}")
         if isinstance(step.does, Catch):
-            goals.append(Goal(rule.id, step.label, "", "told"))
+            goals.append(Goal(rule.id, catch_name(step), "", "told"))
         elif isinstance(step.does, Listen):
             goals.append(Goal(rule.id, step.label, "", "answered"))
     return list(dict.fromkeys(goals))
@@ -86,6 +86,11 @@ def asked(rule: Rule, name: str) -> str | None:
     if name == "if":
         return str(value.text)
     return format_duration(value) if hasattr(value, "total_seconds") else str(value)
+
+
+def catch_name(step: Step) -> str:
+    """Return what an `on_error` is called: where it stands says that it is one."""
+    return step.label.removesuffix(f" {step.does.word}")
 
 
 def part_of(rule: Rule, trigger: Trigger) -> str:
@@ -129,6 +134,16 @@ class RuleCoverage:
     def fired(self) -> bool:
         """It fired in some test."""
         return all(goal.side != "fired" for goal in self.missing)
+
+    @property
+    def words(self) -> list[str]:
+        """What is missing, a line for each condition; of a rule that never fired that says it all."""
+        if not self.fired:
+            return [_LACKS["fired"]]
+        lacks: dict[str, list[str]] = {}
+        for goal in self.missing:
+            lacks.setdefault(f"{goal.condition} {goal.wanted}".strip(), []).append(_LACKS[goal.side])
+        return [f"{name}: {', '.join(sides)}" for name, sides in lacks.items()]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.sdk import Logged
-from rules.coverage import Goal, Side, asked, part_of, tests_of
+from rules.coverage import Goal, asked, catch_name, part_of, tests_of
 from rules.engine import TICK, Decision, Engine
 from rules.gates import AROUND, Unmet
 from rules.moment import Moment
@@ -107,6 +107,7 @@ class Watch:
                     self.reached.add(Goal(rule.id, step.label, wanted, "met"))
                 if step.label in left_out:
                     self.reached.add(Goal(rule.id, step.label, wanted, "decisive"))
-            if step.label in trace.taken and isinstance(step.does, (Catch, Listen)):
-                told: Side = "told" if isinstance(step.does, Catch) else "answered"
-                self.reached.add(Goal(rule.id, step.label, "", told))
+            if step.label in trace.taken and isinstance(step.does, Catch):
+                self.reached.add(Goal(rule.id, catch_name(step), "", "told"))
+            elif step.label in trace.taken and isinstance(step.does, Listen):
+                self.reached.add(Goal(rule.id, step.label, "", "answered"))
