@@ -204,7 +204,12 @@ def _key_part(text: str, kind: str | None, scope: Scope) -> Field | Expression |
         return text
     if kind is None:
         return "source"  # the kind is unknown and reported; nothing can be said about its fields
-    near = nearest(text, [*ENVELOPE, *paths_of(kind)])
-    if near in ENVELOPE:
-        raise LookupError(f"{text!r} is no field of {kind}; did you mean {near!r}?")
-    return field_of(kind, text)
+    try:
+        field = field_of(kind, text)
+    except LookupError:
+        field = None
+    if field is None or field.type is Type.ANY:  # the look for names that are near costs as much as half a rule
+        near = nearest(text, [*ENVELOPE, *paths_of(kind)])
+        if near in ENVELOPE:
+            raise LookupError(f"{text!r} is no field of {kind}; did you mean {near!r}?")
+    return field or field_of(kind, text)
