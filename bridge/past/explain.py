@@ -95,7 +95,7 @@ class Explainer:
         later = await self.kept.about(logged.event.id, logged.stamp, rule)
         answers = [Answer(trace, kept=True) for trace in kept]
         explained = Explained(logged, await self._led(answers, logged.stamp))
-        if rule is None or not any(answer.trace["rule"] == rule for answer in answers):
+        if rule is None or not any(answer.trace["event"] == logged.event.id for answer in answers):
             explained = await self._completed(explained, None if rule is None else {rule})
         known = {answer.trace["id"] for answer in explained.answers}
         found = [Answer(trace, kept=True) for trace in later if trace["id"] not in known]

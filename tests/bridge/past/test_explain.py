@@ -177,3 +177,21 @@ async def test_an_event_is_found_by_its_id_and_what_came_of_it_later_too(site: W
     explained = await site.explainer.event(found, "pairs")
     assert [answer.outcome for answer in explained.answers] == ["unmet"]
     assert explained.later == []
+
+
+async def test_what_a_timer_told_at_a_place_is_no_answer_for_the_event_there(site: World) -> None:
+    """Asked for a rule and an event, the rule's view of that event is told as well."""
+    rules = "rules:\n  - {id: lasts, when: {kind: motion.started, for: 200ms}, then: [{webhook: x}]}\n"
+    async with site.running() as host:
+        await site.use(rules)
+        await site.put(event(1))
+        await until(lambda: any(trace.fired for trace in site.traces))
+        [fired] = [trace for trace in site.traces if trace.fired]
+        await until(lambda: host.position >= fired.seq)
+    explained = await site.explainer.event(await site.logged(fired.seq), "lasts")
+    assert [(one.trace["event"], one.outcome, one.kept) for one in explained.answers] == [
+        ("e1", "fired", True),
+        (explained.logged.event.id, "unmet", False),
+    ]
+    [later] = (await site.explainer.event(await site.logged(2), "lasts")).later
+    assert (later.outcome, later.trace["seq"]) == ("fired", fired.seq)
