@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import cel
@@ -45,12 +46,12 @@ class Expression:
         scan = Scan(text, scope)
         scan.run()
         self.text, self.names, self.entities = text, frozenset(scan.names), frozenset(scan.entities)
-        self._tally, self._limit = scan.tally, scan.tally.limit()
+        self._tally, self._limit = scan.tally, -1  # worked out when the first event comes: most files hold many
         for at, written in scan.patterns:
             _check_pattern(written)
             text = f"{text[:at]}{_MATCHES}{text[at + len(_MATCHES) :]}"
         try:
-            self._program = cel.compile(text)
+            self._program = _program(text)
         except ValueError as error:
             raise ValueError(_parse_error(text, error)) from error
         except BaseException as error:  # the parser's panics are no Exceptions
@@ -64,6 +65,8 @@ class Expression:
 
     def measure(self, size: Size) -> None:
         """Raise ExpressionError if looking at something of this size would take too long."""
+        if self._limit < 0:
+            self._limit = self._tally.limit()
         if size.most > self._limit and self._tally.cost(size) > MAX_COST:
             raise ExpressionError(f"would take too long on an event of {size.values} values; name less of it")
 
@@ -86,6 +89,12 @@ def _not_ours(error: BaseException) -> None:
     """Pass on what has nothing to do with CEL: an interrupt, an exit."""
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
         raise error
+
+
+@lru_cache(maxsize=4096)
+def _program(text: str) -> Any:
+    """Compile: the costliest part of reading rules, and those of one template say much the same."""
+    return cel.compile(text)
 
 
 def _check_pattern(written: str) -> None:
