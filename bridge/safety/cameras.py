@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ RETRY = (1.0, 2.0, 5.0, 10.0, 30.0)
 _COMPACT_AT = 500
 _ENDS = {"motion.started": "motion.ended", "call.started": "call.ended"}
 """Which kind ends which; other events do not last."""
+_MOST_ENDS = 1000
+"""Ends that are remembered, one for each place; an order comes seconds after its event."""
+_End = tuple[str, str | None, str]
+"""Source, subject and kind of an event that ends another."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,8 +52,8 @@ class _Holder:
     priority: int
     home: str
     due: float
-    ends: tuple[str, str | None, str | None] | None
-    """Source, subject and kind of the event that ends it early."""
+    ends: _End | None
+    """What ends it early."""
     tries: int = 0
 
 
@@ -60,6 +64,8 @@ class Cameras:
         self._file = JsonLines(folder / "cameras.jsonl")
         self._services, self._clock = services, clock
         self._held: dict[Camera, _Holder] = {}
+        self._ended: dict[_End, datetime] = {}
+        """When each last came: what a camera is to be held for may be over before it is held."""
         self._locks: dict[Camera, tuple[str, float]] = {}
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -116,7 +122,8 @@ class Cameras:
                 await asyncio.to_thread(self._file.append, record)
             except OSError as exc:
                 raise refusal(Reason.NO_JOURNAL, exc.strerror or type(exc).__name__) from exc
-            due = self._clock.monotonic() + longest.total_seconds()
+            over = ends is not None and ends in self._ended and self._ended[ends] >= trigger.time
+            due = self._clock.monotonic() + (0.0 if over else longest.total_seconds())
             self._held[camera] = _Holder(order.id, order.priority, home, due, ends)
         self._changed.set()
 
@@ -128,8 +135,15 @@ class Cameras:
 
     def heard(self, event: VmsEvent) -> None:
         """Look at an event: the end of what a camera is held for is the end of holding it."""
+        if event.type not in _ENDS.values():
+            return
+        end = (event.source, event.subject, event.type)
+        self._ended.pop(end, None)
+        self._ended[end] = event.time
+        if len(self._ended) > _MOST_ENDS:
+            del self._ended[next(iter(self._ended))]
         for holder in self._held.values():
-            if holder.ends == (event.source, event.subject, event.type):
+            if holder.ends == end:
                 holder.due = self._clock.monotonic()
                 self._changed.set()
 

@@ -59,6 +59,27 @@ async def test_it_stays_while_the_event_lasts(tmp_path: Path) -> None:
         await until(lambda: _went(site) == ["gate", "yard"])
 
 
+async def test_it_does_not_stay_for_what_is_over_already(tmp_path: Path) -> None:
+    """A call that ended before the camera turned does not hold it; the end of an earlier one does not count."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        earlier = plate_event(clock, 1, type="call.ended", data={"caller": "gate"})
+        site.cameras.heard(earlier)
+        await site.advance(1)
+        first = plate_event(clock, 2, type="call.started", data={"caller": "gate"})
+        await _goto(site, "gate", first, hold="event", home="yard")
+        await site.advance(30, step=10)
+        assert _went(site) == ["gate"]
+        site.cameras.heard(plate_event(clock, 3, type="call.ended", data={"caller": "gate"}))
+        await site.advance(1)
+        await until(lambda: _went(site) == ["gate", "yard"])
+        second = plate_event(clock, 4, type="call.started", data={"caller": "gate"})
+        site.cameras.heard(plate_event(clock, 5, type="call.ended", data={"caller": "gate"}))
+        await _goto(site, "gate", second, hold="event", home="yard")
+        await site.advance(1)
+        await until(lambda: _went(site) == ["gate", "yard", "gate", "yard"])
+
+
 async def test_an_event_that_never_ends_does_not_keep_it(tmp_path: Path) -> None:
     """`at_most` is the end of it."""
     clock = VirtualClock()
