@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from json import loads
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nats.aio.msg import Msg
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from bridge.app import Registries, Running, running
 from bridge.commands.site import actions, connectors
@@ -24,6 +28,35 @@ def simulator(cwd: Path, *options: str) -> Iterator[str]:
     """Run `vms-bridge simulate ts-api` with these options; yield its URL."""
     with going("simulate", "ts-api", "--port", "0", "--json", *options, cwd=cwd) as program:
         yield loads(program.line("url"))["url"]
+
+
+class Place(NamedTuple):
+    """Where a broker is, and how to log in there."""
+
+    port: int
+    username: str = ""
+    password: str = ""
+
+
+@asynccontextmanager
+async def subscriber(place: Place, name: str) -> AsyncIterator[tuple[Client, dict[str, list[bytes]]]]:
+    """Somebody else on the broker who subscribes to everything; with all that he got, by topic."""
+    got: dict[str, list[bytes]] = defaultdict(list)
+    subscribed = threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2, client_id=name)
+    if place.username:
+        client.username_pw_set(place.username, place.password)
+    client.on_message = lambda _client, _data, message: got[message.topic].append(message.payload)
+    client.on_connect = lambda client, *_: client.subscribe("#", 1)
+    client.on_subscribe = lambda *_: subscribed.set()
+    await asyncio.to_thread(client.connect, "127.0.0.1", place.port)
+    client.loop_start()
+    try:
+        assert await asyncio.to_thread(subscribed.wait, 20)
+        yield client, got
+    finally:
+        client.disconnect()
+        await asyncio.to_thread(client.loop_stop)
 
 
 class Letter(NamedTuple):
@@ -41,6 +74,14 @@ class Bridge:
         self.running = running
         self.events: list[VmsEvent] = []
         self.dead: list[Letter] = []
+
+    @property
+    def listener(self) -> Place:
+        """Where the MQTT listener of its own server is."""
+        assert self.running.server is not None
+        access = self.running.server.mqtt
+        assert access is not None
+        return Place(access.port, access.username, access.password.get_secret_value())
 
     async def watch(self) -> None:
         """Begin to collect."""

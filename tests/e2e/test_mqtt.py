@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import pytest
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.bridge.actions.brokers import Kind, broker
-from tests.e2e.site import Bridge, bridge
+from tests.e2e.site import Bridge, Place, bridge, subscriber
 
 CONFIG = """\
 site: home
@@ -44,51 +39,19 @@ OURS = ("vms/home/event/gate/plate/read/1", "vms/home/order/0/evil", "vms/home/e
 """The subjects of the bridge as an MQTT client would have to call them."""
 
 
-class Place(NamedTuple):
-    """Where a broker is, and how to log in there."""
-
-    port: int
-    username: str = ""
-    password: str = ""
-
-
 @asynccontextmanager
 async def _site(folder: Path, kind: Kind, more: str = "") -> AsyncIterator[tuple[Bridge, Place]]:
     """A bridge with its own listener, or with a Mosquitto beside it; `more` of its `mqtt` section."""
     if kind == "nats-server":
         mqtt = f"bus: {{mqtt: {{port: 0}}}}\nmqtt: {{broker: embedded{more}}}"
         async with bridge(folder, CONFIG.format(mqtt=mqtt), RULES) as site:
-            assert site.running.server is not None
-            access = site.running.server.mqtt
-            assert access is not None
-            yield site, Place(access.port, access.username, access.password.get_secret_value())
+            yield site, site.listener
         return
     async with (
         broker("mosquitto", folder) as served,
         bridge(folder, CONFIG.format(mqtt=f"mqtt: {{port: {served.port}{more}}}"), RULES) as site,
     ):
         yield site, Place(served.port)
-
-
-@asynccontextmanager
-async def _client(place: Place, name: str) -> AsyncIterator[tuple[Client, dict[str, bytes]]]:
-    """Somebody else on the broker who subscribes to everything; with what he got, by topic."""
-    got: dict[str, bytes] = {}
-    subscribed = threading.Event()
-    client = Client(CallbackAPIVersion.VERSION2, client_id=name)
-    if place.username:
-        client.username_pw_set(place.username, place.password)
-    client.on_message = lambda _client, _data, message: got.update({message.topic: message.payload})
-    client.on_connect = lambda client, *_: client.subscribe("#", 1)
-    client.on_subscribe = lambda *_: subscribed.set()
-    await asyncio.to_thread(client.connect, "127.0.0.1", place.port)
-    client.loop_start()
-    try:
-        assert await asyncio.to_thread(subscribed.wait, 20)
-        yield client, got
-    finally:
-        client.disconnect()
-        await asyncio.to_thread(client.loop_stop)
 
 
 async def _push(site: Bridge, plate: str) -> None:
@@ -102,11 +65,11 @@ async def _push(site: Bridge, plate: str) -> None:
 async def test_a_message_of_a_rule_arrives_at_a_subscriber(tmp_path: Path, kind: Kind) -> None:
     """An event that comes in goes out as a message, alike on both brokers; and messages change lists and the mode."""
     opened = ", commands: {lists: [guests], mode: true}"
-    async with _site(tmp_path, kind, opened) as (site, place), _client(place, "listener") as (client, got):
+    async with _site(tmp_path, kind, opened) as (site, place), subscriber(place, "listener") as (client, got):
         await _push(site, "12AB345")
         await site.until(lambda: "vms/gate/12AB345" in got)
-        assert json.loads(got["vms/gate/12AB345"]) == {"plate": "12AB345"}
-        assert got["vms/home/bridge/state"] == b"online"
+        assert json.loads(got["vms/gate/12AB345"][-1]) == {"plate": "12AB345"}
+        assert got["vms/home/bridge/state"] == [b"online"]
         client.publish("vms/home/list/guests/set", json.dumps({"add": ["34-CD567"], "for": "2h"}), qos=1)
         client.publish("vms/home/mode/set", "party", qos=1)
         await site.until(lambda: site.of("mode.changed"))
@@ -119,7 +82,7 @@ async def test_a_message_of_a_rule_arrives_at_a_subscriber(tmp_path: Path, kind:
 @pytest.mark.timeout(120)
 async def test_an_mqtt_client_is_no_source_of_events_or_orders(tmp_path: Path) -> None:
     """With the listener's own credentials nothing reaches the log, the orders or the engine's head."""
-    async with _site(tmp_path, "nats-server") as (site, place), _client(place, "attacker") as (attacker, got):
+    async with _site(tmp_path, "nats-server") as (site, place), subscriber(place, "attacker") as (attacker, got):
         await _push(site, "FIRST1")
         await site.until(lambda: site.of("plate.read"))
         forged = site.of("plate.read")[0].model_copy(update={"id": "forged"}).encode()
