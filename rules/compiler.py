@@ -107,7 +107,9 @@ class _Compiler:
         known = replace(self._known, lists=frozenset(lists.names))
         reader = RuleReader(Conditions(lists), schedules, self._actions, known, self._site.name, self._place)
         ordered = self._rules(reader)
-        testing = Testing(self._actions, self._site, named, tuple((rule, triggers) for rule, triggers, _ in ordered))
+        testing = Testing(
+            self._actions, self._site, named, tuple((rule, triggers) for rule, triggers, _ in ordered), known.modes
+        )
         trials = [trial for report in self._reports for trial in read_trials(report, testing)]
         self._rings(ordered)
         self._unused(lists.used, reader.used_schedules)

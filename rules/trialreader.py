@@ -132,6 +132,8 @@ class Testing:
     site: SiteSettings
     lists: Collection[str]
     rules: Sequence[tuple[Rule, Sequence[Trigger]]]
+    modes: frozenset[str] | None = None
+    """None: any."""
 
     def rules_in(self, file: str) -> dict[str, tuple[Rule, Sequence[Trigger]]]:
         """Return the rules that the tests of a file see, by id."""
@@ -206,6 +208,8 @@ class _TrialReader:
                 payload = payload_of(item, start, here)
                 if payload is not None:
                     payloads[index] = payload
+            elif isinstance(item, GivenMode):
+                self._mode_known(item.mode, here / "mode")
             elif isinstance(item, GivenList):
                 changes[index] = self._change(item.list, item, here, here / "list")
             elif isinstance(item, Repeat) and not any(_happens(one) for one in (given or ())[:index]):
@@ -214,6 +218,9 @@ class _TrialReader:
             self._change(name, change, spot / "lists" / name, spot / "lists" / name)
             for name, change in part.lists.items()
         ]
+        if part.mode is not None:
+            self._mode_known(part.mode, spot / "mode")
+        self._steps_known(part.results, spot / "results")
         for index, unmet in enumerate(part.expect_unmet):
             self._unmet(unmet, spot / "expect_unmet" / index)
         return Trial(
@@ -260,6 +267,21 @@ class _TrialReader:
             spot.problem(f"{text!r} is not a time; write 2026-01-31T18:00:00, with +01:00 or in the site's zone")
             return None
         return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
+
+    # --- names --------------------------------------------------------------------------------------
+
+    def _mode_known(self, mode: str, spot: Spot) -> None:
+        modes = self._testing.modes
+        if modes is not None and mode not in modes:
+            spot.problem(f"`mode`: {unknown('mode', mode, modes)}")
+
+    def _steps_known(self, results: Collection[str], spot: Spot) -> None:
+        """Warn of an end for a step that no rule has: it changes nothing."""
+        if self._rules is not None:
+            steps = {step.name for rule, _ in self._rules.values() for step in rule.steps if step.name is not None}
+            for name in results:
+                if name not in steps:
+                    (spot / name).warning(unknown("step of this file", name, sorted(steps)), key=True)
 
     # --- lists --------------------------------------------------------------------------------------
 

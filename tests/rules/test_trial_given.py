@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bridge.sdk import parse_yaml
+from bridge.sdk import Known, parse_yaml
 from rules.jsonschema import rule_schema
 from rules.ruleset import SiteSettings
 from rules.trial import TrialResult, run_trials
@@ -185,6 +185,17 @@ def test_a_mistake_in_a_test_has_its_message(test: str, message: str) -> None:
     [problem] = problems_of(dedent(RULES) + f"tests:\n  - {test}\n")
     assert problem.startswith("r.yaml:21:")
     assert message in problem
+
+
+def test_modes_and_steps_that_there_are_none_of_are_told() -> None:
+    """Modes where the site says which there are; a step's end that nobody has only changes nothing."""
+    test = f"tests: [{{name: t, mode: awya, given: [{{mode: hmoe}}, {READ}], expect_not: [{{relay: }}]}}]\n"
+    assert problems_of(dedent(RULES) + test) == []
+    found = problems_of(dedent(RULES) + test, known=Known(modes=frozenset({"home", "away"})))
+    assert [problem.rpartition(";")[2] for problem in found] == [" did you mean 'away'?", " did you mean 'home'?"]
+    test = f"tests: [{{name: t, given: [{READ}], results: {{enrty: {{}}}}, expect_not: [{{relay: }}]}}]\n"
+    [warning] = rules_of(dedent(RULES) + test).warnings
+    assert "unknown step of this file 'enrty'; did you mean 'entry'?" in str(warning)
 
 
 def test_names_of_rules_with_mistakes_are_not_told_twice() -> None:

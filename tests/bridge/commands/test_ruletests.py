@@ -199,3 +199,9 @@ def test_the_same_tests_say_the_same(tmp_path: Path, bad: Path) -> None:
         text = here("test", str(bad), "--coverage", "--junit", str(path)).stdout
         runs.append((text, here("test", str(bad), "--coverage", "--json").stdout, path.read_bytes()))
     assert runs[0] == runs[1]
+
+
+def test_the_shipped_rules_are_shown_whole() -> None:
+    """Every rule of the examples fires in some test, and every condition is met and decisive in one."""
+    done = here("test", "--examples", "--min", "100")
+    assert done.exit_code == Exit.OK, done.stdout
