@@ -15,12 +15,13 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from bridge.sdk import ActionSpec, Order
+from rules.expected import Expected, over, whole
 from rules.rule import Rule
 from rules.ruleset import RuleSet
 from rules.steps import Act
 from rules.trace import Trace
 from rules.trialmodel import INCONCLUSIVE, UnmetPart
-from rules.trialreader import Expected, Trial, over, whole
+from rules.trialreader import Trial
 from rules.watching import how_far
 
 MOST_REASONS = 3

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from bridge.sdk import ActionSpec, Order, kinds, unknown
+from bridge.sdk import ActionSpec, kinds, unknown
 from rules.coverage import conditions_of
+from rules.expected import Expected
 from rules.report import Report, Spot, shown, unknown_key
 from rules.rule import Rule, Trigger
 from rules.ruleset import Documents, SiteSettings
@@ -39,47 +39,6 @@ _GIVEN = [{"wait": "1s"}]
 """Stands for what is given while the rest of a test is read."""
 DEFAULT_START = "2026-01-05T12:00:00"
 """A Monday, noon; the site's wall clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """An order that a test expects; parameters that are left out may be anything."""
-
-    action: str
-    params: dict[str, Any]
-    rule: str | None = None
-    """Whose it must be; None: anybody's."""
-
-    def matches(self, order: Order, actions: Mapping[str, ActionSpec[Any]]) -> bool:
-        """Tell whether an order is of this kind. Both are compared as the action itself reads them."""
-        if order.action != self.action or (self.rule is not None and order.rule != self.rule):
-            return False
-        return self.fits(order.params, actions)
-
-    def fits(self, params: Mapping[str, Any], actions: Mapping[str, ActionSpec[Any]]) -> bool:
-        """Tell whether the parameters of an order are as expected."""
-        model = actions[self.action].params
-        try:
-            wanted = model.model_validate(over(dict(params), self.params))
-        except ValidationError:
-            return False
-        return whole(wanted) == whole(model.model_validate(params))
-
-    def __str__(self) -> str:
-        whose = f" by rule {self.rule}" if self.rule is not None else ""
-        return f"{self.action} {json.dumps(self.params, ensure_ascii=False, default=str)}{whose}"
-
-
-def whole(model: BaseModel) -> dict[str, Any]:
-    """Return all parameters of an order, those too that were not written."""
-    return model.model_dump(mode="json", by_alias=True)
-
-
-def over(base: Any, parts: Any) -> Any:
-    """Return parameters with some of them replaced, however deep."""
-    if isinstance(base, dict) and isinstance(parts, dict):
-        return {**base, **{key: over(base.get(key), value) for key, value in parts.items()}}
-    return parts
 
 
 @dataclass(frozen=True, slots=True)

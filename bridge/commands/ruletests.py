@@ -55,7 +55,7 @@ def run_rule_tests(
     coverage = coverage or least is not None
     results: list[TrialResult] = []
     reached: list[set[Goal]] = [set() for _ in sets]
-    with _progress(len(chosen)) as step:
+    with _progress(len(chosen), lines=not as_json) as step:
         for number, result in _results(sets, specs, chosen, watch=coverage):
             step()
             results.append(result)
@@ -122,10 +122,12 @@ def _covered(sets: list[RuleSet], reached: list[set[Goal]]) -> Coverage:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """Show how far it is, to people who look on, when there is much to do."""
-    console = err()
-    with Progress(console=console, transient=True, disable=total < MANY or not console.is_terminal) as progress:
+def _progress(total: int, *, lines: bool) -> Iterator[Any]:
+    """Show how far it is, to people who look on, when there is much to do and they do not see the lines anyway."""
+    console, seen = err(), lines and out().is_terminal
+    off = total < MANY or seen or not console.is_terminal
+    # Not redirected: what belongs on standard output goes there, also while the bar is shown.
+    with Progress(console=console, transient=True, disable=off, redirect_stdout=False) as progress:
         task = progress.add_task("tests", total=total)
         yield lambda: progress.advance(task)
 

@@ -26,6 +26,15 @@ def test_the_example_of_the_guide_compiles_and_passes() -> None:
     assert len(results) == 1
 
 
+def test_the_tests_that_the_guide_shows_pass() -> None:
+    """At a rule such as they speak of."""
+    [tests] = re.findall(r"```yaml\n(tests:.*?)```", GUIDE, re.DOTALL)
+    rule = "{id: visitors, when: {kind: plate.read, channel: 1}, match: {plate: {in: visitors}}, cooldown: 30s"
+    text = f"lists: {{visitors: {{plates: []}}}}\nrules: [{rule}, then: [{{open: main-gate}}]}}]\n{tests}"
+    [result] = run_trials(rules_of(text, known=KNOWN), ACTIONS)
+    assert result.passed, str(result)
+
+
 def test_the_rule_of_the_readme_passes_its_own_test() -> None:
     """Word for word, as whoever copies it would run it."""
     [rules] = re.findall(r"```yaml\n(lists:.*?)```", README, re.DOTALL)
