@@ -152,7 +152,7 @@ class _Player:
                 for _ in range(item.repeat if last is not None else 0):
                     self._send(last or 0, number)
             else:
-                last = number
+                last = number if isinstance(item, GivenEvent) else last
                 self._send(number, number)
         looks = tuple(self._watch.looks) if self._watch is not None else ()
         return Played(self._rules, tuple(self._orders), tuple(self._traces), looks, self._waiting(), self._names)

@@ -171,7 +171,7 @@ class _TrialReader:
                 self._mode_known(item.mode, here / "mode")
             elif isinstance(item, GivenList):
                 changes[index] = self._change(item.list, item, here, here / "list")
-            elif isinstance(item, Repeat) and not any(_happens(one) for one in (given or ())[:index]):
+            elif isinstance(item, Repeat) and not any(isinstance(one, GivenEvent) for one in (given or ())[:index]):
                 here.problem("`repeat` sends the event before once more, and there is none")
         lists = [
             self._change(name, change, spot / "lists" / name, spot / "lists" / name)
@@ -312,7 +312,3 @@ class _TrialReader:
                 hint = " (it is no part of the order)" if key in RESERVED else ""
                 (spot / action / key).problem(unknown_key(key, names) + hint, key=True)
         return Expected(action, params, value.get(RULE))
-
-
-def _happens(item: Any) -> bool:
-    return isinstance(item, (GivenEvent, GivenMode, GivenList))

@@ -71,8 +71,8 @@ PASSING = f"""
   lists: {{visitors: {{remove: [AA1]}}}}
   given: [{READ}]
   expect: []
-- name: a change of a list is repeated like any event
-  given: [{{list: visitors, add: BB2, for: 10s}}, {{wait: 9s}}, {{repeat: 1}}, {{wait: 9s}}, {READ_B}]
+- name: what is repeated is the event, not what changed since
+  given: [{READ_B}, {{list: visitors, add: BB2, for: 10s}}, {{wait: 9s}}, {{repeat: 1}}, {{wait: 1m}}, {{repeat: 1}}]
   expect: {DONE}
 - name: some of the orders, in their order
   given: [{READ}]
