@@ -8,6 +8,8 @@ from collections.abc import Callable
 from bridge.errors import ConfigError
 
 Chooses = Callable[[str], bool]
+MOST_WORDS = 100
+"""And signs; who needs more names the files."""
 _TOKEN = re.compile(r"\s*(?:(?P<sign>[()])|\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<word>[^\s()]+))")
 _OPERATORS = frozenset({"and", "or", "not", "(", ")"})
 
@@ -18,9 +20,11 @@ def chooser(text: str) -> Chooses:
     Words that stand beside each other are one text, as in quotes; case does not matter. Raises ConfigError that says
     what is wrong with the expression.
     """
-    parser = _Parser(_tokens(text))
     try:
-        chosen = parser.whole()
+        tokens = _tokens(text)
+        if len(tokens) > MOST_WORDS:
+            raise ValueError(f"more than {MOST_WORDS} words and signs")
+        chosen = _Parser(tokens).whole()
     except ValueError as error:
         raise ConfigError(f"-k {text!r}: {error}; write words with `and`, `or`, `not` and brackets") from error
     return lambda name: chosen(name.lower())

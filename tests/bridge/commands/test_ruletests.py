@@ -105,6 +105,8 @@ def test_words_are_joined_by_and_or_not(text: str, chosen: bool) -> None:
         ("light )", "')' stands where `and` or `or` should"),
         ("", "a word is missing"),
         ("()", "a word is missing before ')'"),
+        ("(" * 101, "more than 100 words and signs"),
+        ("not " * 99 + "day day", "more than 100 words and signs"),
     ],
 )
 def test_an_expression_that_is_none_is_refused(text: str, problem: str) -> None:
