@@ -86,7 +86,7 @@ PASSING = f"""
 - name: a field, with what was wanted and seen
   given: [{{kind: plate.read, channel: 1, data: {{plate: AA1, score: 80}}}}]
   expect: []
-  expect_unmet: [{{rule: gate, by: match.score, wanted: at least 90, seen: 80}}]
+  expect_unmet: [{{rule: gate, by: match.score, wanted: at least 90, seen: 80, times: 1}}]
 - name: another channel
   given: [{{kind: plate.read, channel: 2, data: {{plate: AA1, score: 95}}}}]
   expect_unmet: [{{rule: gate, by: when.channel, seen: 2}}]
@@ -282,6 +282,26 @@ def test_a_reason_that_was_another_shows_how_the_rule_looked() -> None:
     ]
     told = _told(f"given: [{READ}, {READ}], expect_unmet: [{{rule: gate, by: cooldown, times: 2}}]")
     assert told[0] == "- rule gate not to fire by cooldown was expected 2 times, and it was 1 times"
+
+
+@pytest.mark.parametrize("otherwise", ["seen: 81", "seen: null", "wanted: at least 91", "key: AA1", "times: 2"])
+def test_a_reason_is_compared_in_all_that_is_said_of_it(otherwise: str) -> None:
+    """What was wanted, what was seen, for which key, how often."""
+    blurred = "{kind: plate.read, channel: 1, data: {plate: AA1, score: 80}}"
+    assert _told(f"given: [{blurred}], expect_unmet: [{{rule: gate, by: match.score}}]") == []
+    told = _told(f"given: [{blurred}], expect_unmet: [{{rule: gate, by: match.score, {otherwise}}}]")
+    assert told[1:] == [
+        "    rule gate did not fire: match.score: wanted at least 90, saw 80.0 (given[0] plate.read)",
+    ]
+
+
+@pytest.mark.parametrize("parts", [(1, 2), (2, 1)])
+def test_of_several_events_that_a_rule_waits_for_the_nearest_is_told(parts: tuple[int, int]) -> None:
+    """That it might also have been another channel helps nobody."""
+    some = ", ".join(f"{{kind: plate.read, channel: {n}, match: {{score: {{at_least: 90}}}}}}" for n in parts)
+    rules = f"rules: [{{id: r, when: {{any: [{some}]}}, then: [{{open: main-gate}}]}}]\n"
+    blurred = "{kind: plate.read, channel: 1, data: {plate: AA1, score: 80}}"
+    assert _told(f"given: [{blurred}], expect_unmet: [{{rule: r, by: match.score, times: 1}}]", rules) == []
 
 
 def test_a_rule_in_shadow_says_so() -> None:
