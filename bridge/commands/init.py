@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bridge.contracts import ConnectorConfig, ConnectorSpec, SystemInfo
 
 PASSWORD = "VMS_BRIDGE_PASSWORD"  # noqa: S105 - the name of a variable
+_JOBS = "jobs"
 _PATIENCE = 30.0
 """Seconds for all the questions; a large server is asked for each camera's presets."""
 _CURES: dict[type[ConnectorError], str] = {
@@ -62,12 +63,13 @@ def init(
     ] = None,
     name: Annotated[str, typer.Option(help="What to call it.")] = "nvr1",
     folder: Annotated[Path, typer.Option("--dir", help="Where to write.")] = Path(),
+    jobs: Annotated[bool, typer.Option("--jobs", help="Copy the ten jobs beside it: rules to take from.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ask a server for its channels, presets and relays, and write a first configuration for it."""
     _check_name(name)
-    paths = _paths(folder, force=force)
+    paths = _paths(folder, [folder / _JOBS] if jobs else [], force=force)
     spec = connectors().get(system)
     written = _credentials(url, system, username, fingerprint, password_stdin=password_stdin, api_key=api_key_stdin)
     config = _validated(spec, written)
@@ -79,12 +81,16 @@ def init(
         raise typer.Exit(Exit.FAILED) from error
     if not as_json:
         _show(info)
-    _write(paths, name, info, written)
+    _write(paths[:3], name, info, written)
+    if jobs:
+        _copy_jobs(paths[3])
     passed, tests = _prove(paths[0])
     if as_json:
         _print(info, paths, passed, tests)
     else:
         out().print(f"wrote {paths[0]} with secrets.yaml and rules/first.yaml; {passed} of {tests} rule tests pass")
+        if jobs:
+            out().print(f"copied ten jobs to {paths[3]}: move what you need to {paths[2].parent}", highlight=False)
         next_steps = f"next: vms-bridge doctor -c {paths[0]}; vms-bridge run -c {paths[0]}"
         out().print(next_steps, markup=False, highlight=False)
     if passed < tests:
@@ -102,11 +108,11 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"--name: {name!r} is not a name: letters, digits, `-`, `_` and `.`, at most 64") from error
 
 
-def _paths(folder: Path, *, force: bool) -> list[Path]:
-    """Return what will be written. Raises ConfigError if some of it is there already."""
+def _paths(folder: Path, more: list[Path], *, force: bool) -> list[Path]:
+    """Return what will be written, the three files first. Raises ConfigError if some of it is there already."""
     from bridge.commands.first_site import CONFIG, RULES, SECRETS
 
-    paths = [folder / relative for relative in (CONFIG, SECRETS, RULES)]
+    paths = [*(folder / relative for relative in (CONFIG, SECRETS, RULES)), *more]
     there = [str(path) for path in paths if os.path.lexists(path)]
     if there and not force:
         raise ConfigError(f"{', '.join(there)} exists already: choose another folder with --dir, or add --force")
@@ -216,6 +222,17 @@ def _write(paths: list[Path], name: str, info: SystemInfo, written: Written) -> 
         raise StartError(
             f"cannot write {error.filename or config} ({error.strerror})", "choose another folder with --dir"
         ) from error
+
+
+def _copy_jobs(target: Path) -> None:
+    """Copy the shipped jobs, a site of its own, so that nothing of it counts before it is moved. Raises StartError."""
+    import shutil
+    from importlib import resources
+
+    try:
+        shutil.copytree(Path(str(resources.files("rules"))) / "examples" / "jobs", target, dirs_exist_ok=True)
+    except OSError as error:
+        raise StartError(f"cannot write {target} ({error})", "choose another folder with --dir") from error
 
 
 def _print(info: SystemInfo, paths: list[Path], passed: int, tests: int) -> None:

@@ -33,6 +33,19 @@ def test_what_it_writes_checks_and_tests(server: dict[str, Any], site: Path) -> 
     assert (tested.returncode, tested.stdout.splitlines()[-1]) == (0, "2 passed, 0 failed"), tested.stdout
 
 
+def test_the_ten_jobs_come_with_it_if_asked_for(server: dict[str, Any], site: Path) -> None:
+    """Beside the site, as one of their own that checks and tests; none of them counts before it is moved."""
+    arguments = ("init", server["url"], "-u", "admin", "--jobs")
+    done = cli(*arguments, cwd=site, VMS_BRIDGE_PASSWORD="admin")
+    assert done.returncode == 0, done.stderr
+    assert "copied ten jobs to jobs: move what you need to rules" in done.stdout
+    assert len(list((site / "jobs" / "rules").glob("*.yaml"))) == 10
+    assert cli("check", cwd=site).stdout == "ok: 1 sources, 1 rules, 2 tests of rules\n"
+    assert cli("test", "-c", "jobs/bridge.yaml", cwd=site).returncode == 0
+    again = cli(*arguments, "--dir", ".", cwd=site, VMS_BRIDGE_PASSWORD="admin")
+    assert (again.returncode, "jobs exists already" in again.stderr) == (2, True)
+
+
 def test_for_scripts_it_says_what_there_is_and_what_was_written(server: dict[str, Any], site: Path) -> None:
     """One line of JSON and nothing else; the password is not in it."""
     arguments = ("init", server["url"], "-u", "admin", "--json")
