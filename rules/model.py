@@ -42,7 +42,8 @@ class WindowPart(Part):
         if (self.start is None) != (self.end is None):
             raise ValueError("`from` and `to` belong together")
         if self.start is None and self.days == ALL_DAYS:
-            raise ValueError("is empty; give `from` and `to`, or `days`")
+            every = "all days, all day, is no limit; leave it out, or give `from` and `to`"
+            raise ValueError(every if "days" in self.model_fields_set else "is empty; give `from` and `to`, or `days`")
         if self.start is not None and self.start == self.end:
             raise ValueError("`from` and `to` are the same time; for whole days give `days` alone")
         return self

@@ -225,6 +225,10 @@ def test_a_mistake_has_its_message(parts: dict[str, str], problem: str) -> None:
             "r.yaml:1:21: list a: 'a.csv' is no file beside this one; give a relative path",
         ),
         ("schedules: {a: {}}\n", "r.yaml:1:16: schedule a: is empty; give `from` and `to`, or `days`"),
+        (
+            "schedules: {a: {days: mon-sun}}\n",
+            "r.yaml:1:16: schedule a: all days, all day, is no limit; leave it out, or give `from` and `to`",
+        ),
         ("schedules: {a: []}\n", "r.yaml:1:16: schedule a: a schedule has at least one window"),
         (
             "schedules: {a: {from: '08:00', to: '08:00'}}\n",
