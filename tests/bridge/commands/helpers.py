@@ -28,6 +28,10 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "COLUMNS": "250", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Whoever is started in the background has interrupts ignored, and what we start would inherit that."""
+
+
 def cli(*arguments: str, cwd: Path, said: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `vms-bridge` to its end."""
     return subprocess.run(
