@@ -99,10 +99,11 @@ def _write(site: Site, receiver: Receiver) -> None:
         tell("second", "quick", **{"with": "first", "wait": f"{WAIT:g}s"}),
     ]
     waits = [{"wait": f"{WAIT:g}s"}, tell("second", "quick")]
+    each = {"when": {"kind": "plate.read"}, "per": "plate"}
     site.write(
         rules=[
-            {"id": "races", "when": {"kind": "plate.read"}, "match": {"plate": {"glob": "R*"}}, "then": races},
-            {"id": "waits", "when": {"kind": "plate.read"}, "match": {"plate": {"glob": "W*"}}, "then": waits},
+            {**each, "id": "races", "match": {"plate": {"glob": "R*"}}, "then": races},
+            {**each, "id": "waits", "match": {"plate": {"glob": "W*"}}, "then": waits},
         ],
         webhooks={"slow": receiver.config(timeout="15s"), "quick": receiver.config()},
     )
