@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def table(rows: Mapping[str, Any]) -> str:
     lines += [_line(row) for row in rows.values() if not row.get("tests")]
     lines += ["", "| row | what is tried | size | tests | passed |", "|---|---|---|---|---|"]
     lines += [_suite_line(row) for row in rows.values() if row.get("tests")]
-    lines += ["", *sorted({_where(row) for row in rows.values()}), ""]
+    lines += ["", *_where(rows.values()), ""]
     return "\n".join(lines)
 
 
@@ -62,11 +62,16 @@ def _passed(row: Mapping[str, Any]) -> str:
     return passed + (": " + "; ".join(row["problems"][:3]) if row["problems"] else "")
 
 
-def _where(row: Mapping[str, Any]) -> str:
-    machine = row["machine"]
-    python = f"Python {machine['python']}"
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return (
-        f"- {row['day']}, seed {row['seed']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, "
-        f"{machine['file_system']}, one sync {machine['sync_us'] / 1000:.2g} ms; {python}, {versions}."
-    )
+def _where(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each day, seed and machine, with how long a sync took at the least and at the most."""
+    places: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        machine = row["machine"]
+        versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+        place = f"- {row['day']}, seed {row['seed']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}"
+        what = f"Python {machine['python']}, {versions}."
+        places.setdefault((f"{place}, {machine['file_system']}", what), []).append(machine["sync_us"] / 1000)
+    return [
+        f"{place}, one sync {min(took):.2g} to {max(took):.2g} ms; {what}"
+        for (place, what), took in sorted(places.items())
+    ]
