@@ -135,6 +135,7 @@ class SourceKeeper:
         self._attempt = 0
         self._told_lost = False
         self._unreadable_until: datetime | None = None
+        self._unreadable = ""
         self._own: set[asyncio.Future[Any]] = set()
 
     @property
@@ -196,9 +197,10 @@ class SourceKeeper:
         """Pass a message that could not be understood on."""
         self.on_heard()
         log.warning("a message could not be understood", extra={"source": self._name, "reason": reason, "error": error})
-        self._unreadable_until = self.clock.now() + UNREADABLE_SHOWN
-        self.on_flaw(_UNREADABLE, f"a message could not be understood ({reason}); it is kept: vms-bridge dlq list")
         await self._park(self._name, message, reason, error)
+        self._unreadable_until = self.clock.now() + UNREADABLE_SHOWN
+        self._unreadable = f"a message could not be understood ({reason}); it is kept: vms-bridge dlq list"
+        self.on_flaw(_UNREADABLE, self._unreadable)
 
     def on_heard(self) -> None:
         """Note that the link is alive."""
@@ -221,7 +223,7 @@ class SourceKeeper:
                 since=self._state.since if was_up else now,
                 code="ok",
                 message="listening",
-                flaws=self._state.flaws if was_up else (),
+                flaws=self._state.flaws if was_up else self._outlasting(now),
                 topics=topics,
                 dialect=dialect,
                 version=version,
@@ -233,6 +235,11 @@ class SourceKeeper:
         self._told_lost = False
         log.info("source connected", extra={"source": self._name, "topics": list(topics), "dialect": dialect})
         self._say("source.connected", SourceConnected(topics=topics, dialect=dialect, version=version), now)
+
+    def _outlasting(self, now: datetime) -> tuple[tuple[str, str], ...]:
+        """Return the flaws of earlier sessions that are still to be shown."""
+        shown = self._unreadable_until is not None and now < self._unreadable_until
+        return ((_UNREADABLE, self._unreadable),) if shown else ()
 
     def on_flaw(self, code: str, message: str) -> None:
         """Remember a flaw; the same code again replaces the words."""

@@ -44,7 +44,7 @@ class Kept:
 
     async def flaw(self, code: str) -> str:
         """Wait until health shows a flaw of a source that is up, and return its words."""
-        await eventually(lambda: code in dict(self.states[-1].flaws))
+        await eventually(lambda: self.states and code in dict(self.states[-1].flaws))
         assert self.states[-1].up
         return dict(self.states[-1].flaws)[code]
 
@@ -145,7 +145,17 @@ async def test_a_message_that_is_cut_off_is_a_flaw_that_passes(way: str) -> None
         await sim.event("LPR", plateNo="11AA111")
         assert "vms-bridge dlq list" in await kept.flaw("unreadable_message")
         assert [parked.reason for parked in kept.store.parked] == ["not_json"]
-        await kept.virtual.advance(3600)
+        await kept.virtual.advance(1800)
+        sim.disconnect()
+        await kept.shows("unavailable")
+        await kept.wait_over()
+        await kept.shows("ok")
+        assert await kept.flaw("unreadable_message")  # a new session has not read it
+        await kept.virtual.advance(1700)
+        await sim.event("LPR", plateNo="33CC333")
+        await eventually(lambda: len(kept.store.of("plate.read")) == 1)
+        assert await kept.flaw("unreadable_message")
+        await kept.virtual.advance(100)
         await sim.event("LPR", plateNo="22BB222")
         await eventually(lambda: "unreadable_message" not in dict(kept.states[-1].flaws))
         await kept.end()
@@ -185,4 +195,31 @@ async def test_a_password_changed_in_the_middle_is_a_matter_of_credentials(way: 
         message = (await kept.shows("auth")).message
         assert "does not accept the credentials" in message
         assert "CANARY" not in message
+        await kept.end()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_unknown_topic_is_a_flaw_of_a_source_that_is_up(way: str) -> None:
+    """Named, and the other topics are heard."""
+    async with simulated() as sim:
+        kept = Kept(sim, SystemClock(), **{**WAYS[way], "topics": ["LPR", "crowd"]})
+        assert "crowd" in await kept.flaw("topics_refused")
+        await kept.end()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_wrong_credentials_have_their_own_code_from_the_start(way: str) -> None:
+    """Whichever credentials they are, and they are not shown."""
+    wrong = {"api_key": "CANARY-wrong"} if "api_key" in WAYS[way] else {"password": "CANARY-wrong"}
+    async with simulated() as sim:
+        kept = Kept(sim, SystemClock(), **{**WAYS[way], **wrong})
+        assert "CANARY" not in (await kept.shows("auth")).message
+        await kept.end()
+
+
+async def test_a_legacy_api_that_is_switched_off_is_no_trouble_if_the_other_is_there() -> None:
+    """`auto` finds v1."""
+    async with simulated(legacy_off=True) as sim:
+        kept = Kept(sim, SystemClock())
+        assert (await kept.shows("ok")).dialect == "v1"
         await kept.end()
