@@ -140,6 +140,10 @@ def _show_faults(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         for problem in outcome.problems:
             out().print(f"{outcome.row}: {problem}", markup=False, highlight=False, style="red")
+        for words in outcome.slow:
+            out().print(
+                f"{outcome.row}: slow: {words} (judged by --long)", markup=False, highlight=False, style="yellow"
+            )
 
 
 def _say(words: str) -> None:

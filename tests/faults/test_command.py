@@ -17,7 +17,7 @@ from bridge.bench.faults.ledger import Ledger
 from bridge.bench.faults.load import Load
 from bridge.bench.faults.outcome import Control, Outcome
 from bridge.bench.faults.page import publish
-from bridge.bench.faults.run import ROWS, short_rows, verdict
+from bridge.bench.faults.run import ROWS, Row, run, short_rows, verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = {
@@ -80,6 +80,7 @@ def test_the_page_keeps_rows_that_were_not_run(tmp_path: Path) -> None:
         (Outcome("F1", "a", "1", control=Control("x", "y", failed=True)), True, "passed"),
         (Outcome("F1", "a", "1", control=Control("x", "y", failed=False)), False, "shows nothing"),
         (Outcome("F1", "a", "1", problems=["lost"]), False, "FAILED"),
+        (Outcome("F1", "a", "1", slow=["p99 is 4.0 s"]), True, "passed"),
         (Outcome("F1", "a", "1", skipped="no FUSE"), False, "skipped (no FUSE)"),
     ],
 )
@@ -87,6 +88,24 @@ def test_a_row_passes_only_if_its_control_does_not(outcome: Outcome, passed: boo
     """A control that passes too means that nothing was shown."""
     assert outcome.passed is passed
     assert words in verdict(outcome)
+
+
+@pytest.mark.parametrize(("release", "problems"), [(False, []), (True, ["p99 is 4.0 s"])])
+def test_speed_is_judged_in_the_long_form_only(
+    release: bool, problems: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The short one runs anywhere, beside anything: what was slow is told and fails nothing."""
+
+    def measure(folder: Path, size: int, seed: int) -> Outcome:
+        outcome = Outcome("F1", "a", str(size))
+        outcome.in_time(4.0 < 2.0, "p99 is 4.0 s")
+        return outcome
+
+    monkeypatch.setitem(ROWS, "F1", Row("a", measure, 1, 1))  # type: ignore[arg-type]
+    (outcome,) = run(["F1"], tmp_path, 1, release=release)
+    assert outcome.problems == problems
+    assert outcome.found == ["p99 is 4.0 s"]
+    assert outcome.passed is not release
 
 
 def test_the_docs_name_every_row() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +34,8 @@ class Outcome:
     figures: dict[str, float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     """What did not hold, in words; empty: the row passes, if its control failed."""
+    slow: list[str] = field(default_factory=list)
+    """What took longer than it may, in words. Only the long form judges it: that is run with nothing else beside it."""
     control: Control | None = None
     tests: int = 0
     """How many tests of the source tree make up the row; its sizes are theirs."""
@@ -46,6 +47,20 @@ class Outcome:
         """Note a problem unless it holds."""
         if not holds:
             self.problems.append(words)
+
+    def in_time(self, holds: bool, words: str) -> None:
+        """Note that something was slow unless it holds."""
+        if not holds:
+            self.slow.append(words)
+
+    def judge_time(self) -> None:
+        """Let what was slow be a problem too."""
+        self.problems, self.slow = self.found, []
+
+    @property
+    def found(self) -> list[str]:
+        """All that did not hold: what a control must have some of."""
+        return [*self.problems, *self.slow]
 
     def count(self, ledger: Ledger, kept: Kept) -> None:
         """Take over what was promised and what of it is there."""
@@ -78,13 +93,9 @@ class Outcome:
             "tests": self.tests,
             "figures": {name: float(f"{value:.4g}") for name, value in self.figures.items()},
             "problems": list(self.problems),
+            "slow": list(self.slow),
             "control": control and {"without": control.without, "showed": control.showed, "failed": control.failed},
             "passed": self.passed,
             "skipped": self.skipped or None,
             "seconds": round(self.seconds, 1),
         }
-
-
-def all_problems(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return every problem, each with its row."""
-    return [f"{outcome.row}: {problem}" for outcome in outcomes for problem in outcome.problems]

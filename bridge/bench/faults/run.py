@@ -107,6 +107,8 @@ def _one(name: str, folder: Path, seed: int, release: bool, say: Callable[[str],
     with tempfile.TemporaryDirectory(dir=folder, prefix=f"{name}-", ignore_cleanup_errors=True) as place:
         try:
             outcome = measure(Path(place), size, seed)
+            if release:
+                outcome.judge_time()
         except UnavailableError as exc:
             outcome = Outcome(name, row.fault, str(size), skipped=str(exc))
         except FaultError as exc:
