@@ -40,7 +40,7 @@ def _cuts(folder: Path, cuts: int, seed: int, events: int, sync: str) -> Outcome
         starts = [_one_life(site, ledger, lossy, chance, events, life) for life in range(cuts)]
         # The control loses even its streams: what a bridge makes of that is what is compared.
         with site.bridge() as process:
-            starts.append(site.wait_ready(process, 60))
+            starts.append(site.wait_ready(process))
             site.stop(process)
         kept = Kept.compare(ledger.acked, stored_plates(site.data_dir))
     outcome.count(ledger, kept)
@@ -52,7 +52,7 @@ def _cuts(folder: Path, cuts: int, seed: int, events: int, sync: str) -> Outcome
 def _one_life(site: Site, ledger: Ledger, lossy: Lossy, chance: random.Random, events: int, life: int) -> float:
     """Start a bridge, let events come in, cut; every second cut is a torn one. Return how long the start took."""
     with site.bridge() as process:
-        start = site.wait_ready(process, 60)
+        start = site.wait_ready(process)
         with Load(site.http_port, ledger, batch=50, senders=3, prefix=f"L{life}X") as load:
             enough = len(ledger.acked) + int(events * chance.uniform(0.7, 1.3))
             wait_for(lambda: len(ledger.acked) >= enough, 300, lambda: f"no yes: {site.log_tail()}")
@@ -80,7 +80,7 @@ def _paced(folder: Path, seconds: int, sync_seconds: float) -> Outcome:
         site, ledger = Site(folder, data=lossy.path / "data"), Ledger(folder / "acked")
         site.write()
         with site.bridge() as process:
-            site.wait_ready(process, 90)
+            site.wait_ready(process)
             began = time.monotonic()
             with Load(site.http_port, ledger, batch=5, senders=12, rate=RATE, most=count) as load:
                 load.finish(seconds * 3 + 10)

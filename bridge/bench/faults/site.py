@@ -82,7 +82,7 @@ class Site:
             process.wait()
             self.lives.append((born, time.time()))
 
-    def wait_ready(self, process: Process, seconds: float = 30) -> float:
+    def wait_ready(self, process: Process, seconds: float = 90) -> float:
         """Wait until the bridge takes requests, and return how long that took; it must not die before."""
 
         def ready() -> bool:
