@@ -1,6 +1,7 @@
-"""A few warm worker processes for media work, and the asyncio side of talking to them.
+"""A few worker processes for media work, and the asyncio side of talking to them.
 
-PyAV never runs in this process. A worker that crashes, hangs, is killed or whose job is cancelled is
+PyAV never runs in this process. A worker is started with its first job and stays warm for the next ones: half of the
+sites never make a clip, and one costs 50 MiB. A worker that crashes, hangs, is killed or whose job is cancelled is
 replaced, and its job ends with an error; nothing is left running when the pool is closed.
 """
 
@@ -49,20 +50,24 @@ def time_limit(window_seconds: float) -> float:
 
 
 class MediaWorkers:
-    """A pool of worker processes: `async with MediaWorkers(2) as workers: await workers.cut(job)`."""
+    """A pool of worker processes: `async with MediaWorkers(2) as workers: await workers.cut(job)`.
 
-    def __init__(self, count: int = 1, settings: Settings | None = None) -> None:
-        self._settings = settings or Settings()
+    With `warm` all of them are started on entering, so that not even the first job waits for Python and FFmpeg to load.
+    """
+
+    def __init__(self, count: int = 1, settings: Settings | None = None, *, warm: bool = False) -> None:
+        self._settings, self._warm = settings or Settings(), warm
         self._workers = [_Worker(number, self._settings) for number in range(count)]
-        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
+        """The one that was busy last comes first: it is warm, the others may never be needed."""
         self._replacing: set[asyncio.Task[None]] = set()
         self._open = False
 
     async def __aenter__(self) -> Self:
-        """Start the workers; the first job does not wait for Python and FFmpeg to load."""
+        """Take jobs from now on. Raises ActionUnavailableError when workers are wanted `warm` and cannot be started."""
         self._open = True
         try:
-            await asyncio.gather(*(worker.start() for worker in self._workers))
+            await asyncio.gather(*(worker.start() for worker in self._workers if self._warm))
         except BaseException:
             await self._stop()
             raise
@@ -177,7 +182,7 @@ class _Worker:
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 Ready.model_validate_json(await self._read())
-        except (TimeoutError, ValidationError) as exc:
+        except (TimeoutError, ValidationError, OSError) as exc:
             await self.kill()
             raise ActionUnavailableError(f"a media worker did not start: {self._last_words()}") from exc
         except BaseException:

@@ -39,5 +39,5 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 async def workers() -> AsyncIterator[MediaWorkers]:
     """Return a pool of one warm worker."""
-    async with MediaWorkers(1) as pool:
+    async with MediaWorkers(1, warm=True) as pool:
         yield pool

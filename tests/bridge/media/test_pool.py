@@ -42,9 +42,31 @@ async def until(condition: object, seconds: float = 20) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_a_worker_is_started_with_its_first_job_and_stays(recorded: Recorder, out: Path) -> None:
+    """Whoever makes no clip does not pay for one; whoever makes them one by one pays for one worker, once."""
+    async with MediaWorkers(2) as workers:
+        assert workers.pids == ()
+        assert (await workers.cut(job(out, recorded(), begin=2, end=5))).complete
+        (pid,) = workers.pids
+        await workers.inspect(out)
+        assert workers.pids == (pid,)
+
+
+async def test_a_worker_that_dies_while_it_starts_says_so(
+    recorded: Recorder, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last words are in the error, as when FFmpeg's libraries are broken; the job can be tried again."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    async with MediaWorkers(1) as workers:
+        with pytest.raises(ActionUnavailableError, match="a media worker did not start"):
+            await workers.cut(job(out, recorded(), begin=2, end=5))
+        monkeypatch.undo()
+        assert (await workers.cut(job(out, recorded(), begin=2, end=5))).complete
+
+
 async def test_two_workers_cut_at_the_same_time(recorded: Recorder, tmp_path: Path) -> None:
     """More jobs than workers are all done, each with its own file."""
-    async with MediaWorkers(2) as workers:
+    async with MediaWorkers(2, warm=True) as workers:
         assert len(set(workers.pids)) == 2
         outs = [tmp_path / f"{number}.mp4" for number in range(6)]
         done = await asyncio.gather(*(workers.cut(job(out, recorded(), begin=2, end=5)) for out in outs))
@@ -54,7 +76,7 @@ async def test_two_workers_cut_at_the_same_time(recorded: Recorder, tmp_path: Pa
 
 async def test_a_killed_worker_gives_an_error_and_is_replaced(recorded: Recorder, out: Path) -> None:
     """kill -9 in the middle of a job: the job says so, nothing is left of its file, the next job works."""
-    async with MediaWorkers(1) as workers:
+    async with MediaWorkers(1, warm=True) as workers:
         (pid,) = workers.pids
         task = asyncio.create_task(workers.cut(job(out, recorded(LONG), begin=1, end=59, accuracy=Accuracy.EXACT)))
         await until(out.exists)
@@ -70,7 +92,7 @@ async def test_a_killed_worker_gives_an_error_and_is_replaced(recorded: Recorder
 
 async def test_a_worker_killed_between_jobs_costs_no_job(recorded: Recorder, out: Path) -> None:
     """The next job starts a new one."""
-    async with MediaWorkers(1) as workers:
+    async with MediaWorkers(1, warm=True) as workers:
         (pid,) = workers.pids
         os.kill(pid, signal.SIGKILL)
         await until(lambda: not running(pid) or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
@@ -83,7 +105,7 @@ async def test_a_worker_killed_between_jobs_costs_no_job(recorded: Recorder, out
 
 async def test_a_worker_that_hangs_is_killed_at_the_time_limit(recorded: Recorder, out: Path) -> None:
     """The job ends with a clear error and the process is gone."""
-    async with MediaWorkers(1) as workers:
+    async with MediaWorkers(1, warm=True) as workers:
         (pid,) = workers.pids
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(ActionUnavailableError, match=r"took longer than 0\.3 s and was stopped"):
@@ -94,7 +116,7 @@ async def test_a_worker_that_hangs_is_killed_at_the_time_limit(recorded: Recorde
 
 async def test_cancelling_a_job_kills_it(recorded: Recorder, out: Path) -> None:
     """A cancelled clip stops using the machine at once and leaves no file."""
-    async with MediaWorkers(1) as workers:
+    async with MediaWorkers(1, warm=True) as workers:
         (pid,) = workers.pids
         task = asyncio.create_task(workers.cut(job(out, recorded(LONG), begin=1, end=59, accuracy=Accuracy.EXACT)))
         await until(out.exists)
@@ -124,14 +146,14 @@ async def test_a_job_over_the_memory_limit_ends(recorded: Recorder, out: Path) -
 
 async def test_nothing_is_left_running() -> None:
     """Closing the pool joins its processes, also with a job in one of them."""
-    async with MediaWorkers(2) as workers:
+    async with MediaWorkers(2, warm=True) as workers:
         pids = workers.pids
     assert not any(running(pid) for pid in pids)
 
 
 async def test_closing_ends_a_job_in_flight(recorded: Recorder, out: Path) -> None:
     """A stop does not wait for minutes of encoding."""
-    async with MediaWorkers(1) as workers:
+    async with MediaWorkers(1, warm=True) as workers:
         pids = workers.pids
         task = asyncio.create_task(workers.cut(job(out, recorded(LONG), begin=1, end=59, accuracy=Accuracy.EXACT)))
         await until(out.exists)
@@ -150,7 +172,7 @@ def test_a_worker_ends_with_its_parent(recorded: Recorder, out: Path) -> None:
         "from bridge.media.job import CutJob\n"
         "from bridge.media.pool import MediaWorkers\n"
         "async def main():\n"
-        "    async with MediaWorkers(1) as workers:\n"
+        "    async with MediaWorkers(1, warm=True) as workers:\n"
         "        print(workers.pids[0], flush=True)\n"
         "        job = CutJob.model_validate_json(sys.stdin.read())\n"
         "        task = asyncio.create_task(workers.cut(job))\n"
@@ -196,7 +218,7 @@ def test_the_pool_does_not_load_pyav() -> None:
 async def test_a_worker_does_not_get_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what a process needs to run is in its environment."""
     monkeypatch.setenv("BRIDGE_API_KEY", "canary")
-    async with MediaWorkers(1) as workers:
+    async with MediaWorkers(1, warm=True) as workers:
         environment = Path(f"/proc/{workers.pids[0]}/environ").read_bytes()
     assert b"canary" not in environment
 
