@@ -21,6 +21,7 @@ from .common import rank
 from .doors import DoorSite
 from .ledger import Kept, Ledger, messages, stored_plates
 from .load import Load
+from .memory import Watch, grown_late
 from .outcome import Control, Outcome
 from .receiver import Receiver, tell
 from .site import NAME, Process, Site
@@ -33,6 +34,10 @@ ORDER_P50, ORDER_P99, TOLD_P99 = 0.020, 0.150, 0.300
 """Seconds from sending an event to its stored order, and to the receiver's being told."""
 WARM_UP = 2.0
 """Seconds at the start whose times are not judged: what is used for the first time is loaded then. Losses count."""
+WARM = 240
+"""Seconds after which everything that has a bound has reached it. Who is at it for twice as long must be flat then:"""
+FLAT = 6.0
+"""MiB that the second half may take beyond the most of the first: 20 bytes an event."""
 BURST = 5_000.0
 """Events a second that a burst brings. Senders who are kept waiting send the rest as soon as they may."""
 DRAINED = 60.0
@@ -59,24 +64,32 @@ def _steady(folder: Path, seconds: int, rate: float, stall: float = 0.0) -> Outc
         site.write(rules=_rules(), webhooks={"office": receiver.config()})
         with site.bridge() as process:
             site.wait_ready(process)
-            memory = site.rss(process)
             load = Load(
                 site.http_port, ledger, batch=20, senders=4, rate=rate, most=int(rate * seconds), name=_hit_or_miss
             )
-            with load, _stalled(process, stall):
-                finished = load.finish(seconds * 1.5 + 20)
-            expected = _hits(load.sent)
-            _settle(lambda: expected <= {hook.plate for hook in receiver.hooks}, 30)
+            with Watch(lambda: site.rss(process)) as memory:
+                with load, _stalled(process, stall):
+                    finished = load.finish(seconds * 1.5 + 20)
+                expected = _hits(load.sent)
+                _settle(lambda: expected <= {hook.plate for hook in receiver.hooks}, 30)
+            server = site.server_rss()
             orders = asyncio.run(_order_times(site.data_dir))
-            grown = site.rss(process) - memory
             site.stop(process)
     outcome.count(ledger, Kept.compare(ledger.acked, stored_plates(site.data_dir)))
     outcome.none_lost()
     outcome.hold(finished, "the rate was not held")
     told = {hook.plate: hook.at for hook in reversed(receiver.hooks)}
     _judge_times(outcome, {plate: load.since[plate] for plate in expected}, orders, told)
-    outcome.figures["grown_mib"] = grown
+    _judge_memory(outcome, memory, seconds)
+    outcome.figures["server_mib"] = server
     return outcome
+
+
+def _judge_memory(outcome: Outcome, memory: Watch, seconds: int) -> None:
+    """Tell the growth of all of it and of its second half, which must be none if that came after the warm-up."""
+    late = grown_late(memory.seen)
+    outcome.figures |= {"grown_mib": memory.grown, "grown_late_mib": late}
+    outcome.hold(late <= FLAT or seconds < 2 * WARM, f"the bridge grew by {late:.0f} MiB more in the second half")
 
 
 def _judge_times(outcome: Outcome, since: dict[str, float], orders: dict[str, float], told: dict[str, float]) -> None:

@@ -157,8 +157,17 @@ class Site:
 
     def rss(self, process: Process) -> float:
         """Return the MiB of memory a bridge has."""
-        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return _rss(process.pid)
+
+    def server_rss(self) -> float:
+        """Return the MiB of memory its nats-server has; 0 if it does not run."""
+        pid = self.server_pid()
+        return 0.0 if pid is None else _rss(pid)
+
+
+def _rss(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def server_pid(data_dir: Path) -> int | None:
