@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridge.bus import existing, stored, streams
@@ -46,6 +46,8 @@ from bridge.schema.subjects import NONE, Subjects
 _log = logging.getLogger(__name__)
 
 _FLUSH_EVERY = 1.0
+_RECENT_TRACES = 4096
+"""Ids of traces remembered: only an engine that starts over writes some of them again, its last step's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class Bus:
         self._acks = Acks(connection)
         self._subjects = Subjects(site)
         self._events = Publisher(connection, self._acks, "EVENTS", limits)
-        self._trace_writer = Publisher(connection, self._acks, "TRACES", limits)
+        few = replace(limits or Limits(), recent=_RECENT_TRACES)
+        self._trace_writer = Publisher(connection, self._acks, "TRACES", few)
         engine = self.stream("ENGINE")
         self.engine_store = JetEngineStore(connection, self._acks, engine, site)
         self.effects = JetEffectLedger(connection, self._acks, engine, site)

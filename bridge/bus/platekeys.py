@@ -3,6 +3,9 @@
 Who destroys a plate's key makes all its hashes meaningless, without touching a record: nobody can
 tell any more whose they were, not even by trying plates, because the key was random. The file holds
 no plate either: it is found by a hash under the file's own key. Mode 0600, synced before a hash is used.
+
+A car park sees a million plates in a year. In memory are only the keys that were used lately, and a filter that
+says of a plate which never came that it never did; the others are looked up in the file.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import asyncio
 import fcntl
 import hashlib
 import hmac
+import json
 import secrets
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +27,33 @@ from bridge.safety.journal import JsonLines
 FILE = "plates.jsonl"
 _HASH = 32
 """Hex digits of a hash that are kept: 128 bits."""
+RECENT = 8192
+"""Keys kept in memory, 2 MB."""
+
+
+class _Filter:
+    """Knows of a name that it is not in the file, or that it may be: in 1 MiB, however many there are.
+
+    With a million in the file it takes one in forty others for one of them, which costs a look into the file.
+    """
+
+    BITS = 23
+
+    def __init__(self) -> None:
+        self._bits = bytearray(1 << (self.BITS - 3))
+
+    def __contains__(self, name: str) -> bool:
+        return all(self._bits[place >> 3] & (1 << (place & 7)) for place in self._places(name))
+
+    def add(self, name: str) -> None:
+        for place in self._places(name):
+            self._bits[place >> 3] |= 1 << (place & 7)
+
+    def _places(self, name: str) -> list[int]:
+        """Return the four bits that belong to a name."""
+        number = hash(name)
+        step = (number >> 32) | 1
+        return [(number + step * turn) & ((1 << self.BITS) - 1) for turn in range(4)]
 
 
 class PlateKeys:
@@ -32,7 +64,8 @@ class PlateKeys:
         self._lines = JsonLines(self._path)
         self._seen: tuple[int, int] | None = None
         self._master = b""
-        self._keys: dict[str, bytes] = {}
+        self._known = _Filter()
+        self._recent: OrderedDict[str, bytes] = OrderedDict()
 
     async def hashes(self, plates: Iterable[str]) -> dict[str, str]:
         """Return each plate's keyed hash; a plate that has no key yet gets one. Raises StoreUnavailableError."""
@@ -41,16 +74,17 @@ class PlateKeys:
     def find(self, plate: str) -> str | None:
         """Return a plate's keyed hash if it has a key. Raises OSError."""
         with self._fresh():
-            key = self._keys.get(self._name(plate))
+            key = self._find(self._name(plate))
             return None if key is None else _mac(key, plate)
 
     def forget(self, plate: str) -> bool:
         """Destroy a plate's key; tell whether there was one. Raises OSError."""
         with self._fresh():
-            if self._keys.pop(self._name(plate), None) is None:
+            name = self._name(plate)
+            if self._find(name) is None:
                 return False
-            kept = [{"plate": name, "key": key.hex()} for name, key in self._keys.items()]
-            self._lines.rewrite([{"master": self._master.hex()}, *kept])
+            self._lines.rewrite([record for record in self._lines.each() if record.get("plate") != name])
+            self._load()
             return True
 
     def _hashes(self, plates: list[str]) -> dict[str, str]:
@@ -62,12 +96,30 @@ class PlateKeys:
 
     def _key(self, plate: str) -> bytes:
         name = self._name(plate)
-        if name not in self._keys:
+        key = self._find(name)
+        if key is None:
             key = secrets.token_bytes(16)
             self._lines.append({"plate": name, "key": key.hex()})
-            self._keys[name] = key
+            self._known.add(name)
             self._seen = self._state()
-        return self._keys[name]
+        self._recent[name] = key
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        return key
+
+    def _find(self, name: str) -> bytes | None:
+        """Return the key that stands in the file for a name."""
+        if name in self._recent:
+            self._recent.move_to_end(name)
+            return self._recent[name]
+        if name not in self._known:
+            return None
+        wanted, found = f'"{name}"'.encode(), None
+        with self._path.open("rb") as file:
+            for line in file:
+                if wanted in line:
+                    found = _key_in(line) or found
+        return found
 
     def _name(self, plate: str) -> str:
         return _mac(self._master, plate)
@@ -89,13 +141,16 @@ class PlateKeys:
 
     def _load(self) -> None:
         self._lines.close()  # another process may have put a new file in its place
-        records = self._lines.load()
-        masters = [record["master"] for record in records if "master" in record]
-        if not masters:
-            masters = [secrets.token_hex(32)]
-            self._lines.append({"master": masters[0]})
-        self._master = bytes.fromhex(masters[0])
-        self._keys = {r["plate"]: bytes.fromhex(r["key"]) for r in records if "plate" in r}
+        self._known, self._recent = _Filter(), OrderedDict()
+        master = ""
+        for record in self._lines.each():
+            master = master or record.get("master", "")
+            if "plate" in record:
+                self._known.add(record["plate"])
+        if not master:
+            master = secrets.token_hex(32)
+            self._lines.append({"master": master})
+        self._master = bytes.fromhex(master)
 
     def _state(self) -> tuple[int, int] | None:
         try:
@@ -103,6 +158,13 @@ class PlateKeys:
         except FileNotFoundError:
             return None
         return stat.st_ino, stat.st_size
+
+
+def _key_in(line: bytes) -> bytes | None:
+    try:
+        return bytes.fromhex(json.loads(line)["key"])
+    except (ValueError, KeyError, TypeError):  # the journal has said so when it was read
+        return None
 
 
 def _mac(key: bytes, plate: str) -> str:

@@ -7,11 +7,12 @@ calls block on the disk: use them from a thread.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,18 @@ class JsonLines:
 
     def load(self) -> list[dict[str, Any]]:
         """Return every record that can be read, oldest first; none if there is no file. Raises OSError."""
-        with self._lock:
-            try:
-                content = self.path.read_bytes()
-            except FileNotFoundError:
-                return []
-            whole, _, torn = content.rpartition(b"\n")
-            if torn:
-                _LOG.warning("dropped the torn last line of a journal", extra={"file": self.path.name})
-            records = [record for line in whole.split(b"\n") if line and (record := self._parse(line)) is not None]
-            self.lines = len(records)
-            return records
+        return list(self.each())
+
+    def each(self) -> Iterator[dict[str, Any]]:
+        """Yield what `load` returns without having all of it in memory; to its end nobody else can write."""
+        with self._lock, contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            self.lines = 0
+            for line in file:
+                if not line.endswith(b"\n"):
+                    _LOG.warning("dropped the torn last line of a journal", extra={"file": self.path.name})
+                elif line != b"\n" and (record := self._parse(line)) is not None:
+                    self.lines += 1
+                    yield record
 
     def _parse(self, line: bytes) -> dict[str, Any] | None:
         try:

@@ -1,0 +1,80 @@
+"""The keys of plates: the same for ever, few of them in memory, and gone when they are to be gone."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from bridge.bus import platekeys
+from bridge.bus.platekeys import FILE, PlateKeys
+
+PLATES = [f"12AB{number}" for number in range(12)]
+
+
+async def test_a_plate_that_has_not_come_for_long_keeps_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the keys used last are in memory; the others come from the file, and no plate gets a second one."""
+    monkeypatch.setattr(platekeys, "RECENT", 3)
+    keys = PlateKeys(tmp_path)
+    first = await keys.hashes(PLATES)
+    assert len(set(first.values())) == len(PLATES)
+    assert await keys.hashes(PLATES) == first
+    assert await keys.hashes(reversed(PLATES)) == first
+    assert await PlateKeys(tmp_path).hashes(PLATES) == first
+    assert len((tmp_path / FILE).read_text().splitlines()) == 1 + len(PLATES)
+
+
+async def test_a_filter_that_is_full_costs_time_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it says of every plate that it may be in the file, the file says of a new one that it is not."""
+    monkeypatch.setattr(platekeys._Filter, "BITS", 3)
+    monkeypatch.setattr(platekeys, "RECENT", 3)
+    keys = PlateKeys(tmp_path)
+    first = await keys.hashes(PLATES)
+    assert len(set(first.values())) == len(PLATES)
+    assert await keys.hashes(PLATES) == first
+
+
+async def test_a_key_that_is_not_in_memory_is_forgotten_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the file no more, and nobody else's is lost."""
+    monkeypatch.setattr(platekeys, "RECENT", 3)
+    keys = PlateKeys(tmp_path)
+    first = await keys.hashes(PLATES)
+    assert keys.forget(PLATES[0])
+    assert keys.find(PLATES[0]) is None
+    after = await keys.hashes(PLATES)
+    assert after.pop(PLATES[0]) != first.pop(PLATES[0])
+    assert after == first
+
+
+async def test_a_damaged_line_costs_one_plate_its_key(tmp_path: Path) -> None:
+    """It gets another one; what was written of it can be found no more, and all else goes on."""
+    first = await PlateKeys(tmp_path).hashes(PLATES)
+    lines = (tmp_path / FILE).read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | {"key": "no key"})
+    (tmp_path / FILE).write_text("\n".join(lines) + "\n")
+    keys = PlateKeys(tmp_path)
+    after = await keys.hashes(PLATES)
+    assert len(set(first.items()) - set(after.items())) == 1
+    assert await keys.hashes(PLATES) == await PlateKeys(tmp_path).hashes(PLATES) == after
+
+
+async def test_memory_does_not_depend_on_how_many_plates_there_were(tmp_path: Path) -> None:
+    """Twenty thousand more in the file, five megabytes if they were kept, and it takes the megabyte of the filter."""
+    token = (await PlateKeys(tmp_path).hashes(PLATES[:1]))[PLATES[0]]
+    with (tmp_path / FILE).open("a") as file:
+        for _ in range(20_000):
+            file.write(json.dumps({"plate": secrets.token_hex(16), "key": secrets.token_hex(16)}) + "\n")
+    tracemalloc.start()
+    keys = PlateKeys(tmp_path)
+    assert keys.find(PLATES[0]) == token
+    held, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1.5 * 2**20
+    assert most < 3 * 2**20
