@@ -69,13 +69,11 @@ class Silent:
         due = self._due({name: item for name, item in memory.items() if name != "settling"})
         trigger = self._tick(due, now)
         deaf = now.deaf(self.sources, from_micros(memory["heard"]))
-        if deaf is not None:
-            again = self._waits({"heard": micros(now.stamp)})
-            reaction = replace(again, unmet=deaf, inconclusive=True, about=trigger)
-            fires = self.tells_inconclusive
-        else:
-            reaction, fires = Reaction({"heard": memory["heard"], "told": True}), True
-        return replace(reaction, fire=Fire((trigger.id,), trigger)) if fires else reaction
+        fire = Fire((trigger.id,), trigger) if deaf is None or self.tells_inconclusive else None
+        if deaf is None:
+            return Reaction({"heard": memory["heard"], "told": True}, fire=fire)
+        again = self._waits({"heard": micros(now.stamp)})
+        return replace(again, fire=fire, unmet=deaf, inconclusive=True, about=trigger)
 
     def _due(self, memory: Memory) -> datetime:
         if "settling" in memory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from bridge.sdk import VmsEvent
+from bridge.sdk import ActionClass, Origin, VmsEvent, stable_id
 from rules.loops import MOST_HOPS
 from rules.trial import run_trials
 from tests.rules.support import ACTIONS, START, Run, event, rules_of
@@ -44,6 +44,42 @@ def test_a_ring_of_rules_is_cut_off_and_told_once_an_hour() -> None:
     run.crash()
     assert _play(run, _ping(60)) == ["emit"] * (MOST_HOPS + 1)
     assert _play(run, _ping(3601))[-1] == "webhook"
+
+
+def test_what_is_told_of_a_loop_names_rule_and_event() -> None:
+    """Each rule that was cut off is told by itself; the order has an id of its own, and the rule's priority."""
+    text = """
+    rules:
+      - {id: a, priority: 3, when: {kind: custom.ping}, then: [{clip: {}}, {clip: {}}]}
+      - {id: b, when: {kind: custom.ping}, then: [{clip: {}}]}
+    """
+    run = Run(rules_of(text))
+    ping = _ping(5).model_copy(update={"hops": MOST_HOPS + 1, "origin": Origin.BACKFILL})
+    first, second = run.feed(ping, at=START + timedelta(seconds=7)).orders
+    version = run.rules.rules[0].version
+    assert first.model_dump(exclude={"trigger", "steps", "max_lateness", "expires", "step"}) == {
+        "id": stable_id("rule.loop", "a", version, ping.id),
+        "rule": "a",
+        "rule_version": version,
+        "key": "",
+        "index": 2,
+        "action": "emit",
+        "action_class": ActionClass.INFORMATION,
+        "params": {
+            "kind": "rule.loop",
+            "data": {"rule": "a", "kind": "custom.ping", "event": ping.id, "hops": MOST_HOPS + 1},
+        },
+        "causes": (ping.id,),
+        "origin": Origin.BACKFILL,
+        "hops": 0,
+        "occurred": ping.time,
+        "received": ping.received,
+        "created": START + timedelta(seconds=7),
+        "priority": 3,
+    }
+    assert (first.trigger, second.rule, second.priority) == (ping, "b", 0)
+    assert run.feed(ping, at=START + timedelta(seconds=3606)).orders == ()
+    assert len(run.feed(ping, at=START + timedelta(seconds=3607)).orders) == 2
 
 
 def test_what_comes_from_outside_counts_nothing() -> None:
