@@ -25,6 +25,8 @@ _TIMER = "next"
 _SEARCH_DAYS = 400
 _CATCH_UP = 10_000
 """Times that were missed and are counted one by one; of more, the last is found by searching back."""
+_STEP_BACK = timedelta(minutes=1)
+"""So far at first, then twice as far, and so on."""
 
 
 class Times(Protocol):
@@ -118,6 +120,15 @@ class Rings:
                 break
             due, following = following, self.times.after(following)
         else:
-            following = self.times.after(now.stamp)
+            due, following = self._last(now.stamp), self.times.after(now.stamp)
         event = tick(self.name, now.key, due, f"{self.site}/bridge")
         return Reaction(self.times.memory, {_TIMER: following} if following else {}, Fire((event.id,), event))
+
+    def _last(self, stamp: datetime) -> datetime:
+        """Return the last time up to a stamp. There is one: many were missed."""
+        back = _STEP_BACK
+        while (found := self.times.after(stamp - back)) is None or found > stamp:
+            back *= 2
+        while (following := self.times.after(found)) is not None and following <= stamp:
+            found = following
+        return found

@@ -70,7 +70,7 @@ class Held:
             return self._reaction(state, now.stamp, None)
         trigger = VmsEvent.model_validate(state.events[run.seq])
         told = self._reaction(_State(state.row, state.base, run.seq, state.events).kept(), now.stamp, None)
-        return Reaction(told.memory, told.timers, Fire((run.id,), trigger, waited=self.span), forget=told.forget)
+        return replace(told, fire=Fire((run.id,), trigger, waited=self.span))
 
     def _reaction(self, state: _State, stamp: datetime, words: str | None) -> Reaction:
         run = state.run()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -13,10 +15,16 @@ from bridge.sdk import Logged, Origin, VmsEvent, stable_id
 from rules.fields import field_of
 from rules.moment import Moment
 from rules.patterns import Now, OneEvent, Pattern, Reaction
+from rules.patterns.absent import Absent
+from rules.patterns.clock import Cron, Daily, Rings
+from rules.patterns.held import Held
 from rules.patterns.placing import micros
+from rules.patterns.sequence import InOrder, Stage
 from rules.patterns.silent import Silent
 from rules.patterns.threshold import Threshold
+from rules.patterns.windows import Count, Distinct, Measure, OneOfEach, Sum, Window
 from rules.ruleset import SiteSettings
+from rules.schedules import Point, Sun
 from tests.rules.support import START, event, rules_of
 
 PLACE = rules_of("rules: []", site=SiteSettings("UTC", 0.0, 0.0)).place
@@ -249,3 +257,323 @@ class TestThreshold:
             key.see(_x(number / 100, 11 if number == 1 else 9))
         assert (len(key.memory["events"]), key.memory["events"][0][2]) == (100, "e0.03")
         assert key.memory["armed"] is False
+
+
+class TestHeld:
+    def _key(self, seconds: float = 30) -> Key:
+        return Key(Held(timedelta(seconds=seconds)))
+
+    def test_from_the_beginning_to_the_end(self) -> None:
+        """It says how far it is; what it waits for is forgotten only when nothing lasts."""
+        key = self._key()
+        assert key.see(_x(0), "end") == Reaction(
+            {"events": [[_us(0), 1, "e0", "live", [False, _us(0)]]], "newest": _us(0)}, forget=_at(10)
+        )
+        one = _x(1, 5, channel=None).model_copy(update={"raw": '{"secret": 1}'})
+        found = key.see(one, "begin", at=_at(2))
+        assert (found.unmet, found.timers, found.forget) == ("it lasts; 30s are not over", {"held": _at(32)}, None)
+        assert key.memory["events"][1:] == [[_us(1), 2, "e1", "live", [True, _us(2)]]]
+        assert key.memory["begun"].keys() == {"2"}
+        assert not key.memory["begun"]["2"].keys() & {"raw", "subject"}
+        fired = key.ring(32, 33)
+        assert fired.fire is not None
+        assert fired.fire.trigger == one.model_copy(update={"raw": None})
+        assert (fired.fire.causes, fired.fire.origin, fired.fire.waited) == (("e1",), None, timedelta(seconds=30))
+        assert (fired.timers, fired.forget, fired.unmet, key.memory["told"]) == ({}, None, None, 2)
+        again = key.see(_x(40), "begin")
+        assert (again.unmet, again.timers) == ("it was told already", {})
+        ended = key.see(_x(41), "end")
+        assert (ended.unmet, ended.timers, ended.forget) == ("it ended", {}, _at(51))
+        assert "begun" not in key.see(_x(60), "end").memory
+
+    def test_what_is_not_placed_changes_nothing(self) -> None:
+        """It is counted if it came too late; what was told stays told."""
+        key = self._key(3)
+        key.see(_x(20), "begin")
+        key.ring(23, 23)
+        before = key.memory
+        twice = key.see(_x(20), "begin", at=_at(24))
+        assert (twice.memory, twice.unmet, twice.timers) == (before, "an event that was counted already", {})
+        late = key.see(_x(9), "end", at=_at(24))
+        assert late.memory == {**before, "late": 1}
+        assert late.unmet == "one that came 11s behind newer ones; at most 10s is placed"
+        assert key.see(_x(24), "begin").unmet == "it was told already"
+
+    def test_a_beginning_that_turns_out_to_be_earlier(self) -> None:
+        """It is the same run, told already, also when both are folded."""
+        key = self._key()
+        key.see(_x(20), "begin")
+        assert key.ring(50, 50).fire is not None
+        found = key.see(_x(15), "begin", at=_at(51))
+        assert (found.unmet, found.timers) == ("it was told already", {})
+        found = key.see(_x(40), "begin", at=_at(52))
+        assert (found.unmet, found.timers) == ("it was told already", {})
+        assert (key.memory["base"], [one[2] for one in key.memory["events"]]) == ([2, "e15", _us(20), True], ["e40"])
+
+    def test_an_edge_is_kept_while_one_may_come_before_it(self) -> None:
+        """Just so long as an event may be late; then it is folded."""
+        key = self._key()
+        key.see(_x(0), "begin")
+        key.see(_x(10), "begin")
+        assert [one[2] for one in key.memory["events"]] == ["e0", "e10"]
+        key.see(_x(10.001), "begin")
+        assert [one[2] for one in key.memory["events"]] == ["e10", "e10.001"]
+        assert key.memory["base"] == [1, "e0", _us(0), False]
+
+    def test_a_timer_for_what_does_not_last_does_nothing(self) -> None:
+        """Nothing began, it is too early, or it was told."""
+        key = self._key()
+        assert key.ring(5, 5) == Reaction({"newest": None}, forget=_at(15))
+        key.see(_x(10), "begin")
+        before = key.memory
+        assert key.ring(39, 39) == Reaction(before, {"held": _at(40)})
+        key.ring(40, 40)
+        before = key.memory
+        assert key.ring(41, 41) == Reaction(before)
+
+
+class TestAbsent:
+    def _key(self, **more: Any) -> Key:
+        return Key(Absent(timedelta(seconds=60), **more))
+
+    def test_a_beginning_is_waited_for(self) -> None:
+        """With the event itself, without what it came as; that is all there is to remember."""
+        key = self._key()
+        one = _x(1, 5, channel=None).model_copy(update={"raw": '{"secret": 1}'})
+        found = key.see(one, "after", at=_at(2))
+        assert (found.unmet, found.timers, found.forget) == ("1m are not over", {"1": _at(62)}, None)
+        assert not key.memory["events"]["1"].keys() & {"raw", "subject"}
+        assert {name: item for name, item in key.memory.items() if name != "events"} == {
+            "newest": _us(1),
+            "pending": [[_us(1), 1, "e1", _us(2), _us(62), False]],
+            "begun": ["e1"],
+        }
+        asked = []
+
+        def deaf(sources: Iterable[str], since: datetime) -> None:
+            asked.append((tuple(sources), since))
+
+        fired = key.ring(62, 62, "1", deaf)
+        assert asked == [(("site/nvr1",), _at(2))]
+        assert fired.fire is not None
+        assert fired.fire.trigger == one.model_copy(update={"raw": None})
+        assert (fired.fire.causes, fired.fire.waited) == (("e1",), timedelta(seconds=60))
+        assert (fired.timers, fired.forget, fired.unmet, fired.inconclusive) == ({}, _at(72), None, False)
+        assert key.memory == {"newest": _us(1), "begun": ["e1"]}
+
+    def test_what_follows_takes_it_back(self) -> None:
+        """Only what comes after it, and not too long after; without a beginning there is nothing to say."""
+        key = self._key()
+        assert key.see(_x(0), "absent") == Reaction(
+            {"newest": _us(0), "answers": [[_us(0), 1]]}, unmet=None, forget=_at(10)
+        )
+        key.see(_x(0, name="b"), "after")
+        assert len(key.memory["pending"]) == 1
+        assert key.see(_x(60.001), "absent").unmet is None
+        found = key.see(_x(60), "absent", at=_at(61))
+        assert (found.unmet, found.timers, found.forget) == ("it was followed in time", {}, _at(71))
+
+    def test_what_followed_may_be_known_already(self) -> None:
+        """Then nothing is waited for."""
+        key = self._key()
+        key.see(_x(5), "absent")
+        found = key.see(_x(4), "after", at=_at(6))
+        assert (found.unmet, found.timers, found.forget) == ("it was followed in time", {}, _at(16))
+        found = key.see(_x(4), "after", at=_at(7))
+        assert (found.unmet, found.timers) == ("a beginning that was seen already", {})
+
+    def test_nothing_follows_itself(self) -> None:
+        """An event that is both begins; the next one answers it and begins anew."""
+        key = self._key()
+        assert key.see(_x(0), "after", "absent").timers == {"1": _at(60)}
+        assert key.see(_x(1), "after", "absent").timers == {"2": _at(61)}
+        assert key.see(_x(2), "other").unmet is None
+
+    def test_a_beginning_that_comes_too_late_is_counted(self) -> None:
+        """The words say how late one may be."""
+        key = self._key()
+        key.see(_x(20), "absent")
+        found = key.see(_x(9.9), "after", at=_at(21))
+        assert found.unmet == "a beginning that came too late; at most 10s is placed"
+        assert key.memory == {"newest": _us(20), "answers": [[_us(20), 1]], "late": 1}
+
+    def test_answers_are_kept_while_a_beginning_may_come_before_them(self) -> None:
+        """Just so long, and so many; the ids of so many beginnings."""
+        key = self._key()
+        for second in (0, 10, 10.5):
+            key.see(_x(second), "absent")
+        assert [seq for _, seq in key.memory["answers"]] == [2, 3]
+        for number in range(20):
+            key.see(_x(11 + number / 100), "absent")
+        assert [seq for _, seq in key.memory["answers"]] == list(range(8, 24))
+        for number in range(40):
+            key.see(_x(12 + number / 100), "after")
+        assert (len(key.memory["pending"]), key.memory["full"], len(key.memory["begun"])) == (16, 24, 32)
+
+    def test_a_timer_that_is_not_known_does_nothing(self) -> None:
+        """Nor is anything forgotten that is waited for."""
+        key = self._key()
+        assert key.ring(5, 5, "1") == Reaction({"newest": None}, forget=_at(15))
+        key.see(_x(10), "after")
+        assert key.ring(11, 11, "7") == Reaction(key.memory, {"1": _at(70)})
+
+    def test_a_timer_that_comes_too_late_waits_for_news(self) -> None:
+        """Five seconds, once; the others are waited for beside it."""
+        key = self._key()
+        key.see(_x(0), "after")
+        key.see(_x(1), "after")
+        assert key.ring(60, 65.001, "1") == Reaction(key.memory, {"2": _at(61), "1": _at(70.001)})
+        assert key.memory["pending"][1] == [_us(0), 1, "e0", _us(0), _us(70.001), True]
+        assert key.ring(70.001, 80, "1").fire is not None
+        prompt = self._key()
+        prompt.see(_x(0), "after")
+        assert prompt.ring(60, 65, "1").fire is not None
+
+    def test_where_it_comes_from_may_have_been_away(self) -> None:
+        """Then nobody can know, and the words say why; it fires if the rule wants that."""
+        for tells in (False, True):
+            key = self._key(sources=frozenset({"site/nvr2"}), tells_inconclusive=tells)
+            one = _x(0, 5)
+            key.see(one, "after")
+            found = key.ring(60, 60, "1", lambda sources, _: f"{set(sources)} away")
+            assert (found.unmet, found.inconclusive, found.about) == ("{'site/nvr2'} away", True, one)
+            assert ((found.fire is not None), found.timers, found.forget) == (tells, {}, _at(70))
+
+
+class TestWindow:
+    def _key(self, measure: Measure) -> Key:
+        return Key(Window(measure, timedelta(seconds=10)))
+
+    def test_it_is_forgotten_when_nothing_can_need_it(self) -> None:
+        """The span and the lateness after the last stamp, whatever came of the event; nothing is due."""
+        key = self._key(Count(2))
+        assert key.see(_x(0), at=_at(1)).forget == _at(21)
+        assert key.see(_x(0), at=_at(2)).forget == _at(22)
+        assert key.see(_x(3)).forget == _at(23)
+        assert key.ring(1, 1) == Reaction()
+
+    def test_what_says_nothing_about_it_changes_nothing(self) -> None:
+        """The words say why."""
+        field = field_of("custom.x", "v")
+        for measure, values, why in (
+            (Sum(field, 10), (None, True, "1", float("inf")), "`v` is no number here"),
+            (Distinct(field, 3), (None,), "`v` is absent here"),
+        ):
+            key = self._key(measure)
+            key.see(_x(0, 1))
+            before = key.memory
+            for number, value in enumerate(values):
+                reaction = key.see(_x(1 + number, value))
+                assert reaction == Reaction(before, unmet=why, forget=_at(21 + number))
+
+    def test_a_time_is_told_apart_as_it_is_written(self) -> None:
+        """It is remembered as text."""
+        key = self._key(Distinct(field_of("source.lost", "since"), 2))
+        key.see(event("source.lost", {"reason": "x", "message": "x", "since": _at(0)}))
+        assert key.memory["events"][0][4] == _at(0).isoformat()
+
+    def test_each_part_that_is_missing_is_named(self) -> None:
+        """In the order of the rule."""
+        key = self._key(OneOfEach(("0", "1", "2")))
+        assert key.see(_x(0), "1").unmet == "all[0], all[2] not yet within 10s"
+
+    def test_what_had_its_firing_at_one_time_is_known_again(self) -> None:
+        """All events of that very time, by however many firings; those of an earlier time are known by their place."""
+        key = self._key(Count(2))
+        assert [key.see(_x(5, name=name)).fire is not None for name in "abcd"] == [False, True, False, True]
+        assert key.memory == {"newest": _us(5), "over": [_us(5), 4], "spent": ["a", "b", "c", "d"]}
+        assert key.see(_x(5, name="a")).unmet == "an event that was counted already"
+        key.see(_x(6, name="e"))
+        assert key.see(_x(7, name="f")).fire is not None
+        assert key.memory == {"newest": _us(7), "over": [_us(7), 7], "spent": ["f"]}
+        assert key.see(_x(6, name="e"), at=_at(8)).unmet == "one from before the last firing"
+
+    def test_an_old_one_that_comes_twice_is_not_counted_as_late(self) -> None:
+        """It was in time."""
+        key = self._key(Count(9))
+        for one in (_x(0), _x(10), _x(0)):
+            found = key.see(one, at=_at(10))
+        assert found.unmet == "an event that was counted already"
+        assert "late" not in key.memory
+
+
+class TestInOrder:
+    def test_it_is_forgotten_when_nothing_can_need_it(self) -> None:
+        """The span and the lateness after the last stamp, whatever came of the event; nothing is due."""
+        key = Key(InOrder((Stage("a"), Stage("b")), timedelta(seconds=10)))
+        for seconds, role, forget in ((0, "a", 20), (0, "a", 21), (2, "b", 22)):
+            found = key.see(_x(seconds), role, at=_at(forget - 20))
+            assert found.forget == _at(forget)
+        assert found.fire is not None
+        assert found.fire.causes == ("e0", "e2")
+        assert key.ring(1, 1) == Reaction()
+
+
+@dataclass(frozen=True)
+class Every:
+    """Rings at every step from the start on, up to an end."""
+
+    step: timedelta
+    end: datetime = datetime(9999, 1, 1, tzinfo=UTC)
+
+    def after(self, moment: datetime) -> datetime | None:
+        found = START + max(0, (moment - START) // self.step + 1) * self.step
+        return found if found <= self.end else None
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        return {"waits": True}
+
+
+class TestRings:
+    def test_the_event_that_stands_for_the_time(self) -> None:
+        """Its id comes from the rule, the key and the time; events of others change nothing."""
+        key = Key(Rings(Every(timedelta(minutes=1)), "r 1", "site"))
+        assert Rings(Every(timedelta(minutes=1)), "r 1", "site").begin(_at(1)) == {
+            "": Reaction({"waits": True}, {"next": _at(60)})
+        }
+        found = key.ring(60, 61, key="k")
+        assert (found.memory, found.timers) == ({"waits": True}, {"next": _at(120)})
+        assert found.fire is not None
+        trigger = found.fire.trigger
+        assert (found.fire.causes, trigger.source, trigger.time) == ((trigger.id,), "site/bridge", _at(60))
+        assert trigger.id == stable_id("clock", "r 1", "k", _at(60).isoformat())
+        assert key.see(_x(62)) == Reaction({"waits": True})
+
+    def test_where_there_is_no_next_time(self) -> None:
+        """Nothing is waited for."""
+        rings = Rings(Every(timedelta(minutes=1), _at(60)), "r", "site")
+        assert rings.begin(_at(60)) == {"": Reaction({"waits": True}, {})}
+        assert Key(rings).ring(0, 0).timers == {"next": _at(60)}
+        assert Key(rings).ring(60, 60).timers == {}
+        assert Key(rings).ring(0, 100).timers == {}
+
+    @pytest.mark.parametrize("missed", [10_000, 10_001, 10_002, 54_321])
+    def test_however_much_was_missed_the_last_of_it_is_made_up_for(self, missed: int) -> None:
+        """Not one in the middle."""
+        found = Key(Rings(Every(timedelta(seconds=1)), "r", "site")).ring(0, missed + 0.5)
+        assert found.fire is not None
+        assert found.fire.trigger.time == _at(missed)
+        assert found.timers == {"next": _at(missed + 1)}
+
+    def test_the_last_of_very_many_may_be_long_ago(self) -> None:
+        """It is found all the same, and nothing is waited for where nothing comes."""
+        found = Key(Rings(Every(timedelta(seconds=1), _at(20_000)), "r", "site")).ring(0, 90_000)
+        assert found.fire is not None
+        assert (found.fire.trigger.time, found.timers) == (_at(20_000), {})
+
+    def test_times_that_never_come(self) -> None:
+        """A day of no week; those that come are told in UTC."""
+        found = Cron("0 13 * * *", ZoneInfo("Europe/Berlin")).after(_at(0))
+        assert (found, found and found.tzinfo) == (datetime(2026, 1, 6, 12, tzinfo=UTC), UTC)
+        noon = Point(timedelta(hours=12))
+        assert Daily((noon,), PLACE, frozenset()).after(START) is None
+        assert Daily((noon,), PLACE).after(START) == START + timedelta(days=1)
+
+    def test_a_point_of_yesterday_may_come_today(self) -> None:
+        """Twelve hours after a sunset it is another day."""
+        place = rules_of("rules: []", site=SiteSettings("UTC", 47.0, 8.0)).place
+        sunset = place.moment_of(date(2026, 6, 1), Point(timedelta(), Sun.SET))
+        assert sunset is not None
+        late = Daily((Point(timedelta(hours=12), Sun.SET),), place)
+        assert late.after(datetime(2026, 6, 2, tzinfo=UTC)) == sunset + timedelta(hours=12)
