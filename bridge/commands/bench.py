@@ -96,6 +96,18 @@ def backtest(
 
 @bench.command()
 @command
+def rest(
+    as_json: JsonOption = False, long: LongOption = False, folder: FolderOption = None, events: EventsOption = None
+) -> None:
+    """Measure memory and CPU of a bridge with 10 sources, 100 cameras and 100 rules to which nothing happens."""
+    from bridge.bench.rest import measure
+
+    seconds = events / 200 if events else 120 if long else 20
+    _run("rest", lambda *args: measure(*args, seconds=seconds), folder, as_json)
+
+
+@bench.command()
+@command
 def faults(
     as_json: JsonOption = False,
     long: Annotated[bool, typer.Option("--long", help="The release sizes: hours, not seconds.")] = False,

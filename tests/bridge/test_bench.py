@@ -30,14 +30,14 @@ GOALS = {
 }
 
 
-async def bench(name: str, folder: Path) -> tuple[Any, str]:
+async def bench(name: str, folder: Path, patience: float = 60) -> tuple[Any, str]:
     """Run a benchmark in its smallest form; return its JSON and what it said meanwhile."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bridge", "bench", name, "--json", "--events", "200", "--dir", str(folder),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )  # fmt: skip
-    stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
+    stdout, stderr = await asyncio.wait_for(process.communicate(), patience)
     assert process.returncode == 0, stderr.decode()
     return json.loads(stdout), stderr.decode()
 
@@ -54,6 +54,19 @@ async def test_a_benchmark_prints_its_figures_beside_a_floor(name: str, tmp_path
     assert all(row["value"] > 0 and row["floor"] > 0 and row["met"] in (True, False) for row in judged)
     assert found["machine"]["cores"] == os.cpu_count()
     assert "round 1" in said
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 - pathlib is refused in async functions
+
+
+@pytest.mark.timeout(180)
+async def test_a_bridge_at_rest_is_weighed_with_all_its_processes(tmp_path: Path) -> None:
+    """Its own and nats-server's when no clip was made; what they share counts once in the smaller figure."""
+    found, _ = await bench("rest", tmp_path, 150)
+    whole, own, shared, cpu = found["results"]
+    assert [row["goal"] for row in found["results"]] == ["≤ 150", None, None, "≤ 3"]
+    assert whole["what"] == "memory, 2 processes"
+    assert whole["value"] > own["value"] > 0
+    assert whole["value"] > shared["value"] > shared["floor"] > 0
+    assert cpu["unit"] == "% of a core"
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - pathlib is refused in async functions
 
 
