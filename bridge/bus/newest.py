@@ -29,7 +29,8 @@ async def newest(
     Only those up to the sequence `end`, stored since then, and that `takes` says yes to. No consumer is left behind.
     """
     state = (await connection.api(f"STREAM.INFO.{stream}"))["state"]
-    first, last = state["first_seq"], state["last_seq"] if end is None else end
+    # The first of a stream that was never written to is 0, and no message has that number.
+    first, last = max(1, state["first_seq"]), state["last_seq"] if end is None else end
     found: list[Received] = []
     span = SPAN
     while last >= first and len(found) < limit:

@@ -178,7 +178,7 @@ async def scan(
     start: dict[str, Any] = {"deliver_policy": "all"}
     if since is not None:
         start = {"deliver_policy": "by_start_time", "opt_start_time": since.astimezone(UTC).isoformat()}
-    elif after:
+    elif after > 0:  # before the first there is nothing, and the server leaves a 0 out of its question
         start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
     config = {
         **start,

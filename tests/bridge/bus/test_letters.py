@@ -53,6 +53,16 @@ async def test_a_letter_is_read_as_it_was_written(bus: Bus, box: DeadLetterBox) 
         await box.get(7)
 
 
+async def test_a_site_that_never_buried_anything_has_no_letters(bus: Bus, box: DeadLetterBox) -> None:
+    """A stream that was never written to begins and ends at 0, which is no message to begin at."""
+    assert await box.newest(10) == []
+    assert [m async for m in scan(bus.connection, bus.stream("DLQ"), after=-1)] == []
+    await _bury(bus)
+    assert [letter.seq for letter in await box.newest(10)] == [1]
+    await box.drop(1, NOW)
+    assert await box.newest(10) == []
+
+
 async def test_information_goes_again_as_an_order_of_its_own(bus: Bus, box: DeadLetterBox, tmp_path: Path) -> None:
     """With the origin `replay`, at once and without an end of its time; the letter is gone, the deed is recorded."""
     dead = await _bury(bus, expires=NOW)
