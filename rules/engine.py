@@ -20,16 +20,18 @@ from rules.firing import Firing
 from rules.gates import Unmet, failed_test, gate, is_special, loop_unmet, origin_unmet, unmet_test
 from rules.index import Entry
 from rules.knowledge import deaf, learn
-from rules.loops import LOOP, telling
+from rules.loops import LOOP, cut_off
 from rules.moment import NO_WAIT, Moment
+from rules.notices import notice
 from rules.overlay import Overlay
 from rules.patterns import Fire, Now, Reaction, Stands
 from rules.resting import disturbed, fired
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
-from rules.state import LISTS, WAITS, Book, Timer, at, key_of, state_key
-from rules.trace import Outcome, Trace
-from rules.underway import WAIT, Outbox, Underway
+from rules.state import LISTS, Book, Timer, at, key_of, state_key
+from rules.trace import Trace
+from rules.underway import Outbox, Underway
+from rules.waiting import FIRINGS
 
 TICK = "bridge.tick"
 MISSED_TRACES = 5
@@ -121,6 +123,8 @@ class Engine:
     def _prepare(self, logged: Logged) -> None:
         """Bring everything up to the event: timers, what is over, what it says of the state of things."""
         self._now = logged
+        if self._book.senseless:
+            self._underway.drop_senseless(logged)
         self._fire_timers(logged)
         self._book.sweep(logged.stamp)
         if not self._begun:
@@ -128,7 +132,7 @@ class Engine:
         if logged.event.type != TICK:
             learn(self._book, logged.event, logged.stamp)
             self._overlay.learn(logged.event, self._rules.lists, logged.stamp)
-            self._underway.resume(logged, self._moment(logged) if self._book.hears else None)
+            self._underway.resume(logged, self._moment(logged) if self._book.waiting.hears else None)
 
     def replace_rules(self, rules: RuleSet, logged: Logged | None = None) -> Decision:
         """Decide by other rules from here on. What a removed or changed rule remembered is dropped.
@@ -142,7 +146,7 @@ class Engine:
             rule = rules.by_id.get(key.rule)
             if rule is None or rule.version != value["version"]:
                 self._book.put(key, None)
-                self._underway.drop(key, value, old.by_id.get(key.rule), self._now)
+        self._underway.drop_outdated(old, self._now)
         return self._decided()
 
     def explain(self, logged: Logged, rules: Iterable[str] | None = None) -> list[Trace]:
@@ -246,8 +250,7 @@ class Engine:
         """Let a rule some of whose triggers fit the event's place see the event; returns why it did not fire."""
         roles, unmet = self._admitted(asked, moment, context)
         if unmet is not None and unmet.condition == LOOP:
-            told = telling(self._book, rule, self._logged)
-            self._out.orders += [told] if told is not None else []
+            self._out.orders += cut_off(self._book, rule, self._logged)
         for key, named in roles.items():
             filed = state_key(rule.id, key)
             reaction = rule.pattern.seen(named, moment, self._memory(filed, moment.stamp))
@@ -297,7 +300,11 @@ class Engine:
         """Return why a rule that the event concerns does not fire from it; nothing if that is worth no trace."""
         if reaction.fire is None:
             return Unmet("when", "the whole pattern", reaction.unmet, key) if reaction.unmet is not None else None
-        return gate(rule, key, self._book.get(state_key(rule.id, key)), moment, context)
+        return self._gate(rule, key, state_key(rule.id, key), moment, context)
+
+    def _gate(self, rule: Rule, key: str, filed: StateKey, moment: Moment, context: EventContext) -> Unmet | None:
+        busy = self._book.waiting.is_begun(filed)
+        return gate(rule, key, self._book.get(filed), moment, context, busy=busy)
 
     def _explained(self, rule: Rule, triggers: Sequence[Trigger], moment: Moment, context: EventContext) -> Trace:
         event = moment.event
@@ -308,13 +315,15 @@ class Engine:
         fitting = [(trigger, trigger.tests) for trigger in triggers if trigger.place_differs(event) is None]
         roles, unmet = self._admitted(fitting, moment, context)
         for key, named in roles.items():
-            reaction = rule.pattern.seen(named, moment, self._memory(state_key(rule.id, key), moment.stamp))
+            filed = state_key(rule.id, key)
+            reaction = rule.pattern.seen(named, moment, self._memory(filed, moment.stamp))
             unmet = self._held_back(rule, key, reaction, moment, context)
             if unmet is None and reaction.fire is not None:
-                named_event = (moment.seq, event.id, moment.stamp, key)
-                waits = rule.concurrency == "queued" and WAITS in (self._book.get(state_key(rule.id, key)) or ())
-                outcome: Outcome = "queued" if waits else "fired"
-                return Trace(rule.id, rule.version, outcome, *named_event, shadow=rule.shadow)
+                outcome = self._underway.prepare(_firing(rule, key, reaction.fire), filed, context, moment.stamp)
+                if not isinstance(outcome, Unmet):
+                    named_event = (moment.seq, event.id, moment.stamp, key)
+                    return Trace(rule.id, rule.version, outcome, *named_event, shadow=rule.shadow)
+                unmet = outcome
         unmet = unmet or Unmet("when", "the whole pattern", "nothing that it waits for")
         return unmet.trace(rule, moment)
 
@@ -353,9 +362,23 @@ class Engine:
     # --- firing ----------------------------------------------------------------------------------------
 
     def _fire(self, firing: Firing, filed: StateKey, context: EventContext) -> None:
-        if parts := fired(firing.rule, self._book.get(filed) or _NO_MEMORY, self._logged.stamp):
-            self._book.update(firing.rule.version, firing.key, filed, **parts)
-        self._underway.begin(firing, filed, context, self._logged)
+        """Let a rule fire; if that could not be written down, do not, and say so aloud."""
+        rule, logged = firing.rule, self._logged
+        outcome = self._underway.prepare(firing, filed, context, logged.stamp)
+        if isinstance(outcome, Unmet):
+            self._miss(rule, firing.key, filed)
+            self._refuse(rule, firing.trigger, outcome)
+            return
+        if parts := fired(rule, self._book.get(filed) or _NO_MEMORY, logged.stamp):
+            self._book.update(rule.version, firing.key, filed, **parts)
+        self._underway.begin(firing, filed, outcome, logged)
+
+    def _refuse(self, rule: Rule, event: VmsEvent, unmet: Unmet) -> None:
+        """Tell of a firing that could not be: always in a trace, and once an hour as an event."""
+        logged = self._logged
+        self._out.traces.append(unmet.trace(rule, self._moment(Logged(logged.seq, logged.stamp, event))))
+        data = {"rule": rule.id, "kind": event.type, "event": event.id, "wanted": unmet.wanted, "seen": unmet.seen}
+        self._out.orders += notice(self._book, "rule.refused", rule, event, data, logged.stamp)
 
     def _miss(self, rule: Rule, key: str, filed: StateKey) -> None:
         """Note that a rule would have fired, if something around its pattern had not held it back."""
@@ -366,12 +389,13 @@ class Engine:
 
     def _fire_timers(self, logged: Logged) -> None:
         while (timer := self._book.pop_due(logged.stamp)) is not None:
+            if timer.key.rule.startswith(FIRINGS):
+                self._underway.due(timer, logged)
+                continue
             value = self._book.get(timer.key) or {}
             rule = self._underway.rule_of(timer.key, value)
             if rule is None:  # left behind by a version that is gone
                 self._book.put(timer.key, None)
-            elif timer.name.startswith(WAIT):
-                self._underway.due(timer, rule, logged)
             else:
                 self._pattern_due(rule, timer, value)
 
@@ -390,7 +414,7 @@ class Engine:
             return
         moment = self._moment(Logged(self._logged.seq, stamp, fire.trigger), fire.waited)
         context = self._context(fire.trigger)
-        unmet = gate(rule, key, self._book.get(timer.key), moment, context)
+        unmet = self._gate(rule, key, timer.key, moment, context)
         if unmet is not None:
             self._miss(rule, key, timer.key)
             self._out.traces.append(unmet.trace(rule, moment))

@@ -1,8 +1,8 @@
 """A rule that fired: which of its steps it has not gone through, what those wait for, and how it goes on.
 
-A firing is a value too: what it still waits for is written into the rule's state and read back. A
-value that is absent or unusable costs the one step that asked for it, with a note in the trace; the
-engine and the rule's other steps go on.
+A firing is a value too: what it still waits for is written down, by itself, and read back. A value that
+is absent or unusable costs the one step that asked for it, with a note in the trace; the engine and the
+rule's other steps go on. A result that is too large to be kept is left out in the same way.
 """
 
 from __future__ import annotations
@@ -28,23 +28,12 @@ from rules.trace import Outcome, Trace
 
 ELSEWHERE = timedelta(seconds=10)
 """The clocks of two sources may differ by so much; an answer of another source may seem that much too early."""
-MOST_WAITING = 100
-"""Firings of one rule and key whose steps wait."""
-MOST_BYTES = 400_000
-"""Of all of them together: the bus takes a megabyte for the whole state of a rule and key."""
+LARGEST = 400_000
+"""Bytes that a firing may have when it begins to wait, nearly all of them its event's: the bus takes a megabyte."""
+MOST_TOLD = 200_000
+"""Bytes of what it is told while it waits: results, events that answered, failures."""
 _OPTIONAL = frozenset({"results", "orders", "failures", "answers", "hears"})
 """Parts of the value that are left out where they are empty."""
-
-
-def too_many(waits: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return which firings must end so that the others can be written down: those that began first."""
-    left, size, over = len(waits), sum(one["size"] for one in waits.values()), []
-    for name, one in waits.items():
-        if left <= MOST_WAITING and size <= MOST_BYTES:
-            break
-        over.append(name)
-        left, size = left - 1, size - one["size"]
-    return over
 
 
 @dataclass(slots=True)
@@ -74,6 +63,8 @@ class Firing:
     """Ids of the events that answered a `wait_for`."""
     waiting: dict[int, datetime] = field(default_factory=dict)
     """Steps put aside, and until when."""
+    number: int = 0
+    """Its place among those of its rule and key that wait."""
     made: list[Order] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -99,10 +90,13 @@ class Firing:
 
     # --- as a value ---------------------------------------------------------------------------------
 
-    def as_json(self) -> dict[str, JsonValue]:
+    def as_json(self) -> dict[str, Any]:
         """Return what must be remembered while steps wait; of the event all but `raw`."""
         steps = self.rule.steps
-        value: dict[str, JsonValue] = {
+        value: dict[str, Any] = {
+            "version": self.rule.version,
+            "key": self.key,
+            "number": self.number,
             "event": self.trigger.model_dump(mode="json", exclude_none=True, exclude={"raw"}),
             "causes": list(self.causes),
             "origin": self.origin.value,
@@ -120,11 +114,15 @@ class Firing:
         return kept | {"size": len(to_json(kept))}
 
     @classmethod
-    def from_json(cls, rule: Rule, key: str, value: Mapping[str, Any]) -> Firing:
-        """Read what `as_json` wrote."""
+    def from_json(cls, rule: Rule, value: Mapping[str, Any]) -> Firing:
+        """Read what `as_json` wrote. Raises one of `NO_SENSE` for a value that is no firing of this rule."""
+        orders = dict(value.get("orders", {}))
+        waiting = {int(index): at(due) for index, due in value["waiting"].items()}
+        if not {*value["left"], *orders.values(), *waiting} <= set(range(len(rule.steps))):
+            raise ValueError("it waits in steps that the rule has not")
         return cls(
             rule,
-            key,
+            value["key"],
             VmsEvent.model_validate(value["event"]),
             tuple(value["causes"]),
             Origin(value["origin"]),
@@ -132,10 +130,11 @@ class Firing:
             set(value["left"]),
             value["hops"],
             dict(value.get("results", {})),
-            dict(value.get("orders", {})),
+            orders,
             {int(index): why for index, why in value.get("failures", {}).items()},
             tuple(value.get("answers", ())),
-            {int(index): at(due) for index, due in value["waiting"].items()},
+            waiting,
+            value["number"],
         )
 
     def trace(self, logged: Logged, outcome: Outcome) -> Trace:
@@ -161,9 +160,7 @@ class Firing:
     def ended(self, data: kinds.ActionEnded) -> None:
         """Take note of how an order of ours ended."""
         step = self.rule.steps[self.orders.pop(data.order)]
-        output = data.model_dump(mode="json")["output"]
-        if step.name is not None:
-            self.results[step.name] = {"outcome": data.outcome, "output": output}
+        self._note(step, data.outcome, data.model_dump(mode="json")["output"])
         if data.outcome != "done":
             self._fail(step, data.outcome, data.reason, data.message)
 
@@ -249,8 +246,19 @@ class Firing:
         """A step that waited by itself is over."""
         self.left.discard(step.index)
         del self.waiting[step.index]
+        self._note(step, outcome, output)
+
+    def _note(self, step: Step, outcome: str, output: dict[str, JsonValue]) -> None:
+        """Keep how a step ended, if it has a name; what it gave only where there is room."""
         if step.name is not None:
-            self.results[step.name] = {"outcome": outcome, "output": output}
+            self.results[step.name] = {"outcome": outcome, "output": output if self._has_room(step, output) else {}}
+
+    def _has_room(self, step: Step, told: JsonValue) -> bool:
+        size = len(to_json(told))
+        if size + len(to_json((self.results, self.failures))) <= MOST_TOLD:
+            return True
+        self.failed.append(f"{step.label}: {size} bytes that came of it are too many to be kept, and left out")
+        return False
 
     def _stop(self) -> None:
         """Reach nothing more. Actions that only wait for others (`with`) still go, and `on_error` still looks after."""
@@ -270,7 +278,8 @@ class Firing:
         self.left.discard(catch)
         self.waiting.pop(catch, None)
         self.taken.append(self.rule.steps[catch].label)
-        why = {"step": step.name, "action": step.does.word, "reason": reason, "message": message}
+        kept = message if self._has_room(step, message) else None
+        why = {"step": step.name, "action": step.does.word, "reason": reason, "message": kept}
         self.failures[catch] = {"outcome": outcome, "output": why}
 
     def _watch(self, step: Step, catch: Catch, now: datetime, *, over: bool) -> None:

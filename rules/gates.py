@@ -10,11 +10,11 @@ from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
 from rules.loops import LOOP, MOST_HOPS, looped
 from rules.moment import Moment
-from rules.resting import resting
+from rules.resting import crowded, resting
 from rules.rule import Rule, Trigger
 from rules.trace import Trace
 
-OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired", "rule.loop"})
+OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired", "rule.loop", "rule.refused"})
 """Kinds that name the rule behind them. That rule itself never fires from them: it would feed itself for ever."""
 
 
@@ -76,10 +76,12 @@ def loop_unmet(event: VmsEvent) -> Unmet | None:
     return Unmet(LOOP, f"at most {MOST_HOPS} firings, one leading to the next", event.hops)
 
 
-def gate(rule: Rule, key: str, value: Mapping[str, Any] | None, moment: Moment, context: EventContext) -> Unmet | None:
+def gate(
+    rule: Rule, key: str, value: Mapping[str, Any] | None, moment: Moment, context: EventContext, *, busy: bool
+) -> Unmet | None:
     """Return the first condition around the pattern that does not hold; the costly one is asked last.
 
-    `value` is what is remembered of the rule and key.
+    `value` is what is remembered of the rule and key; `busy`: steps of an earlier firing of them wait.
     """
     if rule.max_age is not None and moment.age > rule.max_age:
         return Unmet("max_age", f"at most {format_duration(rule.max_age)}", format_duration(moment.age), key)
@@ -88,7 +90,7 @@ def gate(rule: Rule, key: str, value: Mapping[str, Any] | None, moment: Moment, 
         return Unmet("during", str(rule.during), moment.clock.isoformat(sep=" ", timespec="seconds") + holiday, key)
     if rule.mode is not None and not rule.mode.hold(mode := context.known(BRIDGE, MODE)):
         return Unmet("mode", str(rule.mode), mode, key)
-    held = resting(rule, value, moment.stamp) if value else None
+    held = (resting(rule, value, moment.stamp) if value else None) or (crowded(rule) if busy else None)
     if held is not None:
         return Unmet(*held, key)
     if rule.condition is None:

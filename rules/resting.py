@@ -2,8 +2,8 @@
 
 What that takes is part of the value of the rule and key: until when it rests, until when it must be
 quiet, and the stamps of the firings that count for the limit. All of it goes by the log's clock, ends
-by itself and is swept away then. Concurrency looks at the firings whose steps still wait, and at those
-that stand in line. A rule that asks for none of this pays nothing.
+by itself and is swept away then. Concurrency looks at the firings whose steps still wait. A rule that
+asks for none of this pays nothing.
 """
 
 from __future__ import annotations
@@ -15,17 +15,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.sdk import format_duration, parse_duration
-from rules.state import FIRED, LINE, QUIET, REST, SPENT, WAITS, at
+from rules.state import FIRED, QUIET, REST, SPENT, at
 
 if TYPE_CHECKING:
     from rules.rule import Rule
 
 MOST_FIRINGS = 1000
 """That one limit may count; the stamp of each is kept for the key."""
-MOST_IN_LINE = 10
-"""Firings of a rule and key that wait for their turn."""
-LINE_BYTES = 200_000
-"""Of all of them together: beside them those that wait must find room in what the bus takes for a rule and key."""
 Concurrency = Literal["parallel", "single", "restart", "queued"]
 LONGEST = timedelta(days=31)
 _LIMIT = re.compile(r"(\d+)\s*(?:per\s+|/\s*)(.+)")
@@ -78,16 +74,14 @@ def resting(rule: Rule, value: Mapping[str, Any], stamp: datetime) -> tuple[str,
     if rule.limit is not None and len(counted := _counted(rule.limit, value, stamp)) >= rule.limit.count:
         free = format_duration(at(counted[-rule.limit.count]) + rule.limit.span - stamp)
         return "limit", f"at most {rule.limit}", f"{len(counted)} already, the next in {free}"
-    return _crowded(rule, value) if WAITS in value else None
-
-
-def _crowded(rule: Rule, value: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    if rule.concurrency == "single":
-        return "concurrency", "one at a time", "steps of the one before still wait"
-    line = value.get(LINE, ()) if rule.concurrency == "queued" else ()
-    if len(line) >= MOST_IN_LINE or sum(one["size"] for one in line) >= LINE_BYTES:
-        return "concurrency", f"at most {MOST_IN_LINE} in line", f"{len(line)}"
     return None
+
+
+def crowded(rule: Rule) -> tuple[str, str, str] | None:
+    """Return what keeps a rule from firing beside an earlier firing whose steps wait; None if nothing does."""
+    return (
+        ("concurrency", "one at a time", "steps of the one before still wait") if rule.concurrency == "single" else None
+    )
 
 
 def _counted(limit: Limit, value: Mapping[str, Any], stamp: datetime) -> list[str]:

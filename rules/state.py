@@ -1,20 +1,22 @@
-"""What the engine remembers, as values: one for each rule and key, and one for each known entity.
+"""What the engine remembers, as values: one for each rule and key, each firing that waits, and each known entity.
 
 A value is JSON and is replaced, never changed, so what was handed out for writing down stays as it
 was. Timers, waits and rests are found again from the values alone: after a crash the book is made
-from what was committed and goes on as if nothing had happened.
+from what was committed and goes on as if nothing had happened. A value that makes no sense is put
+aside, never guessed at.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
 from bridge.sdk import Fact, StateKey, stable_id
+from rules.waiting import FIRINGS, Waiting, held, place_of
 
 ENTITIES = "$state"
 """The rule name under which entities are kept."""
@@ -32,11 +34,17 @@ LISTENING = "listening"
 """Attribute of a source: whether it is connected, and since when by the log."""
 REST, QUIET, SPENT, FIRED = "rest", "quiet", "spent", "fired"
 """Until when a rule rests, until when nothing may come, when its last firing counts no more, and its firings."""
-WAITS, LINE = "waits", "line"
-"""The firings whose steps wait, and those that have not begun since their rule does one after the other."""
+TIMERS, WAITING = "timers", "waiting"
+"""When something is due, by name: for a pattern, and for the steps of a firing."""
+WAIT = "wait:"
+"""What stands in front of a step's deadline where timers of one rule and key are put in order."""
 _ENDING = {REST: (REST,), QUIET: (QUIET,), SPENT: (SPENT, FIRED), "forget": ("forget", "memory")}
 _ENDING[ENDS] = (ENDS, LISTED, SINCE, TAGS)
 """What ends at a time that the value names, and what goes with it."""
+_PARTS = frozenset({"version", "key", TIMERS, *(part for parts in _ENDING.values() for part in parts)})
+"""What there can be in the value of a rule and key."""
+NO_SENSE = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading a value raises that is not what it should be."""
 
 Value = Mapping[str, Any]
 
@@ -74,15 +82,21 @@ class Book:
         self._ends: list[tuple[datetime, StateKey]] = []
         self._marked: dict[StateKey, datetime] = {}
         self._listening: set[str] = set()
-        self._awaited: dict[str, list[StateKey]] = {}
-        self._hearing: dict[str, dict[StateKey, None]] = {}
-        """By rule, where steps wait for an event."""
+        self.waiting = Waiting()
+        """Where firings are found that wait."""
         self.listed: dict[str, int] = {}
         """How many values of each list are changed, by the rule name they are kept under."""
         self.changed: dict[StateKey, dict[str, Any] | None] = {}
         """What changed since `take_changed`."""
-        for key, value in values.items():
-            self._store(key, value)
+        self.senseless: dict[StateKey, Any] = {}
+        """What was written down and cannot be read, until somebody has told of it."""
+        for key, value in sorted(values.items(), key=_number):
+            try:
+                _check(key, value)
+            except NO_SENSE:
+                self.senseless[key] = value
+            else:
+                self._store(key, value)
 
     # --- values ------------------------------------------------------------------------------------
 
@@ -114,8 +128,15 @@ class Book:
         for key in sorted(key for key in self._values if not key.rule.startswith("$")):
             yield key, self._values[key]
 
+    def firings(self) -> Iterator[tuple[StateKey, Value]]:
+        """Yield the firings that wait, by the names of their rules and keys and then as they began to."""
+        found = ((key, value) for key, value in self._values.items() if key.rule.startswith(FIRINGS))
+        yield from sorted(found, key=lambda one: (place_of(one[0]), one[1]["number"]))
+
     def _store(self, key: StateKey, value: Value | None) -> None:
         old = self._values.get(key)
+        if key.rule.startswith(FIRINGS):
+            self.waiting.note(key, old, value)
         if value is None:
             self._values.pop(key, None)
         else:
@@ -128,19 +149,17 @@ class Book:
             self._mark(key, value or {})
         else:
             self._store_timers(key, old or {}, value or {})
-            self._store_awaited(key, old or {}, value or {})
-            self._store_hearing(key, value or {})
+            self._mark(key, value or {})
 
     def _store_timers(self, key: StateKey, old: Value, new: Value) -> None:
-        before, after = old.get("timers", {}), new.get("timers", {})
-        self._live += len(after) - len(before)
+        before, after = _dues(old), _dues(new)
         for name, due in after.items():
             if before.get(name) != due:
-                heapq.heappush(self._timers, Timer(at(due), f"{key.rule}\0{key.key}\0{name}", key, name))
+                heapq.heappush(self._timers, Timer(at(due), _turn(key, new, name), key, name))
+        self._live += len(after) - len(before)
         if len(self._timers) > 64 + 4 * self._live:
             self._timers = [timer for timer in self._timers if self._is_set(timer)]
             heapq.heapify(self._timers)
-        self._mark(key, new)
 
     def _mark(self, key: StateKey, value: Value) -> None:
         """See to it that a value is looked at when something in it is over; once, however often that moves."""
@@ -149,29 +168,10 @@ class Book:
             self._marked[key] = end
             heapq.heappush(self._ends, (end, key))
 
-    def _store_awaited(self, key: StateKey, old: Value, new: Value) -> None:
-        for order in awaited(old):
-            keys = self._awaited.get(order, [])
-            if key in keys:
-                keys.remove(key)
-            if not keys:
-                self._awaited.pop(order, None)
-        for order in awaited(new):
-            self._awaited.setdefault(order, []).append(key)
-
-    def _store_hearing(self, key: StateKey, value: Value) -> None:
-        if any("hears" in waiting for waiting in value.get("waits", {}).values()):
-            self._hearing.setdefault(key.rule, {})[key] = None
-        elif key in self._hearing.get(key.rule, {}):
-            del self._hearing[key.rule][key]
-            if not self._hearing[key.rule]:
-                del self._hearing[key.rule]
-
     # --- timers -------------------------------------------------------------------------------------
 
     def _is_set(self, timer: Timer) -> bool:
-        value = self._values.get(timer.key)
-        due = value.get("timers", {}).get(timer.name) if value else None
+        due = _dues(self._values.get(timer.key) or {}).get(timer.name)
         return due is not None and at(due) == timer.due
 
     def next_due(self) -> datetime | None:
@@ -200,21 +200,6 @@ class Book:
                 self.put(key, _tidy({name: item for name, item in value.items() if name not in gone}))
                 swept += 1
             self._mark(key, self._values.get(key) or {})
-
-    # --- what steps wait for ------------------------------------------------------------------------
-
-    @property
-    def hears(self) -> bool:
-        """Some step waits for an event."""
-        return bool(self._hearing)
-
-    def hearing(self, rule: str) -> Sequence[StateKey]:
-        """Return the values of a rule with steps that wait for an event."""
-        return sorted(self._hearing.get(rule, ()))
-
-    def waiting_for(self, order: str) -> tuple[StateKey, ...]:
-        """Return the values with steps that wait for the end of an order."""
-        return tuple(sorted(self._awaited.get(order, ())))
 
     # --- facts -------------------------------------------------------------------------------------------
 
@@ -252,9 +237,38 @@ def _end(value: Value) -> datetime | None:
     return min((at(value[name]) for name in _ENDING if name in value), default=None)
 
 
-def awaited(value: Value) -> set[str]:
-    """Return the orders whose end a value waits for."""
-    return {order for waiting in value.get("waits", {}).values() for order in waiting.get("orders", ())}
+def _dues(value: Value) -> Mapping[str, str]:
+    dues: Mapping[str, str] = value.get(TIMERS) or value.get(WAITING) or {}
+    return dues
+
+
+def _turn(key: StateKey, value: Value, name: str) -> str:
+    """Return what orders timers that are due at one time: rule, key, and the firing that began first."""
+    if not key.rule.startswith(FIRINGS):
+        return f"{key.rule}\0{key.key}\0{name}"
+    place = place_of(key)
+    return f"{place.rule}\0{place.key}\0{WAIT}{value['number']:09d}:{name:0>3}"
+
+
+def _check(key: StateKey, value: Any) -> None:
+    """Look whether a value that was written down can be read. Raises one of `NO_SENSE`."""
+    if key.rule.startswith(FIRINGS):
+        held(value)
+        at(value["event"]["received"])
+        if not all(isinstance(name, str) for name in (value["version"], value["key"], value["event"]["id"])):
+            raise TypeError("names that are none")
+    elif not key.rule.startswith("$") and not ({"version"} <= value.keys() <= _PARTS):
+        raise ValueError("a value of another form")
+    for name, due in _dues(value).items():
+        _turn(key, value, name)
+        at(due)
+    _end(value)
+
+
+def _number(one: tuple[StateKey, Any]) -> int:
+    """Return a firing's place among those of its rule and key: they are noted in that order."""
+    number = one[1].get("number", 0) if isinstance(one[1], Mapping) else 0
+    return number if isinstance(number, int) else 0
 
 
 def _tidy(value: dict[str, Any]) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from rules.trace import Trace
 from rules.trialdiff import Played, differences
 from rules.trialmodel import GivenEvent, GivenList, GivenMode, Repeat, StepEnd, Wait
 from rules.trialreader import Trial, read_trials
+from rules.waiting import FIRINGS, place_of
 from rules.watching import Watch
 
 __all__ = ["Trial", "TrialResult", "read_trials", "run_trial", "run_trials", "trial_results"]
@@ -263,9 +264,8 @@ class _Player:
         """Return the steps that still wait, by rule."""
         found: dict[str, tuple[str, ...]] = {}
         for key, value in self._engine.state().items():
-            rule = self._rules.by_id.get(key.rule)
-            for waiting in value.get("waits", {}).values() if rule is not None else ():
-                steps = rule.steps if rule is not None else ()
-                labels = (steps[int(index)].label for index in waiting["waiting"])
-                found[key.rule] = (*found.get(key.rule, ()), *labels)
+            rule = self._rules.by_id.get(place_of(key).rule) if key.rule.startswith(FIRINGS) else None
+            if rule is not None:
+                labels = (rule.steps[int(index)].label for index in value["waiting"])
+                found[rule.id] = (*found.get(rule.id, ()), *labels)
         return found

@@ -1,28 +1,31 @@
 """Firings under way: begun, put aside while their steps wait, gone on with, or ended before their time.
 
-Where an event, the end of an order or a deadline finds those that wait for it. Everything is in the
-book; what comes of it goes into the outbox of the step that the engine makes.
+Where an event, the end of an order or a deadline finds those that wait for it, and touches no others.
+Each is a value of its own in the book; what comes of it goes into the outbox of the step that the engine
+makes. What began to wait is never given up for what comes later: when there are too many, the next does not begin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from bridge.sdk import Logged, Order, StateKey, VmsEvent, kinds
 from rules.expressions import EventContext, ExpressionError
-from rules.firing import Firing, too_many
-from rules.gates import passed_over
+from rules.firing import LARGEST, Firing
+from rules.gates import Unmet, passed_over
 from rules.index import Entry
 from rules.moment import Moment
 from rules.rule import Rule
 from rules.ruleset import RuleSet
-from rules.state import LINE, WAITS, Book, Timer, key_of, state_key
+from rules.state import NO_SENSE, Book, Timer, at, state_key
 from rules.trace import Outcome, Trace
+from rules.waiting import FIRINGS, MOST_BYTES, MOST_FIRINGS, firing_key, place_of
 
-WAIT = "wait:"
-"""What the names of deadlines of steps that wait start with."""
+FULL = "waiting"
+"""The condition that does not hold when a firing cannot be written down to wait."""
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -46,145 +49,184 @@ class Underway:
     def __init__(self, book: Book, rules: RuleSet, out: Outbox, context: Callable[[VmsEvent], EventContext]) -> None:
         self.rules = rules
         """The rules in force."""
-        self._book, self._out, self._context = book, out, context
+        self._book, self._waiting, self._out, self._context = book, book.waiting, out, context
 
-    def begin(self, firing: Firing, filed: StateKey, context: EventContext, logged: Logged) -> None:
-        """Let a rule fire, unless its firing has to stand in line."""
-        if firing.rule.concurrency == "parallel" or not self._crowd(firing, filed, logged):
-            self._start(firing, filed, context, logged)
+    # --- beginning ----------------------------------------------------------------------------------
 
-    def _start(self, firing: Firing, filed: StateKey, context: EventContext, logged: Logged) -> None:
-        firing.run(logged.stamp, context)
+    def prepare(self, firing: Firing, filed: StateKey, context: EventContext, stamp: datetime) -> Outcome | Unmet:
+        """Let a firing go as far as it goes at once; return how it begins, or why it cannot. Changes nothing else.
+
+        One that could not be written down does not begin at all: half of what a rule does may be worse than nothing.
+        """
+        outcome: Outcome = "queued" if self.is_queued(firing.rule, filed) else "fired"
+        if outcome == "fired":
+            firing.run(stamp, context)
+            if firing.rule.shadow or not firing.waiting:
+                return outcome
+        count, together = self._waiting.of_rule(firing.rule.id)
+        if count >= MOST_FIRINGS:
+            return Unmet(FULL, f"at most {MOST_FIRINGS} firings of a rule that wait", count, firing.key)
+        size = firing.as_json()["size"]
+        if size > LARGEST:
+            return Unmet(FULL, f"at most {LARGEST} bytes of a firing that waits", size, firing.key)
+        if together + size > MOST_BYTES:
+            return Unmet(FULL, f"at most {MOST_BYTES} bytes of all firings of a rule that wait", together, firing.key)
+        return outcome
+
+    def is_queued(self, rule: Rule, filed: StateKey) -> bool:
+        """Tell whether a firing has to stand in line behind one whose steps wait."""
+        return rule.concurrency == "queued" and self._waiting.is_begun(filed)
+
+    def begin(self, firing: Firing, filed: StateKey, outcome: Outcome, logged: Logged) -> None:
+        """Let a rule fire as it was prepared to."""
+        if firing.rule.concurrency == "restart":
+            for before in self._waiting.begun(filed):
+                self._drop(before, firing.rule, logged)
+        firing.number = self._waiting.next_number(filed)
+        if outcome == "fired":
+            self._began(firing, filed, logged)
+            return
+        if self._book.get(firing_key(filed, firing.id)) is None:  # else the same events fired it once already
+            self._keep(firing, filed)
+        self._trace(firing, outcome, logged)
+
+    def _began(self, firing: Firing, filed: StateKey, logged: Logged) -> None:
         if not firing.rule.shadow:
             self._out.orders += firing.made
             if firing.waiting:
-                self._put_aside(firing, filed, logged)
+                self._keep(firing, filed)
         self._trace(firing, "fired", logged)
-
-    def _crowd(self, firing: Firing, filed: StateKey, logged: Logged) -> bool:
-        """Let a firing stand in line behind one whose steps wait, or end that one; tell whether it stands in line."""
-        rule, value = firing.rule, self._book.get(filed) or _NOTHING
-        if WAITS not in value:
-            return False
-        if rule.concurrency == "queued":
-            self._book.update(rule.version, firing.key, filed, line=[*value.get(LINE, ()), firing.as_json()])
-            self._trace(firing, "queued", logged)
-            return True
-        for before in value[WAITS].values():
-            self._out.traces.append(_ended(rule, filed, value, before, logged))
-        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(WAIT)}
-        self._book.update(rule.version, firing.key, filed, waits=None, timers=timers)
-        return False
 
     def _next_in_line(self, rule: Rule, filed: StateKey, logged: Logged) -> None:
         """Let those fire that stand in line, until one has to wait."""
-        while LINE in (value := self._book.get(filed) or _NOTHING) and WAITS not in value:
-            first, *rest = value[LINE]
-            firing = Firing.from_json(rule, key_of(filed, value), first)
-            self._book.update(rule.version, firing.key, filed, line=rest or None)
-            self._start(firing, filed, self._context(firing.trigger), logged)
+        while not self._waiting.is_begun(filed) and (first := self._waiting.first_in_line(filed)) is not None:
+            firing = self._read(first, rule, logged)
+            if firing is not None:
+                self._book.put(first, None)
+                firing.run(logged.stamp, self._context(firing.trigger))
+                self._began(firing, filed, logged)
 
-    def _put_aside(self, firing: Firing, filed: StateKey, logged: Logged) -> None:
-        """Write down, or forget, what a firing still waits for, with a timer for each deadline."""
-        value = self._book.get(filed) or {"version": firing.rule.version, "key": firing.key}
-        waits = dict(value.get(WAITS, {}))
-        if firing.waiting:
-            waits[firing.id] = firing.as_json()  # where it stood, or last
-        else:
-            waits.pop(firing.id, None)
-        gone = too_many(waits)
-        for name in gone:
-            self._out.traces.append(_ended(firing.rule, filed, value, waits.pop(name), logged))
-        over = tuple(f"{WAIT}{name}:" for name in (firing.id, *gone))
-        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(over)}
-        if firing.id in waits:
-            timers |= {f"{WAIT}{firing.id}:{index:03d}": due.isoformat() for index, due in firing.waiting.items()}
-        self._book.update(firing.rule.version, firing.key, filed, timers=timers, waits=waits)
+    # --- going on -----------------------------------------------------------------------------------
 
     def resume(self, logged: Logged, moment: Moment | None) -> None:
         """Let the steps go on that waited for this event, or for the order whose end it tells."""
         data = logged.event.data
         # Found before anybody goes on: a step that is reached now waits for what comes after this event.
-        hearing = self._hearing(moment) if moment is not None else ()
+        hearing = self._hearing(moment, logged) if moment is not None else ()
         if isinstance(data, kinds.ActionEnded):
-            for filed, firing in self._firings(self._book.waiting_for(data.order)):
-                if data.order in firing.orders:
+            for name in self._waiting.for_order(data.order):
+                firing = self._find(name, logged)
+                if firing is not None and data.order in firing.orders:
                     firing.ended(data)
-                    self._go_on(firing, filed, logged)
-        for filed, name, step in hearing:
-            for _, firing in self._firings((filed,), name):
-                if step in firing.waiting:
-                    firing.answer(step, logged.event)
-                    self._go_on(firing, filed, logged)
+                    self._go_on(firing, place_of(name), logged)
+        for name, step in hearing:
+            firing = self._find(name, logged)
+            if firing is not None and step in firing.waiting:
+                firing.answer(step, logged.event)
+                self._go_on(firing, place_of(name), logged)
 
-    def due(self, timer: Timer, rule: Rule, logged: Logged) -> None:
+    def due(self, timer: Timer, logged: Logged) -> None:
         """Let a step go on whose deadline is over."""
-        value = self._book.get(timer.key) or _NOTHING
-        name, _, index = timer.name.removeprefix(WAIT).partition(":")
-        firing = Firing.from_json(rule, key_of(timer.key, value), value[WAITS][name])
-        self._go_on(firing, timer.key, logged, int(index))
+        firing = self._find(timer.key, logged)
+        if firing is not None:
+            self._go_on(firing, place_of(timer.key), logged, int(timer.name))
 
-    def _hearing(self, moment: Moment) -> list[tuple[StateKey, str, int]]:
-        """Return the steps that wait for an event: where, of which firing, and which."""
-        return [
-            (filed, firing.id, int(entry.trigger.role))
-            for entry in self.rules.answering.reached(moment)
-            for filed, firing in self._firings(self._asked(entry, moment))
-            if firing.hears(int(entry.trigger.role), moment.event)
-        ]
+    def _hearing(self, moment: Moment, logged: Logged) -> list[tuple[StateKey, int]]:
+        """Return the steps that wait for an event: of which firing, and which."""
+        found: list[tuple[StateKey, int]] = []
+        for entry in self.rules.answering.reached(moment):
+            step = int(entry.trigger.role)
+            for name in self._asked(entry, moment):
+                firing = self._find(name, logged)
+                if firing is not None and firing.hears(step, moment.event):
+                    found.append((name, step))
+        return found
 
     def _asked(self, entry: Entry, moment: Moment) -> Sequence[StateKey]:
-        """Return where steps wait whose event this is, as far as the event tells."""
-        trigger, context = entry.trigger, self._context(moment.event)
-        places = self._book.hearing(trigger.rule.id)
-        if not places or passed_over(trigger, moment.event) or not all(moment.holds(test) for test in entry.tests):
+        """Return the firings that wait for such an event as this is, as far as the event tells."""
+        trigger, context, rule = entry.trigger, self._context(moment.event), entry.trigger.rule.id
+        if not self._waiting.is_hearing(rule) or passed_over(trigger, moment.event):
+            return ()
+        if not all(moment.holds(test) for test in entry.tests):
             return ()
         if trigger.per is None:
-            return places
+            return self._waiting.hearing(rule)
         try:
-            key = state_key(trigger.rule.id, trigger.per.key(moment, context, trigger.rule.id))
+            return self._waiting.hearing(rule, state_key(rule, trigger.per.key(moment, context, rule)))
         except ExpressionError:
             return ()
-        return (key,) if key in places else ()
-
-    def _firings(self, places: Iterable[StateKey], name: str | None = None) -> Iterator[tuple[StateKey, Firing]]:
-        """Yield the firings, all or the one of that name, that wait in some places; each as it is at its turn."""
-        for filed in places:
-            value = self._book.get(filed) or _NOTHING
-            rule = self.rule_of(filed, value)
-            for one in tuple(value.get(WAITS, ())) if name is None else (name,):
-                waiting = (self._book.get(filed) or _NOTHING).get(WAITS, _NOTHING).get(one)
-                if rule is not None and waiting is not None:
-                    yield filed, Firing.from_json(rule, key_of(filed, value), waiting)
 
     def _go_on(self, firing: Firing, filed: StateKey, logged: Logged, overdue: int | None = None) -> None:
         firing.run(logged.stamp, self._context(firing.trigger), overdue=overdue)
         self._out.orders += firing.made
-        self._put_aside(firing, filed, logged)
+        if firing.waiting:
+            self._keep(firing, filed)
+        else:
+            self._book.put(firing_key(filed, firing.id), None)
         if firing.made or firing.failed or firing.skipped or firing.taken:
             self._trace(firing, "resumed", logged)
         self._next_in_line(firing.rule, filed, logged)
 
-    def drop(self, filed: StateKey, value: Mapping[str, Any], rule: Rule | None, logged: Logged | None) -> None:
-        """Tell of the firings that end with their rule. `rule` is the one that they belong to."""
-        for waiting in (*value.get(WAITS, {}).values(), *value.get(LINE, ())):
-            self._out.traces.append(_ended(rule, filed, value, waiting, logged))
+    # --- as values ----------------------------------------------------------------------------------
 
-    def rule_of(self, filed: StateKey, value: Mapping[str, Any]) -> Rule | None:
+    def _keep(self, firing: Firing, filed: StateKey) -> None:
+        self._book.put(firing_key(filed, firing.id), firing.as_json())
+
+    def _find(self, name: StateKey, logged: Logged) -> Firing | None:
+        """Return a firing as it is now; None if it is gone, or went with its rule."""
+        value = self._book.get(name)
+        rule = self.rule_of(place_of(name), value) if value is not None else None
+        if value is not None and rule is None:
+            self._book.put(name, None)
+        return self._read(name, rule, logged) if rule is not None else None
+
+    def _read(self, name: StateKey, rule: Rule, logged: Logged) -> Firing | None:
+        """Return a firing of a rule; one that cannot be read is dropped, and that is told."""
+        value = self._book.get(name) or _NOTHING
+        try:
+            return Firing.from_json(rule, value)
+        except NO_SENSE:
+            self._forget_senseless(name, value, logged)
+            return None
+
+    def _drop(self, name: StateKey, rule: Rule | None, now: Logged | None) -> None:
+        """End a firing before its time, and tell what it waited for. `rule` is the one that it belongs to."""
+        value = self._book.get(name) or _NOTHING
+        self._book.put(name, None)
+        event, steps = value["event"], rule.steps if rule is not None else ()
+        where = (now.seq, event["id"], now.stamp) if now else (0, event["id"], at(event["received"]))
+        waited = tuple(step.label for step in steps if str(step.index) in value["waiting"])
+        trace = Trace(place_of(name).rule, value["version"], "dropped", *where, value["key"], skipped=waited)
+        self._out.traces.append(trace)
+
+    def drop_outdated(self, before: RuleSet, now: Logged | None) -> None:
+        """End the firings of rules that are not in force any more as they were."""
+        for name, value in list(self._book.firings()):
+            place = place_of(name)
+            if self.rule_of(place, value) is None:
+                self._drop(name, before.by_id.get(place.rule), now)
+
+    def drop_senseless(self, logged: Logged) -> None:
+        """Forget what was written down and cannot be read."""
+        senseless, self._book.senseless = self._book.senseless, {}
+        for name, value in senseless.items():
+            self._forget_senseless(name, value, logged)
+
+    def _forget_senseless(self, name: StateKey, value: Any, logged: Logged) -> None:
+        """Forget a value that cannot be read, and tell so. Whoever stood in line behind it need not any more."""
+        self._book.put(name, None)
+        place = place_of(name) if name.rule.startswith(FIRINGS) else name
+        rule = self.rules.by_id.get(place.rule)
+        version = rule.version if rule is not None else ""
+        where, why = (logged.seq, logged.event.id, logged.stamp), ("what was remembered of it cannot be read",)
+        self._out.traces.append(Trace(place.rule, version, "dropped", *where, place.key, failed=why))
+        if rule is not None:
+            self._next_in_line(rule, place, logged)
+
+    def rule_of(self, place: StateKey, value: Mapping[str, Any]) -> Rule | None:
         """Return the rule that a value belongs to, if it is still in force as it was."""
-        rule = self.rules.by_id.get(filed.rule)
+        rule = self.rules.by_id.get(place.rule)
         return rule if rule is not None and rule.version == value.get("version") else None
 
     def _trace(self, firing: Firing, outcome: Outcome, logged: Logged) -> None:
         self._out.traces.append(firing.trace(logged, outcome))
-
-
-def _ended(
-    rule: Rule | None, filed: StateKey, value: Mapping[str, Any], waiting: Mapping[str, Any], now: Logged | None
-) -> Trace:
-    """Return what is told of a firing that ends before all of its steps were gone through."""
-    event = VmsEvent.model_validate(waiting["event"])
-    seq, stamp = (now.seq, now.stamp) if now else (0, event.received)
-    steps = tuple(rule.steps[int(index)].label for index in waiting["waiting"]) if rule else ()
-    key = key_of(filed, value)
-    return Trace(filed.rule, value["version"], "dropped", seq, event.id, stamp, key, skipped=steps)

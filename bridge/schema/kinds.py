@@ -377,6 +377,16 @@ class RuleLoop(Payload):
     hops: int = Field(description="How many firings, one leading to the next, led to that event.")
 
 
+class RuleRefused(Payload):
+    """A rule did not fire, because the firing would have had no room to wait in. Told once an hour for each rule."""
+
+    rule: str
+    kind: str = Field(description="The kind of event that it did not fire from.")
+    event: str = Field(description="The event's id.")
+    wanted: str = Field(description="Which bound was reached, in words.")
+    seen: int = Field(description="How many wait, or how many bytes there are.")
+
+
 Outcome = Literal["done", "expired", "refused", "dead", "unknown"]
 
 
@@ -519,6 +529,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "rules.changed": RulesChanged,
     "rule.fired": RuleFired,
     "rule.loop": RuleLoop,
+    "rule.refused": RuleRefused,
     "action.ended": ActionEnded,
     "clip.ready": ClipReady,
     "clip.failed": ClipFailed,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from bridge.sdk import Logged
-from rules.resting import MOST_IN_LINE
 from rules.ruleset import RuleSet
 from rules.trial import run_trials
 from tests.rules.support import ACTIONS, START, Run, ended, event, plate, problems_of, rules_of
@@ -106,27 +105,32 @@ def test_those_in_line_begin_one_after_the_other() -> None:
     assert not run.state
 
 
-def test_the_line_is_bounded() -> None:
-    """Who comes then does not fire, and is told."""
-    run = Run(_rule("queued"))
-    for second in range(MOST_IN_LINE + 2):
-        _read(run, second / 8)
-    [trace] = run.decisions[-1].traces
-    assert (trace.condition, trace.wanted, trace.seen) == ("concurrency", "at most 10 in line", "10")
-    _until(run, 1000)
-    assert len(_done(run)) == 2 * (MOST_IN_LINE + 1)
-
-
-def test_what_stands_in_line_is_small() -> None:
-    """The bus takes a megabyte for a rule and key; events may be large."""
-    run = Run(
-        rules_of("rules: [{id: r, when: {kind: custom.big}, concurrency: queued, then: [{wait: 9s}, {clip: {}}]}]")
-    )
-    for number in range(8):
+def test_a_long_line_is_gone_through_in_order() -> None:
+    """Everybody's turn comes, whatever the events weigh; through a crash as well."""
+    text = "rules: [{id: r, when: {kind: custom.big}, concurrency: queued, then: [{wait: 9s}, {clip: {}}]}]"
+    run = Run(rules_of(text))
+    for number in range(30):
         run.feed(event("custom.big", {"text": "x" * 60_000}, time=_seconds(number / 8), event_id=f"e{number}"))
-    assert _outcomes(run) == ["fired", *["queued"] * 4, *["unmet"] * 3]
-    [value] = run.state.values()
-    assert len(json.dumps(value)) < 400_000
+    assert _outcomes(run) == ["fired", *["queued"] * 29]
+    assert max(len(to_json(value)) for value in run.state.values()) < 61_000
+    run.crash()
+    _until(run, 1000)
+    orders = [order for decision in run.decisions for order in decision.orders]
+    assert [(order.trigger.id, order.created) for order in orders] == [
+        (f"e{n}", _seconds(9 * n + 9)) for n in range(30)
+    ]
+    assert not run.state
+
+
+def test_the_same_events_stand_in_line_once() -> None:
+    """Logged twice they are still one firing, and the one that waits keeps what it knows."""
+    run = Run(_rule("queued"))
+    _read(run, 0)
+    for _ in range(2):
+        run.feed(plate("A", time=START, event_id="A0"), at=_seconds(1))
+    _until(run, 60)
+    assert _done(run) == [(0, "begin", "A0"), (10, "end", "A0")]
+    assert not run.state
 
 
 def test_those_in_line_that_have_nothing_to_wait_for_go_at_once() -> None:
@@ -233,8 +237,6 @@ def _reference(concurrency: str, seconds: list[float], horizon: float) -> list[t
     for second in seconds:
         underway = [span for span in spans if span[1] > second]
         if concurrency == "single" and underway:
-            continue
-        if concurrency == "queued" and sum(begin > second for begin, _, _ in spans) >= MOST_IN_LINE:
             continue
         begin = max([second, *(end for _, end, _ in spans)]) if concurrency == "queued" else second
         if concurrency == "restart":

@@ -370,7 +370,7 @@ def test_a_step_goes_when_the_one_it_waits_for_has_ended() -> None:
     assert webhook.steps["clip"].output == {"path": "2026/a.mp4"}
     assert run.state == {}
     assert run.engine.next_due is None
-    assert not run.engine._book._awaited
+    assert not run.engine._book.waiting.for_order(clip.id)
     assert not run.feed(ended(clip, time=_seconds(21))).orders
     assert not run.tick(_seconds(70)).orders
 
@@ -483,7 +483,7 @@ def test_new_rules_keep_what_unchanged_rules_remember() -> None:
     run = Run(rules_of(text))
     run.feed(event("motion.started"))
     run.feed(plate("A"))
-    assert {key.rule for key in run.state} == {"$state", "entry", "gate"}
+    assert {key.rule for key in run.state} == {"$state", "$firing/entry", "gate"}
     decision = run.keep(run.engine.replace_rules(rules_of(text.replace("wait: 60s", "wait: 61s"))))
     assert decision.changed == {StateKey("entry", "A"): None}
     assert [(trace.rule, trace.outcome) for trace in decision.traces] == [("entry", "dropped")]

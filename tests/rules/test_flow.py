@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,12 +10,12 @@ from textwrap import indent
 import jsonschema
 import pytest
 
-from bridge.sdk import Order, Origin
-from rules.firing import MOST_BYTES, MOST_WAITING
+from bridge.sdk import Order, Origin, StateKey
 from rules.flow import WORDS
 from rules.jsonschema import rule_schema
 from rules.stepreader import RESERVED
 from rules.trial import run_trials
+from rules.waiting import place_of
 from rules.whenmodel import WaitFor
 from tests.rules.support import ACTIONS, START, Run, ended, event, plate, problems_of, rules_of
 
@@ -152,7 +151,7 @@ def test_an_event_of_the_same_key_lets_a_step_go() -> None:
     assert _words(run.feed(_call("call.started", "A", 0)).orders) == ["desk"]
     run.feed(_call("call.started", "B", 1))
     assert not run.feed(_call("call.ended", "A", 30)).orders
-    assert [key.key for key in run.state if key.rule == "call"] == ["B"]
+    assert [place_of(key) for key in run.state if key.rule == "$firing/call"] == [StateKey("call", "B")]
     assert _words(run.tick(_at(61)).orders) == ["chief"]
 
 
@@ -196,7 +195,7 @@ def test_an_answer_comes_after_what_it_answers(late: object, answers: bool) -> N
     run = _Fragile(rules_of(CALL))
     run.feed(_call("call.started", "A", 0))
     run.feed(late, at=_at(6))  # type: ignore[arg-type]
-    assert (not [key for key in run.state if key.rule == "call"]) is answers
+    assert (not [key for key in run.state if key.rule == "$firing/call"]) is answers
 
 
 def test_an_event_counts_from_when_the_step_is_reached() -> None:
@@ -397,8 +396,7 @@ def test_what_was_made_up_is_answered_by_what_is_made_up() -> None:
     kept = _run("- wait_for: {kind: custom.ack, within: 9s, as: a}\n- wait: 1h")
     kept.feed(plate())
     kept.feed(event("custom.ack", {}, time=_at(1)).model_copy(update={"raw": "{}"}))
-    [value] = kept.state.values()
-    [waiting] = value["waits"].values()
+    [waiting] = kept.state.values()
     assert "raw" not in waiting["results"]["a"]["output"]["event"]
 
 
@@ -433,40 +431,13 @@ def test_a_rule_in_shadow_waits_for_nothing() -> None:
     assert run.state == {}
 
 
-def test_of_too_many_that_wait_the_first_end() -> None:
-    """What is remembered of a rule and key stays small; who must go is traced, and nothing goes on twice."""
-    run = _run("- wait: 1h\n- webhook: b")
-    for second in range(MOST_WAITING + 2):
-        run.feed(plate(time=_at(second)))
-    dropped = [trace for decision in run.decisions for trace in decision.traces if trace.outcome == "dropped"]
-    assert [trace.skipped for trace in dropped] == [("then[0] wait",)] * 2
-    assert run.engine.next_due == _at(3602)
-    run.tick(_at(2 * 3600))
-    assert [order.occurred for order in run.decisions[-1].orders] == [_at(n) for n in range(2, MOST_WAITING + 2)]
-    assert run.state == {}
-
-
-def test_what_is_too_large_to_be_remembered_waits_for_nothing() -> None:
-    """The original message is not kept; an event that is large for other reasons cannot wait."""
-    run = _run("- wait: 1h\n- webhook: b")
-    run.feed(plate().model_copy(update={"raw": "x" * 60_000}))
-    assert max(len(json.dumps(value)) for value in run.state.values()) < 2000
-    large = Run(
-        rules_of("rules: [{id: r, when: {kind: vendor.event}, then: [{webhook: a}, {wait: 1h}, {webhook: b}]}]")
-    )
-    decision = large.feed(event("vendor.event", {"topic": "t", "body": "x" * MOST_BYTES}))
-    assert _words(decision.orders) == ["a"]
-    assert [trace.outcome for trace in decision.traces] == ["dropped", "fired"]
-    assert large.state == {}
-
-
 def test_what_waited_when_its_rule_changed_is_named() -> None:
     """By where it stands in the rule."""
     run = Run(rules_of(CALL))
     run.feed(_call("call.started", "A", 0))
     decision = run.keep(run.engine.replace_rules(rules_of("rules: []")))
     assert decision.traces[0].skipped == ("then[1] wait_for",)
-    assert not run.engine._book.hears
+    assert not run.engine._book.waiting.hears
 
 
 @pytest.mark.parametrize(
