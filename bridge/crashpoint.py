@@ -19,6 +19,8 @@ POINTS: tuple[str, ...] = (
     "engine.traced",
     "engine.ordered",
     "engine.ahead",
+    "engine.long",
+    "engine.copied",
     "engine.committed",
     "engine.acked",
     "engine.undecided",

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from pydantic_core import to_json
+
 from bridge.sdk import Logged, Order, StateKey, VmsEvent
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
@@ -30,10 +32,16 @@ from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
 from rules.state import LISTS, Book, Timer, at, key_of, state_key
 from rules.trace import Trace
-from rules.underway import Outbox, Underway
+from rules.underway import FULL, Outbox, Underway
 from rules.waiting import FIRINGS
 
 TICK = "bridge.tick"
+LARGEST = 500_000
+"""Bytes that a pattern may remember of a key when a large event comes: the bus takes a megabyte for a value."""
+SMALL = 4096
+"""Bytes that any event may add: what ends something must not be missed because of what is remembered already."""
+LONGEST_KEY = 20_000
+"""Characters; the key is in the value, and in each order."""
 MISSED_TRACES = 5
 """Rules kept away by a list or bound that are traced for one event."""
 _PATTERN = "pattern:"
@@ -253,7 +261,10 @@ class Engine:
             self._out.orders += cut_off(self._book, rule, self._logged)
         for key, named in roles.items():
             filed = state_key(rule.id, key)
-            reaction = rule.pattern.seen(named, moment, self._memory(filed, moment.stamp))
+            reaction = self._seen(rule, key, named, moment)
+            if isinstance(reaction, Unmet):
+                self._refuse(rule, moment.event, reaction)
+                continue
             self._keep(rule, key, filed, reaction)
             unmet = self._held_back(rule, key, reaction, moment, context)
             if reaction.fire is not None:
@@ -290,9 +301,19 @@ class Engine:
         if unmet is not None:
             return unmet
         try:
-            return trigger.per.key(moment, context, trigger.rule.id) if trigger.per is not None else ""
+            key = trigger.per.key(moment, context, trigger.rule.id) if trigger.per is not None else ""
         except ExpressionError as error:
             return Unmet("per", "a value", str(error))
+        return key if len(key) <= LONGEST_KEY else Unmet("per", f"at most {LONGEST_KEY} characters", len(key))
+
+    def _seen(self, rule: Rule, key: str, roles: tuple[str, ...], moment: Moment) -> Reaction | Unmet:
+        """Show an event to a rule's pattern, unless it is too large to be remembered beside the others."""
+        memory = self._memory(state_key(rule.id, key), moment.stamp)
+        reaction = rule.pattern.seen(roles, moment, memory)
+        size = len(to_json(reaction.memory)) if reaction.memory else 0
+        if size > LARGEST and size - len(to_json(memory)) > SMALL:
+            return Unmet(FULL, f"at most {LARGEST} bytes of events that a pattern remembers", size, key)
+        return reaction
 
     def _held_back(
         self, rule: Rule, key: str, reaction: Reaction, moment: Moment, context: EventContext
@@ -316,7 +337,10 @@ class Engine:
         roles, unmet = self._admitted(fitting, moment, context)
         for key, named in roles.items():
             filed = state_key(rule.id, key)
-            reaction = rule.pattern.seen(named, moment, self._memory(filed, moment.stamp))
+            reaction = self._seen(rule, key, named, moment)
+            if isinstance(reaction, Unmet):
+                unmet = reaction
+                continue
             unmet = self._held_back(rule, key, reaction, moment, context)
             if unmet is None and reaction.fire is not None:
                 outcome = self._underway.prepare(_firing(rule, key, reaction.fire), filed, context, moment.stamp)

@@ -16,6 +16,8 @@ from rules.steps import FAILED, Act, Step, class_of, dump, validated
 if TYPE_CHECKING:
     from rules.firing import Firing
 
+LARGEST = 1024 * 1024 - 16 * 1024
+"""Bytes of an order: NATS' limit of a message, less the headers."""
 _PENDING: Mapping[str, Any] = {"outcome": "pending", "output": {}}
 
 
@@ -41,10 +43,10 @@ class Maker:
             raise
 
     def order(self, act: Act) -> Order:
-        """Return the order. Raises ExpressionError or ValueError when a text or parameter cannot be made."""
+        """Return the order. Raises ExpressionError or ValueError when it, a text or a parameter cannot be made."""
         firing, rule, trigger = self.firing, self.firing.rule, self.firing.trigger
         params, action_class = self._params(act)
-        return Order(
+        order = Order(
             id=stable_id(rule.id, rule.version, firing.key, *firing.causes, self.step.index),
             rule=rule.id,
             rule_version=rule.version,
@@ -66,6 +68,7 @@ class Maker:
             priority=rule.priority,
             steps={name: StepResult.model_validate(self._result(name)) for name in self.step.needs},
         )
+        return _sendable(order)
 
     def _result(self, name: str) -> Mapping[str, Any]:
         if name == FAILED and self.step.handler is not None:
@@ -93,3 +96,13 @@ class Maker:
             limits.append(self.firing.rule.max_age)
         trigger = self.firing.trigger
         return min(trigger.time, trigger.received) + self.firing.waited + min(limits) if limits else None
+
+
+def _sendable(order: Order) -> Order:
+    """Return the order, without the original message of its event where it would be too large. Raises ValueError."""
+    if len(order.encode()) <= LARGEST:
+        return order
+    order = order.model_copy(update={"trigger": order.trigger.model_copy(update={"raw": None})})
+    if (size := len(order.encode())) > LARGEST:
+        raise ValueError(f"the order would have {size} bytes, and the bus takes {LARGEST}")
+    return order

@@ -8,6 +8,7 @@ import pytest
 
 from bridge.sdk import ActionClass, Logged, Origin, StateKey, stable_id
 from rules.ruleset import SiteSettings
+from rules.waiting import place_of
 from tests.rules.support import START, Run, ended, event, made, plate, rules_of
 
 GATE = """
@@ -485,7 +486,8 @@ def test_new_rules_keep_what_unchanged_rules_remember() -> None:
     run.feed(plate("A"))
     assert {key.rule for key in run.state} == {"$state", "$firing/entry", "gate"}
     decision = run.keep(run.engine.replace_rules(rules_of(text.replace("wait: 60s", "wait: 61s"))))
-    assert decision.changed == {StateKey("entry", "A"): None}
+    [(gone, value)] = decision.changed.items()
+    assert (place_of(gone), value) == (StateKey("entry", "A"), None)
     assert [(trace.rule, trace.outcome) for trace in decision.traces] == [("entry", "dropped")]
     run.rules = rules_of("rules: []")
     assert run.keep(run.engine.replace_rules(run.rules)).changed == {StateKey("gate", "A"): None}

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from bridge.sdk import Logged, Order, StateKey
 from rules import underway
-from rules.engine import Engine
+from rules.engine import LONGEST_KEY, Engine
 from rules.firing import LARGEST, MOST_TOLD
 from rules.state import Book
 from tests.rules.support import START, Run, ended, event, plate, rules_of
@@ -266,6 +266,46 @@ def test_many_results_together_stay_small() -> None:
     assert kept == [True] * 3 + [False] * 4
     assert len(to_json(value)) < 256_000 + MOST_TOLD + 2000
     assert len(run.feed(ended(clips[7], time=_at(9))).orders) == 1
+
+
+def test_an_order_that_the_bus_would_not_take_is_not_made() -> None:
+    """The original message is left out of it first; if that is not enough, the step is refused, and only that."""
+    then = "[{webhook: {to: x, body: '{{ event.data.text }}'}}, {clip: {}}]"
+    text = f"rules: [{{id: r, when: {{kind: custom.call}}, then: {then}}}]"
+    run = Run(rules_of(text))
+    raw = _call(0, text="x").model_copy(update={"raw": "y" * 1_040_000})
+    assert [(order.action, order.trigger.raw) for order in run.feed(raw).orders] == [("webhook", None), ("clip", None)]
+    decision = run.feed(_call(1, text="x" * 600_000))
+    assert [order.action for order in decision.orders] == ["clip"]
+    assert decision.traces[0].failed[0].startswith("then[0] webhook: the order would have 1200")
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{kind: custom.call, for: 5m, until: {kind: custom.over}}",
+        "{absent: {kind: custom.over}, after: {kind: custom.call}, within: 5m}",
+    ],
+)
+def test_what_a_pattern_remembers_stays_below_a_message(when: str) -> None:
+    """A large event that has no room is passed over aloud; what ends something is always seen."""
+    run = Run(rules_of(f"rules: [{{id: r, when: {when}, then: [{{clip: {{}}}}]}}]"))
+    for number in range(4):
+        run.feed(_call(number, text="x" * 200_000))
+    assert max(len(to_json(value)) for value in run.state.values()) < 600_000
+    assert [who for *_, who in _refused(run)] == ["e2", "e3"]
+    run.feed(event("custom.over", {}, time=_at(10)))
+    assert [order.action for order in run.tick(_at(900)).orders] == []
+
+
+def test_a_key_that_is_very_long_is_none() -> None:
+    """It would stand in each value and order."""
+    run = Run(rules_of("rules: [{id: r, when: {kind: custom.call}, per: [who, source], then: [{clip: {}}]}]"))
+    fits = LONGEST_KEY - len('["","nvr1"]')
+    assert run.feed(_call(0, who="x" * fits)).orders
+    decision = run.feed(_call(1, who="x" * (fits + 1)))
+    assert not decision.orders
+    assert [(trace.condition, trace.seen) for trace in decision.traces] == [("per", LONGEST_KEY + 1)]
 
 
 # --- what cannot be read ----------------------------------------------------------------------------------

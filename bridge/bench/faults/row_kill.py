@@ -44,6 +44,8 @@ WAYS: Mapping[str, Sequence[tuple[int, tuple[str, ...]] | tuple[int, tuple[str, 
     "audit": ((1, OPEN),),
     # A thousand orders from one event, and three days of tries: tests go there on a real bus, without the process.
     "engine.ahead": (),
+    "engine.long": (),
+    "engine.copied": (),
     "effect.buried": (),
 }
 """The ways to a point, or to the points of a part."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bridge.bus.bus import Bus
 from bridge.bus.engine_store import MAX_CHANGES, JetEngineStore
 from bridge.bus.pull import scan
 from bridge.contracts import Head, StateKey, Step
-from bridge.errors import StaleOwnerError, StoreError, StoreUnavailableError
+from bridge.errors import StaleOwnerError, StoreUnavailableError
 from bridge.schema.orders import Order
 from tests.bridge.bus.helpers import CONFIG, count, order, running_bus, until
 from tests.bridge.bus.link import Link, linked_bus
@@ -166,11 +166,104 @@ async def test_a_step_cut_off_between_its_batches_can_be_done_again(bus: Bus, mo
     assert sorted(await order_ids(bus)) == sorted(f"o{n}" for n in range(1500))
 
 
-async def test_too_many_changes_are_refused_before_anything_is_written(bus: Bus) -> None:
-    """State must move with the head in one batch; more than fits is the caller's to divide."""
-    with pytest.raises(StoreError, match="take fewer events"):
-        await bus.engine_store.commit(Step(HEAD, {StateKey("r", str(n)): {} for n in range(MAX_CHANGES + 1)}))
-    assert await count(bus, "ENGINE") == 0
+LONG = 2 * MAX_CHANGES + 7
+BEFORE = {StateKey("r", str(n)): {"n": n} for n in range(0, LONG, 2)} | {StateKey("other", "k"): {"stays": True}}
+CHANGED = {StateKey("r", str(n)): None if n % 3 == 0 else {"now": n} for n in range(LONG)}
+AFTER = {StateKey("other", "k"): {"stays": True}} | {key: value for key, value in CHANGED.items() if value is not None}
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize(
+    ("point", "nth", "done"),
+    [
+        ("engine.ahead", 1, False),
+        ("engine.long", 1, True),
+        ("engine.copied", 1, True),
+        ("engine.copied", 3, True),
+        ("none", 1, True),
+    ],
+)
+async def test_a_step_of_more_than_a_batch_is_whole_or_not_there(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, point: str, nth: int, done: bool
+) -> None:
+    """Wherever a crash cuts it off: whoever loads finds all of it, or the state before it."""
+    store, passed = bus.engine_store, 0
+
+    def dies(name: str) -> None:
+        nonlocal passed
+        passed += name == point
+        if name == point and passed == nth:
+            raise Crash
+
+    head = await store.commit(Step(HEAD, BEFORE))
+    step = Step(replace(head, seq=7), CHANGED, [order(n) for n in range(1200)])
+    assert len(step.changed) > 2 * MAX_CHANGES
+    with monkeypatch.context() as patch:
+        patch.setattr("bridge.bus.engine_store.crash_point", dies)
+        with suppress(Crash):
+            head = await store.commit(step)
+            assert point == "none"
+    again = JetEngineStore(bus.connection, bus._acks, bus.stream("ENGINE"), "home")
+    loaded, state = await again.load()
+    assert loaded is not None
+    assert (loaded.seq, state) == ((7, AFTER) if done else (HEAD.seq, BEFORE))
+    assert len(set(await order_ids(bus))) == (1200 if done else MAX_CHANGES)
+    loaded = await again.commit(replace(step, head=replace(step.head, revision=loaded.revision)))
+    assert await again.load() == (loaded, AFTER)
+    assert len(set(await order_ids(bus))) == 1200
+    after = await again.commit(Step(replace(loaded, seq=8), {StateKey("r", "1"): {"n": 0}}))
+    assert await again.load() == (after, AFTER | {StateKey("r", "1"): {"n": 0}}), "nothing of the long step is left"
+
+
+async def test_a_step_of_many_bytes_goes_in_several_batches(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few hundred large values are as much as thousands of small ones: no batch is larger than it may be."""
+    monkeypatch.setattr("bridge.bus.engine_store.MAX_BYTES", 50_000)
+    monkeypatch.setattr("bridge.bus.engine_store.PART", 20_000)
+    sizes: list[int] = []
+    real = bus._acks.store
+
+    async def noting(messages: Any, patience: float) -> Any:
+        sizes.append(sum(message.size for message in messages))
+        return await real(messages, patience)
+
+    monkeypatch.setattr(bus._acks, "store", noting)
+    changed = {StateKey("r", str(n)): {"text": "x" * 9000} for n in range(30)}
+    head = await bus.engine_store.commit(Step(HEAD, changed, [order(n) for n in range(300)]))
+    assert await bus.engine_store.load() == (head, changed)
+    assert len(await order_ids(bus)) == 300
+    assert max(sizes) < 51_000
+
+
+async def test_another_owner_finishes_a_long_step_and_shuts_the_first_one_out(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes while it is copied copies it too; whoever is behind is refused, and nothing is mixed."""
+    first = bus.engine_store
+    second = JetEngineStore(bus.connection, bus._acks, bus.stream("ENGINE"), "home")
+    head = await first.commit(Step(HEAD, BEFORE))
+    copying, go_on = asyncio.Event(), asyncio.Event()
+    real = JetEngineStore._copy
+
+    async def waits(self: JetEngineStore, *what: Any) -> int:
+        if self is first:
+            copying.set()
+            await go_on.wait()
+        return await real(self, *what)
+
+    monkeypatch.setattr(JetEngineStore, "_copy", waits)
+    commit = asyncio.create_task(first.commit(Step(replace(head, seq=7), CHANGED)))
+    await asyncio.wait_for(copying.wait(), 10)
+    loaded, state = await second.load()
+    assert loaded is not None
+    assert (loaded.seq, state) == (7, AFTER)
+    mine = await second.commit(Step(replace(loaded, epoch=9), {StateKey("r", "1"): {"n": 0}}))
+    go_on.set()
+    with pytest.raises(StaleOwnerError):
+        await commit
+    assert await second.load() == (mine, AFTER | {StateKey("r", "1"): {"n": 0}})
 
 
 async def test_a_lost_answer_is_read_back(tmp_path: Path) -> None:
