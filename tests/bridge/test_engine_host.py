@@ -254,3 +254,39 @@ async def test_a_store_that_is_away_is_waited_for(world: World, monkeypatch: pyt
         (order,) = await world.orders(1)
         assert order.causes == ("e1",)
         assert next(fails, False) is False
+
+
+async def test_an_event_may_let_more_firings_go_on_than_a_batch_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the store fails in the middle of it: each goes on once, and nothing of them is left."""
+    rules = """
+    rules:
+      - id: tell
+        when: {kind: motion.started}
+        then:
+          - wait_for: {kind: motion.ended, within: 1h}
+          - webhook: backoffice
+    """
+    many, failed = 70, asyncio.Event()
+
+    def fails(name: str) -> None:
+        if name == "engine.long" and not failed.is_set():
+            failed.set()
+            raise StoreUnavailableError("the disk is full", timedelta(milliseconds=10))
+
+    monkeypatch.setattr("bridge.bus.engine_store.MAX_CHANGES", 20)
+    monkeypatch.setattr("bridge.bus.engine_store.crash_point", fails)
+    async with world.running() as host:
+        await world.use(rules_of(rules, site=HOME))
+        await world.put(*[event(number) for number in range(many)])
+        await until(lambda: host.position >= many + 1)
+        waiting = [key for key in host.state() if key.rule == "$firing/tell"]
+        assert len(waiting) == many
+        await world.put(event(many, "motion.ended"))
+        orders = await world.orders(many)
+        assert {order.causes[1] for order in orders} == {f"e{number}" for number in range(many)}
+        await until(lambda: host.position >= many + 2)
+        assert failed.is_set()
+        _, state = await world.bus.engine_store.load()
+        assert {key.rule for key in state} == {"$state"}
