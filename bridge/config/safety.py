@@ -47,7 +47,7 @@ class SafetyConfig(Model):
     trusted_clocks: tuple[Name, ...] = Field(
         (),
         description="Sources and push clients whose clock is kept right (NTP) and need not prove it. The clock of any "
-        "other must be learned first: from the server itself where it tells, else from its first messages.",
+        "other counts only once the source has been asked and has told: a push client cannot be asked.",
     )
     breaker: BreakerConfig = Field(default_factory=BreakerConfig, description="Trips on a storm of openings.")
     kill_on: tuple[InputMatch, ...] = Field((), description="Events that pull the kill switch.")

@@ -1,7 +1,9 @@
 """How far the clocks of sources are from ours. A time that cannot be trusted opens nothing.
 
-Known from whoever asks the sources; where a source does not tell, from what it says live: the
-least delayed of its last messages shows its clock. Asks nobody itself, and forgets what is old.
+Only a source that was asked has shown that its clock is right. What it says live can show that it is
+wrong, the least delayed of its last messages best, and never that it is right: what a clock an hour
+ahead wrote down, and a full buffer delivers an hour later, looks like the present, however many messages
+say so. Asks nobody itself, and forgets what is old.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from bridge.schema.event import Origin, VmsEvent
 SAMPLES = 50
 """Messages of a source that are looked at, the last ones."""
 ENOUGH = 3
-"""So many must have come before they show a clock; the one that wants in is among them at most once."""
+"""So many must have come before they show a clock: the first may be late."""
 KEPT = timedelta(hours=6)
 """How long an offset counts; a quartz drifts by less than a second in that time."""
 
@@ -41,8 +43,8 @@ class SourceClocks:
                 del known[name]
 
     def told(self, source: str) -> bool:
-        """Tell whether the source has said what its clock shows, and we have not forgotten it."""
-        return source in self._offsets
+        """Tell whether the source has said what its clock shows, not long ago, and denied it by nothing since."""
+        return source in self._offsets and self._offsets[source][1] >= self._since()
 
     def all(self) -> dict[str, timedelta | None]:
         """Return the offset of every source of which anything was heard."""
@@ -54,21 +56,30 @@ class SourceClocks:
         return {n: o for n, o in known.items() if abs(o) > self.tolerance and n not in self._trusted}
 
     def offset(self, source: str) -> timedelta | None:
-        """Return how far a source's clock is ahead of ours; None if that is not known."""
-        since = self._clock.monotonic() - KEPT.total_seconds()
-        offset, at = self._offsets.get(source, (None, since))
-        if offset is not None and at >= since:
-            return offset
-        heard = [late for late, at in self._heard.get(source, ()) if at >= since]
+        """Return how far a source's clock seems to be ahead of ours; None if that is not known."""
+        if self.told(source):
+            return self._offsets[source][0]
+        heard = [late for late, at in self._heard.get(source, ()) if at >= self._since()]
         return max(heard) if len(heard) >= ENOUGH else None
 
+    def _since(self) -> float:
+        return self._clock.monotonic() - KEPT.total_seconds()
+
     def heard(self, event: VmsEvent) -> None:
-        """Look at an event as it comes in: its time, less when it came, is the clock's offset less the delay."""
-        if event.origin is Origin.LIVE and event.timequality != "received":
-            self._heard[event.source_name].append((event.time - event.received, self._clock.monotonic()))
+        """Look at an event as it comes in: its time, less when it came, is the clock's offset less the delay.
+
+        Nothing comes before it happens: what is further ahead than the source told shows that its clock, or ours,
+        was set since. It must be asked again.
+        """
+        if event.origin is not Origin.LIVE or event.timequality == "received":
+            return
+        name, late = event.source_name, event.time - event.received
+        self._heard[name].append((late, self._clock.monotonic()))
+        if name in self._offsets and late - self._offsets[name][0] > self.tolerance:
+            del self._offsets[name]
 
     def needed_for(self, event: VmsEvent) -> bool:
-        """Tell whether the event's time was read off a clock that has to be known.
+        """Tell whether the event's time was read off a clock that has to be known to be right.
 
         Who pushes without a time speaks now; a person is known by name; a source or
         client whose clock is declared right needs no other proof.

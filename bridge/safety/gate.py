@@ -130,14 +130,14 @@ def _clock(asked: Asked) -> Reason | None:
 
 
 def _clock_trust(asked: Asked) -> Reason | None:
-    """The source's clock must be known and right, or a buffered message with a wrong time looks fresh."""
+    """The source must have told its clock, and that must be right, or a message kept for long may look fresh."""
     event = asked.order.trigger
     if asked.action_class is not ActionClass.ACTUATING or not asked.clocks.needed_for(event):
         return None
     offset = asked.clocks.offset(event.source_name)
-    if offset is None:
-        return Reason.CLOCK_UNKNOWN
-    return Reason.CLOCK_OFF if abs(offset) > asked.clocks.tolerance else None
+    if offset is not None and abs(offset) > asked.clocks.tolerance:
+        return Reason.CLOCK_OFF
+    return None if asked.clocks.told(event.source_name) else Reason.CLOCK_UNKNOWN
 
 
 def _expired(asked: Asked) -> Reason | None:

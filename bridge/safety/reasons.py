@@ -72,7 +72,7 @@ WORDS: dict[Reason, str] = {
     Reason.EXPIRED: "the time in which it was to be started is over",
     Reason.FUTURE_TIME: "its cause says it happens in the future; the clock of the source cannot be trusted",
     Reason.CLOCK_STEPPED: "our clock went back; until it has caught up, or somebody accepts it, no age can be told",
-    Reason.CLOCK_UNKNOWN: "nobody knows how far the clock of its source is off, so its age cannot be told",
+    Reason.CLOCK_UNKNOWN: "its source has not told how far its clock is off, so its age cannot be told",
     Reason.CLOCK_OFF: "the clock of its source is too far from ours, so its age cannot be told",
     Reason.STARTING: "the bridge has just started; nothing leaves idle yet",
     Reason.BREAKER: "the breaker has tripped; nothing is switched until somebody resets it",

@@ -40,7 +40,7 @@ def test_what_a_source_tells_counts_for_a_while() -> None:
     assert clocks.offset("nvr") is None
 
 
-def test_a_source_that_tells_nothing_shows_its_clock_by_what_it_says() -> None:
+def test_what_a_source_says_shows_how_wrong_its_clock_is() -> None:
     """The least delayed of its live messages; one alone, and what comes late or without a time, shows nothing."""
     clock = VirtualClock()
     clocks = _clocks(clock)
@@ -52,6 +52,38 @@ def test_a_source_that_tells_nothing_shows_its_clock_by_what_it_says() -> None:
         clocks.heard(plate_event(clock, number, source="site/log", origin=Origin.BACKFILL))
         clocks.heard(plate_event(clock, number, source="site/push", timequality="received"))
     assert (clocks.offset("log"), clocks.offset("push")) == (None, None)
+
+
+def test_messages_never_show_that_a_clock_is_right() -> None:
+    """They might be from a full buffer of a clock that is as far ahead as they are late."""
+    clock = VirtualClock()
+    clocks = _clocks(clock)
+    for number in range(60):
+        clocks.heard(plate_event(clock, number))
+    assert (clocks.offset("nvr"), clocks.told("nvr")) == (timedelta(), False)
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(4.9, True), (5.1, False), (3600, False), (-3600, True)])
+def test_a_message_from_the_future_denies_what_its_source_told(ahead: float, told: bool) -> None:
+    """Its clock was set since, or ours; one that is late shows nothing."""
+    clock = VirtualClock()
+    clocks = _clocks(clock)
+    clocks.learn("nvr", timedelta())
+    clocks.learn("other", timedelta())
+    clocks.heard(plate_event(clock, 1, time=clock.now() + ahead * S))
+    assert (clocks.told("nvr"), clocks.told("other")) == (told, True)
+
+
+async def test_a_buffer_of_a_clock_that_is_ahead_opens_nothing(tmp_path: Path) -> None:
+    """An hour ahead, an hour late: each of its messages looks like now, and there are many of them."""
+    async with running(tmp_path, VirtualClock()) as site:
+        site.safety.clocks.forget()
+        for number in range(5):
+            event = plate_event(site.clock, number)
+            site.safety.clocks.heard(event)
+            result = await site.do(make_order(site.clock, "open", {"door": "main"}, number, event))
+            assert (result.outcome, result.reason) == ("refused", "clock_unknown")
+        assert site.device.switched == []
 
 
 @pytest.mark.parametrize(
