@@ -27,7 +27,7 @@ class BreakerConfig(Model):
 
 
 class StuckConfig(Model):
-    """What a source began and never ended is ended by the bridge, with reason `timeout`."""
+    """What a source began and never ended is ended by the bridge, with reason `timeout`; its state is unknown then."""
 
     motion: Duration = Field(timedelta(minutes=15), description="Motion without an end.")
     call: Duration = Field(timedelta(hours=1), description="A call without an end.")

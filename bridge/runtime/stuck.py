@@ -1,7 +1,7 @@
 """End what a source began and never ended: a motion, a call. Pure but for the clock it is asked with.
 
-The end that is made up says so: reason `timeout`, origin `bridge`. It moves nothing, and the state it
-leaves is the one that a late real end would leave too.
+The end that is made up says so: reason `timeout`, origin `bridge`. Rules may act on it as on any end, but
+it says nothing about how things are: the state is not known after it, until the source tells it again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Stuck:
             return
         if event.type in self._limits:
             key = (event.source, event.subject, event.type)
+            if event.origin is Origin.RESYNC and key in self._lasting:
+                event = self._lasting[key][0]  # still on: the one that began it is in the log, this one may not be
             self._lasting.pop(key, None)
             self._lasting[key] = (event, mono)
             if len(self._lasting) > MOST:

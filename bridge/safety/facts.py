@@ -1,7 +1,8 @@
 """What doors know of the state of things: the state book, and what was heard a moment ago.
 
-What is not known stays unknown, and so does what a source said that is not heard any more. Nothing
-here is written; the book belongs to the bus.
+What is not known stays unknown, and so does what a source said that is not heard any more, or what
+it began and never ended: an end that the bridge made up leaves nothing known. Nothing here is
+written; the book belongs to the bus.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.state import facts
 
 UNKNOWN: Final = object()
-"""What `get` returns for what is not known. None may be a value."""
+"""What `get` returns for what is not known."""
 
 _TRUE_NOW = frozenset({Origin.LIVE, Origin.RESYNC, Origin.COMMAND, Origin.BRIDGE, Origin.TIMER})
 
@@ -46,8 +47,8 @@ class Facts:
         source = entity.partition("/")[0]
         if entity != source and self._lookup(source, "link", None) == "down":
             return UNKNOWN
-        value = self._lookup(entity, attribute, _MISSING)
-        return UNKNOWN if value == _MISSING else value
+        value = self._lookup(entity, attribute, None)
+        return UNKNOWN if value is None else value
 
     def holds(self, wanted: StateIs) -> bool | None:
         """Return whether the state is so; None if it is not known."""
@@ -84,9 +85,6 @@ class Facts:
             for wait in waits:
                 wait.cancel()
         return seen.is_set()
-
-
-_MISSING: Final = "\0missing"
 
 
 def _among(value: object, wanted: Sequence[object]) -> bool:

@@ -11,7 +11,7 @@ from bridge.schema.event import VmsEvent
 
 
 class Fact(NamedTuple):
-    """An attribute of an entity has a value. The entity is `<source>/<subject>`, or `<source>` alone."""
+    """An attribute of an entity is so; None: nobody knows. The entity is `<source>/<subject>` or `<source>`."""
 
     entity: str
     attribute: str
@@ -32,11 +32,16 @@ def _fields(*names: str) -> _Attributes:
     return lambda event: {name: getattr(event.data, name) for name in names}
 
 
+def _ended(name: str) -> _Attributes:
+    """An end that the bridge made up says only that nobody knows any more: the source may go on saying `on`."""
+    return lambda event: {name: None if getattr(event.data, "reason", None) == "timeout" else "off"}
+
+
 _SAYS: dict[str, _Attributes] = {
     "motion.started": lambda _: {"motion": "on"},
-    "motion.ended": lambda _: {"motion": "off"},
+    "motion.ended": _ended("motion"),
     "call.started": lambda _: {"call": "on"},
-    "call.ended": lambda _: {"call": "off"},
+    "call.ended": _ended("call"),
     "channel.status": lambda e: {"status": getattr(e.data, "state")},  # noqa: B009 - the payload's type follows the kind
     "channel.renamed": _fields("name"),
     "recording.status": _fields("streaming", "recording"),

@@ -1,7 +1,7 @@
 """Understand the messages of one connection in order: the little that must be remembered between them.
 
 Three things a single message does not tell: whether it is the first of its topic and so the present
-state, whose status codes the server uses, and whether motion really changed. Everything else is
+state, whose status codes the server uses, and whether motion really changed or is only told again. Everything else is
 `decode.py`. One `MessageStream` a connection; it is thrown away with it.
 """
 
@@ -47,19 +47,24 @@ class MessageStream:
         context.codes = self._learn_codes(found, message)
         decoded = understand(found, message, context)
         self._begun.add(found.name)
-        return Decoded([event for event in decoded.events if self._is_news(event)], decoded.refused)
+        return Decoded([self._as_news(event) for event in decoded.events], decoded.refused)
 
     def _learn_codes(self, found: Topic, message: Mapping[str, Any]) -> Dialect:
         if found.name == "channelStatus":
             self._codes = codes_in_use(codes_in(message), self._codes)
         return self._codes
 
-    def _is_news(self, event: VmsEvent) -> bool:
-        """Drop motion that is as it was: only changes are sent, so it is the same message once more."""
+    def _as_news(self, event: VmsEvent) -> VmsEvent:
+        """Mark motion that is as it was: no change, but the present state told once more.
+
+        It starts nothing twice and is written down only where something else is known by now, so that what the
+        bridge gave up as stuck is known again as soon as the source repeats it.
+        """
         if event.type in _RENUMBERED:
             self._moving.clear()
         if event.type not in _MOTION:
-            return True
+            return event
         before, now = self._moving.get(event.subject), _MOTION[event.type]
         self._moving[event.subject] = now
-        return before is not now or event.origin is not Origin.LIVE
+        repeated = before is now and event.origin is Origin.LIVE
+        return event.model_copy(update={"origin": Origin.RESYNC}) if repeated else event

@@ -17,8 +17,11 @@ from bridge.bus.intake import LARGEST
 from bridge.bus.kv import key_of
 from bridge.bus.window import Limits
 from bridge.clock import SystemClock
+from bridge.config.outputs import StateIs
 from bridge.contracts import Head, Step
 from bridge.errors import PayloadError, StoreUnavailableError
+from bridge.runtime.stuck import Stuck
+from bridge.safety.facts import Facts
 from bridge.schema.event import Origin, VmsEvent
 from tests.bridge.bus.helpers import CONFIG, NOW, count, event, running_bus, until
 from tests.bridge.bus.link import linked_bus
@@ -72,6 +75,29 @@ async def test_a_snapshot_that_says_nothing_new_is_dropped(bus: Bus) -> None:
     assert await emit(event(11, "custom.x", origin=Origin.RESYNC)) == 8, "it says no state"
     assert counts.seen["stored", "nvr1", "channel.status"] == 5
     assert counts.seen["unchanged", "nvr1", "channel.status"] == 3
+
+
+async def test_an_end_that_was_made_up_opens_no_gate(bus: Bus) -> None:
+    """Motion that never ended is not "off" but unknown, until the source says again how it is; a real end is off."""
+    intake = await bus.intake()
+    facts = Facts(SystemClock())
+    facts.attach(intake.known.get)
+    empty = StateIs.model_validate({"entity": "nvr1/1", "attribute": "motion", "is": "off"})
+    moving = StateIs.model_validate({"entity": "nvr1/1", "attribute": "motion", "is": "on"})
+
+    async def after(what: VmsEvent) -> tuple[bool | None, bool | None, int]:
+        await (await intake([what]))
+        return facts.holds(empty), facts.holds(moving), await count(bus, "EVENTS")
+
+    stuck = Stuck({"motion.started": timedelta(seconds=4)})
+    began = event(1, "motion.started")
+    stuck.heard(began, 0)
+    assert await after(began) == (False, True, 1)
+    [end] = stuck.overdue(NOW, 4)
+    assert await after(end) == (None, None, 2)
+    assert await after(event(2, "motion.started", origin=Origin.RESYNC)) == (False, True, 3)
+    assert await after(event(3, "motion.started", origin=Origin.RESYNC)) == (False, True, 3), "no news"
+    assert await after(event(4, "motion.ended")) == (True, False, 4)
 
 
 async def test_an_empty_call_is_a_yes(bus: Bus) -> None:

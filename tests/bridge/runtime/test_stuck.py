@@ -7,7 +7,7 @@ from typing import Any
 
 from bridge.runtime.stuck import Stuck
 from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.state import facts
+from bridge.schema.state import Fact, facts
 from tests.bridge.actions.support import plate_event
 from tests.clock import VirtualClock
 
@@ -21,7 +21,7 @@ def _event(kind: str, number: int = 1, **more: Any) -> VmsEvent:
 
 
 def test_a_motion_that_never_ends_is_ended() -> None:
-    """After its limit, once, with reason, origin and the channel it began on; the state says off."""
+    """After its limit, once, with reason, origin and the channel it began on; how things are nobody knows then."""
     stuck = Stuck(LIMITS)
     began = _event("motion.started")
     stuck.heard(began, 0)
@@ -29,7 +29,7 @@ def test_a_motion_that_never_ends_is_ended() -> None:
     [end] = stuck.overdue(CLOCK.now(), 60)
     assert (end.type, end.origin, end.source, end.subject) == ("motion.ended", Origin.BRIDGE, began.source, "1")
     assert (getattr(end.data, "reason", None), end.correlation) == ("timeout", began.id)
-    assert [fact.value for fact in facts(end)] == ["off"]
+    assert facts(end) == [Fact("nvr/1", "motion", None)]
     assert stuck.overdue(CLOCK.now(), 1000) == []
 
 
@@ -39,6 +39,7 @@ def test_a_call_that_never_ends_keeps_who_called() -> None:
     stuck.heard(_event("call.started"), 0)
     [end] = stuck.overdue(CLOCK.now(), 600)
     assert end.data.model_dump(exclude_defaults=True) == {"caller": "gate", "name": "Gate", "reason": "timeout"}
+    assert facts(end) == [Fact("nvr/1", "call", None)]
 
 
 def test_what_ends_by_itself_is_left_alone() -> None:
@@ -57,6 +58,19 @@ def test_what_begins_again_lasts_anew() -> None:
     stuck.heard(_event("motion.started", 2), 50)
     assert stuck.overdue(CLOCK.now(), 100) == []
     assert len(stuck.overdue(CLOCK.now(), 110)) == 1
+
+
+def test_what_is_told_again_goes_on() -> None:
+    """The source says that it is still on: it lasts anew, and the end belongs to the event that began it."""
+    stuck = Stuck(LIMITS)
+    began = _event("motion.started", 1)
+    stuck.heard(began, 0)
+    stuck.heard(_event("motion.started", 2, origin=Origin.RESYNC), 50)
+    assert stuck.overdue(CLOCK.now(), 100) == []
+    [end] = stuck.overdue(CLOCK.now(), 110)
+    assert end.correlation == began.id
+    stuck.heard(_event("motion.started", 3, origin=Origin.RESYNC), 120)
+    assert len(stuck.overdue(CLOCK.now(), 180)) == 1
 
 
 def test_what_is_played_again_lasts_not() -> None:

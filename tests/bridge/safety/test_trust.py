@@ -247,6 +247,8 @@ def test_what_a_lost_source_said_is_not_known(tmp_path: Path) -> None:
     assert (facts.get("nvr/1", "motion"), facts.get("nvr", "link")) == (UNKNOWN, "down")
     known["nvr", "link"] = "up"
     assert facts.get("nvr/1", "motion") == "off"
+    known["nvr/1", "motion"] = None
+    assert facts.get("nvr/1", "motion") is UNKNOWN
 
 
 CONTACT = {"entity": "nvr/9", "attribute": "contact", "is": "open"}

@@ -56,11 +56,14 @@ def test_each_topic_has_a_first_message_of_its_own() -> None:
 
 
 def test_a_message_that_comes_twice_starts_nothing_twice() -> None:
-    """Motion has no time of its own to tell a repeat by, but only changes are ever sent."""
+    """Motion has no time of its own to tell a repeat by; said again it is the present state, not an edge."""
     nvr = Connection()
     nvr.hear(motion(ch1=False))
     assert nvr.hear(motion(ch1=True)) == [("motion.started", "1", Origin.LIVE)]
-    assert nvr.hear(motion(ch1=True)) == []
+    assert nvr.hear(motion(ch1=True, ch2=True)) == [
+        ("motion.started", "1", Origin.RESYNC),
+        ("motion.started", "2", Origin.LIVE),
+    ]
     assert nvr.hear(motion(ch1=False)) == [("motion.ended", "1", Origin.LIVE)]
     assert nvr.hear(motion(ch1=True)) == [("motion.started", "1", Origin.LIVE)]
 
