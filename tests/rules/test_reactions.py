@@ -488,6 +488,39 @@ class TestWindow:
         assert key.memory == {"newest": _us(7), "over": [_us(7), 7], "spent": ["f"]}
         assert key.see(_x(6, name="e"), at=_at(8)).unmet == "one from before the last firing"
 
+    def test_what_is_remembered_of_events(self) -> None:
+        """Their places, ids and origins, back to where none can come before them; the newest time stays."""
+        key = self._key(Count(9))
+        key.see(_x(0, origin=Origin.BACKFILL))
+        key.see(_x(20))
+        key.see(_x(15), at=_at(21))
+        events = [[_us(0), 1, "e0", "backfill"], [_us(15), 3, "e15", "live"], [_us(20), 2, "e20", "live"]]
+        assert key.memory == {"events": events, "newest": _us(20)}
+        key.see(_x(20.001))
+        assert [one[2] for one in key.memory["events"]] == ["e15", "e20", "e20.001"]
+        assert "full" not in key.memory
+
+    def test_each_that_came_too_late_is_counted(self) -> None:
+        """So is none that came just in time."""
+        key = self._key(Count(9))
+        for seconds in (20, 10, 9.9, 9.8):
+            found = key.see(_x(seconds), at=_at(21))
+        assert found.unmet == "one that came 10s200ms behind newer ones; at most 10s is placed"
+        assert (key.memory["late"], len(key.memory["events"])) == (2, 2)
+
+    def test_a_clock_that_is_ahead_does_not_make_one_event_two(self) -> None:
+        """It is placed at the log's time; when it comes again it is known by its id, as the last sixteen are."""
+        key = self._key(Count(99))
+        key.see(_x(100, name="a"), at=_at(0))
+        assert key.memory == {"events": [[_us(0), 1, "a", "live"]], "newest": _us(0), "ahead": ["a"]}
+        key.see(_x(100, name="b"), at=_at(50))
+        assert [one[2] for one in key.memory["events"]] == ["b"]
+        assert key.see(_x(100, name="a"), at=_at(51)).unmet == "an event that was counted already"
+        for number in range(15):
+            key.see(_x(100, name=f"c{number}"), at=_at(52))
+        assert key.memory["ahead"] == ["b", *(f"c{number}" for number in range(15))]
+        assert key.see(_x(53, name="now"), at=_at(53)).memory["ahead"] == key.memory["ahead"]
+
     def test_an_old_one_that_comes_twice_is_not_counted_as_late(self) -> None:
         """It was in time."""
         key = self._key(Count(9))

@@ -1,0 +1,265 @@
+"""The book of values: what is found again in them, what ends by itself, and how keys are filed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bridge.sdk import Fact, StateKey, stable_id
+from rules.state import ENTITIES, LISTS, Book, Timer, awaited, key_of, make_value, state_key
+from tests.rules.support import START
+
+K = StateKey("r", "k")
+
+
+def _at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def _iso(seconds: float) -> str:
+    return _at(seconds).isoformat()
+
+
+def _timers(**seconds: float) -> dict[str, Any]:
+    return {"version": "1", "timers": {name: _iso(second) for name, second in seconds.items()}}
+
+
+def _ends(**seconds: float) -> dict[str, Any]:
+    return {"version": "1", **{name: _iso(second) for name, second in seconds.items()}}
+
+
+class TestKeys:
+    @pytest.mark.parametrize("key", ["1", "x" * 64, "ä" * 32, "a$", "\ud800" * 64])
+    def test_a_key_is_filed_as_it_is(self, key: str) -> None:
+        """As long as its bytes are few enough."""
+        assert state_key("r", key) == StateKey("r", key)
+        assert make_value("1", key, state_key("r", key), a=1) == {"version": "1", "a": 1}
+        assert key_of(StateKey("r", key), {}) == key
+
+    @pytest.mark.parametrize("key", ["x" * 65, "ä" * 33, "$", "$x"])
+    def test_a_long_or_strange_key_is_filed_under_its_hash(self, key: str) -> None:
+        """And is kept in the value."""
+        filed = state_key("r", key)
+        assert filed == StateKey("r", f"${stable_id(key)}")
+        value = make_value("1", key, filed, a=1)
+        assert value == {"version": "1", "key": key, "a": 1}
+        assert key_of(filed, value) == key
+
+    def test_no_key(self) -> None:
+        """It has a name on the bus all the same."""
+        filed = state_key("r", "")
+        assert filed == StateKey("r", "$")
+        assert make_value("1", "", filed, a=1) == {"version": "1", "a": 1}
+        assert key_of(filed, {}) == ""
+
+    def test_a_value_that_remembers_nothing_is_none(self) -> None:
+        """What is empty is left out; what is false or nought is not empty."""
+        assert make_value("1", "$x", state_key("r", "$x"), a={}, b=None) is None
+        assert make_value("1", "k", K, a={}, b=None, c=0, d=False) == {"version": "1", "c": 0, "d": False}
+
+
+class TestValues:
+    def test_what_changed_is_told_once(self) -> None:
+        """What a book begins with has not changed; a part that is set to nothing goes, and with the last the value."""
+        book = Book({K: _ends(rest=5)})
+        assert book.take_changed() == {}
+        book.update("2", "k", K, memory={"a": 1})
+        assert book.get(K) == {"version": "2", "rest": _iso(5), "memory": {"a": 1}}
+        book.update("2", "k", K, rest=None)
+        assert book.values() == {K: {"version": "2", "memory": {"a": 1}}}
+        assert book.take_changed() == {K: {"version": "2", "memory": {"a": 1}}}
+        assert book.take_changed() == {}
+        book.update("2", "k", K, memory=None)
+        assert (book.get(K), book.values(), book.take_changed()) == (None, {}, {K: None})
+
+    def test_a_key_that_is_kept_in_the_value_stays(self) -> None:
+        """However often it is written."""
+        book, filed = Book({}), state_key("r", "$x")
+        book.update("1", "$x", filed, a=1)
+        book.update("1", "$x", filed, b=2)
+        assert book.get(filed) == {"version": "1", "key": "$x", "a": 1, "b": 2}
+
+    def test_the_values_of_rules_in_order(self) -> None:
+        """Without entities, lists and what else is no rule."""
+        others = [StateKey(ENTITIES, "nvr1"), StateKey("$list/a", "X")]
+        book = Book({key: {"version": "1"} for key in (StateKey("b", "1"), *others, StateKey("a", "2"), K)})
+        assert [key for key, _ in book.rules()] == [StateKey("a", "2"), StateKey("b", "1"), K]
+
+
+class TestTimers:
+    def test_they_come_by_time_and_then_by_name(self) -> None:
+        """Not before they are due; once each."""
+        other = StateKey("q", "z")
+        book = Book({K: _timers(b=5, a=5, c=1), other: _timers(d=5)})
+        assert (book.next_due(), book.pop_due(_at(0.9))) == (_at(1), None)
+        assert book.pop_due(_at(1)) == Timer(_at(1), "r\0k\0c", K, "c")
+        assert [book.pop_due(_at(9)) for _ in range(4)] == [
+            Timer(_at(5), "q\0z\0d", other, "d"),
+            Timer(_at(5), "r\0k\0a", K, "a"),
+            Timer(_at(5), "r\0k\0b", K, "b"),
+            None,
+        ]
+        assert book.next_due() is None
+
+    def test_one_that_is_set_anew_or_cancelled(self) -> None:
+        """Only what the value says now counts."""
+        book = Book({K: _timers(a=1, b=2)})
+        book.put(K, _timers(a=3, b=2))
+        assert book.next_due() == _at(2)
+        book.put(K, _timers(a=3))
+        assert book.next_due() == _at(3)
+        book.put(K, None)
+        assert (book.next_due(), book.pop_due(_at(9))) == (None, None)
+
+    def test_one_that_is_written_again_is_not_there_twice(self) -> None:
+        """The same time is the same timer."""
+        book = Book({K: _timers(a=1)})
+        book.put(K, {**_timers(a=1), "rest": _iso(9)})
+        assert book.pop_due(_at(1)) is not None
+        assert book.pop_due(_at(1)) is None
+
+    def test_cancelled_ones_are_cleared_away(self) -> None:
+        """Those that count are never so few that it pays to keep the others."""
+        book = Book({K: _timers(a=1)})
+        for number in range(67):
+            book.put(K, _timers(a=2 + number))
+        assert len(book._timers) == 68
+        book.put(K, _timers(a=1000))
+        assert book._timers == [Timer(_at(1000), "r\0k\0a", K, "a")]
+        keys = [StateKey("r", f"{number}") for number in range(20)]
+        for key in keys:
+            book.put(key, _timers(a=5))
+        for key in keys:
+            book.put(key, None)
+        for number in range(60):
+            book.put(K, _timers(a=2000 + number))
+        assert len(book._timers) < 70
+        assert book.next_due() == _at(2059)
+
+
+class TestWhatEnds:
+    def test_what_is_over_goes_with_what_belongs_to_it(self) -> None:
+        """The rest of the value stays until its own time."""
+        value = {**_ends(rest=5, quiet=6, spent=7, forget=8), "fired": [_iso(1)], "memory": {"a": 1}, "timers": {}}
+        book = Book({K: value})
+        book.sweep(_at(4.9))
+        assert book.take_changed() == {}
+        left = []
+        for second in (5, 6, 7, 8):
+            book.sweep(_at(second))
+            left.append(sorted(book.get(K) or ()))
+        assert left == [
+            ["fired", "forget", "memory", "quiet", "spent", "version"],
+            ["fired", "forget", "memory", "spent", "version"],
+            ["forget", "memory", "version"],
+            [],
+        ]
+        assert book.take_changed() == {K: None}
+
+    def test_a_changed_list_ends_too(self) -> None:
+        """Only what ends: one without an end stays."""
+        a, b = StateKey(f"{LISTS}x", "A"), StateKey(f"{LISTS}x", "B")
+        listed = {"version": "1", "listed": True, "from": _iso(0), "tags": ["t"]}
+        book = Book({a: {**listed, "ends": _iso(5)}, b: listed})
+        assert book.listed == {"$list/x": 2}
+        book.put(b, {**listed, "listed": False})
+        assert book.listed == {"$list/x": 2}
+        book.sweep(_at(5))
+        assert (book.get(a), book.get(b), book.listed) == (None, {**listed, "listed": False}, {"$list/x": 1})
+        book.put(b, None)
+        assert book.listed == {"$list/x": 0}
+
+    def test_so_many_in_one_step(self) -> None:
+        """Eight; the next step goes on, the first that ended first."""
+        book = Book({StateKey("r", f"{number:02}"): _ends(rest=number) for number in range(20)})
+        left = []
+        for _ in range(3):
+            book.sweep(_at(99))
+            left.append(len(book.values()))
+            assert {key.key for key in book.values()} == {f"{number:02}" for number in range(20 - left[-1], 20)}
+        assert left == [12, 4, 0]
+
+    def test_a_time_that_moves_is_looked_at_again(self) -> None:
+        """Later or earlier; one that moved on costs nothing of what a step may sweep."""
+        keys = [StateKey("r", f"{number}") for number in range(10)]
+        book = Book({key: _ends(rest=5) for key in keys})
+        for key in keys[1:]:
+            book.put(key, _ends(rest=9))
+        book.take_changed()
+        book.sweep(_at(5))
+        assert book.take_changed() == {keys[0]: None}
+        book.put(keys[1], _ends(rest=6))
+        book.put(keys[2], _ends(rest=7, quiet=6.5))
+        book.sweep(_at(6.5))
+        assert book.take_changed() == {
+            keys[1]: None,
+            keys[2]: {"version": "1", "rest": _iso(7)},
+        }
+        book.sweep(_at(8))
+        assert book.take_changed() == {keys[2]: None}
+        book.sweep(_at(9))
+        assert len(book.take_changed()) == 7
+
+
+class TestWhatStepsWaitFor:
+    def _waits(self, *orders: str, hears: bool = False) -> dict[str, Any]:
+        waiting: dict[str, Any] = {"orders": list(orders)} if orders else {}
+        return {"version": "1", "waits": {"f": {**waiting, **({"hears": 1} if hears else {})}, "g": {}}}
+
+    def test_the_values_that_wait_for_an_order(self) -> None:
+        """In their order, as long as they do."""
+        a, b = StateKey("r", "a"), StateKey("r", "b")
+        book = Book({b: self._waits("o1", "o2"), a: self._waits("o1")})
+        assert (book.waiting_for("o1"), book.waiting_for("o2"), book.waiting_for("o3")) == ((a, b), (b,), ())
+        book.put(b, self._waits("o1"))
+        assert (book.waiting_for("o1"), book.waiting_for("o2")) == ((a, b), ())
+        book.put(a, None)
+        assert book.waiting_for("o1") == (b,)
+        book.put(b, None)
+        assert (book.waiting_for("o1"), book._awaited) == ((), {})
+        assert awaited(self._waits("o1", "o2")) == {"o1", "o2"}
+        assert awaited({}) == set()
+
+    def test_the_values_that_wait_for_an_event(self) -> None:
+        """By rule."""
+        a, b = StateKey("r", "a"), StateKey("r", "b")
+        book = Book({b: self._waits(hears=True), a: self._waits(hears=True), StateKey("q", "a"): self._waits("o")})
+        assert (book.hears, book.hearing("r"), book.hearing("q")) == (True, [a, b], [])
+        book.put(a, self._waits("o"))
+        assert (book.hears, book.hearing("r")) == (True, [b])
+        book.put(b, None)
+        assert (book.hears, book.hearing("r")) == (False, [])
+
+
+class TestFacts:
+    def test_the_later_one_counts(self) -> None:
+        """What is known is not written again; of two at the same time the second counts."""
+        book = Book({})
+        filed = StateKey(ENTITIES, "door")
+        book.remember(Fact("door", "open", True), _at(5))
+        assert book.take_changed() == {filed: {"open": {"value": True, "since": _iso(5)}}}
+        book.remember(Fact("door", "open", True), _at(6))
+        book.remember(Fact("door", "open", False), _at(4.9))
+        assert book.take_changed() == {}
+        book.remember(Fact("door", "open", False), _at(5))
+        book.remember(Fact("door", "locked", 1), _at(1))
+        assert book.noted("door", "open") == (False, _at(5))
+        assert (book.fact("door", "open"), book.fact("door", "locked"), book.fact("gate", "x")) == (False, 1, None)
+        assert (book.noted("door", "x"), book.noted("gate", "open")) == (None, None)
+
+    def test_what_is_noted_is_noted_again(self) -> None:
+        """Since when is the point of it; other attributes stay."""
+        book = Book({})
+        book.note("nvr1", "a", 1, _at(1))
+        book.note("nvr1", "b", 2, _at(2))
+        book.note("nvr1", "a", 1, _at(3))
+        assert (book.noted("nvr1", "a"), book.noted("nvr1", "b")) == ((1, _at(3)), (2, _at(2)))
+
+    def test_the_sources_that_told_of_their_link(self) -> None:
+        """In order, also from what was written down."""
+        book = Book({StateKey(ENTITIES, "nvr2"): {"listening": {"value": True, "since": _iso(0)}}})
+        book.note("nvr1", "listening", False, _at(1))
+        book.note("nvr3", "mode", "x", _at(1))
+        assert book.listening == ["nvr1", "nvr2"]
