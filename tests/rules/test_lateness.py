@@ -1,0 +1,61 @@
+"""What can never be done in time is found when the rule is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rules.support import problems_of
+
+EVENT = "{kind: plate.read}"
+CLOCK = "{every: '0 6 * * *', max_lateness: 30s}"
+
+
+def _found(then: str, when: str = EVENT, more: str = "") -> list[str]:
+    return problems_of(f"rules:\n  - id: r\n    when: {when}\n    {more}\n    then: {then}\n")
+
+
+@pytest.mark.parametrize(
+    ("then", "when", "more", "problems"),
+    [
+        ("[{wait: 11s}, {open: a}]", EVENT, "", [("5:25", "open", "11s", "10s")]),
+        ("[{wait: 31s}, {ptz: a}]", EVENT, "", [("5:25", "ptz", "31s", "30s")]),
+        ("[{wait: 6s}, {ptz: a}]", EVENT, "max_age: 5s", [("5:24", "ptz", "6s", "5s")]),
+        ("[{wait: 11s}, {open: a}]", EVENT, "max_age: 1m", [("5:25", "open", "11s", "10s")]),
+        ("[{wait: 11s}, {relay: {output: a}}]", EVENT, "", [("5:25", "relay", "11s", "10s")]),
+        ("[{wait: 31s}, {open: a}]", CLOCK, "", [("5:25", "open", "31s", "30s")]),
+        ("[{wait: 31s}, {ptz: a}]", CLOCK, "", [("5:25", "ptz", "31s", "30s")]),
+        ("[{wait: 6s}, {wait: 5s}, {open: a}]", EVENT, "", [("5:36", "open", "11s", "10s")]),
+        (
+            "[{wait: 6s}, {webhook: x}, {wait: 6s}, {open: a}, {open: b}]",
+            EVENT,
+            "",
+            [("5:50", "open", "12s", "10s"), ("5:61", "open", "12s", "10s")],
+        ),
+    ],
+)
+def test_what_comes_too_late_is_a_mistake(
+    then: str, when: str, more: str, problems: list[tuple[str, str, str, str]]
+) -> None:
+    """All waits before it together; the message says how late it comes, and what to write instead."""
+    assert _found(then, when, more) == [
+        f"r.yaml:{place}: rule r: `{word}` comes {late} after the event at the earliest, and is not done for one older "
+        f"than {old}; let `when` wait instead: `for`, or `absent` and `after`"
+        for place, word, late, old in problems
+    ]
+
+
+@pytest.mark.parametrize(
+    ("then", "when", "more"),
+    [
+        ("[{wait: 10s}, {open: a}]", EVENT, ""),
+        ("[{wait: 30s}, {open: a}]", CLOCK, ""),
+        ("[{wait: 1h}, {webhook: x}]", EVENT, "max_age: 5s"),
+        ("[{wait: 1h}, {relay: {output: a, state: 'off'}}]", EVENT, "max_age: 5s"),
+        ("[{wait: 1h, if: 'true'}, {open: a}]", EVENT, ""),
+        ("[{clip: {as: c}}, {wait: 1h, with: c}, {open: a}]", EVENT, ""),
+        ("[{wait_for: {kind: plate.read, within: 1h}}, {open: a}]", EVENT, ""),
+    ],
+)
+def test_what_may_come_in_time_is_none(then: str, when: str, more: str) -> None:
+    """Or has no limit, or nobody knows before the event comes."""
+    assert _found(then, when, more) == []
