@@ -55,12 +55,10 @@ class Silent:
         stamp, quantum = micros(moment.stamp), span(min(QUANTUM, self.span))
         if not memory or "told" in memory or "settling" in memory:
             return self._waits({"heard": stamp})
-        heard, until = memory["heard"], memory.get("until")
-        if stamp >= (until or heard + quantum):
+        heard = memory["heard"]
+        if stamp >= heard + quantum:
             return self._waits({"heard": stamp})
-        if until is None and stamp > heard:
-            return self._waits({"heard": heard, "until": heard + quantum})
-        return self._waits(memory)
+        return self._waits({"heard": heard, "until": heard + quantum} if stamp > heard else memory)
 
     def due(self, timer: str, at: datetime, memory: Memory, now: Now) -> Reaction:
         """Fire, if the source was connected all the while."""

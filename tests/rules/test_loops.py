@@ -78,8 +78,15 @@ def test_what_is_told_of_a_loop_names_rule_and_event() -> None:
         "priority": 3,
     }
     assert (first.trigger, second.rule, second.priority) == (ping, "b", 0)
-    assert run.feed(ping, at=START + timedelta(seconds=3606)).orders == ()
-    assert len(run.feed(ping, at=START + timedelta(seconds=3607)).orders) == 2
+
+
+def test_a_loop_is_told_again_after_an_hour() -> None:
+    """Not before; each of many rules, whether what was remembered of it is swept away already or not."""
+    rules = ", ".join(f"{{id: r{number}, when: {{kind: custom.ping}}, then: [{{clip: {{}}}}]}}" for number in range(20))
+    run = Run(rules_of(f"rules: [{rules}]"))
+    ping = _ping(0).model_copy(update={"hops": MOST_HOPS + 1})
+    told = [len(run.feed(ping, at=START + timedelta(seconds=second)).orders) for second in (0, 1, 3599.9, 3600, 3601)]
+    assert told == [20, 0, 0, 20, 0]
 
 
 def test_what_comes_from_outside_counts_nothing() -> None:

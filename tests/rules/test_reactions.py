@@ -208,8 +208,8 @@ class TestThreshold:
     def test_falling_and_back(self) -> None:
         """Back is above the other bound, not at it."""
         key = self._above(5, 10, rises=False)
-        fires = [key.see(_x(number, value)).fire is not None for number, value in enumerate([4, 10, 4, 11, 5, 4])]
-        assert fires == [True, False, False, False, False, True]
+        fires = [key.see(_x(number, value)).fire is not None for number, value in enumerate([4, 10, 4, 4, 11, 5, 4])]
+        assert fires == [True, False, False, False, False, False, True]
 
     def test_it_is_forgotten_only_while_it_may_fire(self) -> None:
         """That it was told must not be forgotten; nothing is due."""
@@ -217,7 +217,17 @@ class TestThreshold:
         assert (key.see(_x(0, 1)).forget, key.see(_x(1, 11)).forget) == (_at(10), None)
         assert key.see(_x(2, 12)).forget is None
         assert key.see(_x(3, 1)).forget == _at(13)
+        assert key.see(_x(4, 9)).forget == _at(14)
         assert key.ring(1, 1) == Reaction()
+
+    def test_a_late_change_that_is_over_already(self) -> None:
+        """It is told, and the next one may be at once."""
+        key = self._above()
+        key.see(_x(0, 1))
+        key.see(_x(5, 2))
+        late = key.see(_x(3, 11), at=_at(6))
+        assert (late.fire is not None, late.forget) == (True, _at(16))
+        assert key.see(_x(7, 11)).fire is not None
 
     def test_what_is_no_number_changes_nothing(self) -> None:
         """Nor what is remembered."""
@@ -400,8 +410,10 @@ class TestAbsent:
     def test_answers_are_kept_while_a_beginning_may_come_before_them(self) -> None:
         """Just so long, and so many; the ids of so many beginnings."""
         key = self._key()
-        for second in (0, 10, 10.5):
+        for second in (0, 10):
             key.see(_x(second), "absent")
+        assert [seq for _, seq in key.memory["answers"]] == [1, 2]
+        key.see(_x(10.5), "absent")
         assert [seq for _, seq in key.memory["answers"]] == [2, 3]
         for number in range(20):
             key.see(_x(11 + number / 100), "absent")
@@ -471,6 +483,14 @@ class TestWindow:
         key = self._key(Distinct(field_of("source.lost", "since"), 2))
         key.see(event("source.lost", {"reason": "x", "message": "x", "since": _at(0)}))
         assert key.memory["events"][0][4] == _at(0).isoformat()
+
+    def test_a_late_one_completes_the_window_that_ends_with_another(self) -> None:
+        """As long as the span itself, and no longer."""
+        for late, fires in ((0, True), (0.5, True), (-0.001, False)):
+            key = Key(Window(Count(2), timedelta(seconds=10), timedelta(seconds=20)))
+            key.see(_x(10, name="a"))
+            found = key.see(_x(late, name="b"), at=_at(11))
+            assert (found.fire is not None, found.unmet) == (fires, None if fires else "1 of 2 within 10s")
 
     def test_each_part_that_is_missing_is_named(self) -> None:
         """In the order of the rule."""
@@ -584,10 +604,11 @@ class TestRings:
     @pytest.mark.parametrize("missed", [10_000, 10_001, 10_002, 54_321])
     def test_however_much_was_missed_the_last_of_it_is_made_up_for(self, missed: int) -> None:
         """Not one in the middle."""
-        found = Key(Rings(Every(timedelta(seconds=1)), "r", "site")).ring(0, missed + 0.5)
-        assert found.fire is not None
-        assert found.fire.trigger.time == _at(missed)
-        assert found.timers == {"next": _at(missed + 1)}
+        for now in (missed, missed + 0.5):
+            found = Key(Rings(Every(timedelta(seconds=1)), "r", "site")).ring(0, now)
+            assert found.fire is not None
+            assert found.fire.trigger.time == _at(missed)
+            assert found.timers == {"next": _at(missed + 1)}
 
     def test_the_last_of_very_many_may_be_long_ago(self) -> None:
         """It is found all the same, and nothing is waited for where nothing comes."""
