@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bridge.sdk import Fact, StateKey, stable_id
-from rules.state import ENTITIES, LISTS, Book, Timer, awaited, key_of, make_value, state_key
+from rules.state import ENTITIES, LISTS, Book, Timer, key_of, make_value, state_key
+from rules.waiting import firing_key, place_of
 from tests.rules.support import START
 
 K = StateKey("r", "k")
@@ -203,34 +204,114 @@ class TestWhatEnds:
         assert len(book.take_changed()) == 7
 
 
-class TestWhatStepsWaitFor:
-    def _waits(self, *orders: str, hears: bool = False) -> dict[str, Any]:
-        waiting: dict[str, Any] = {"orders": list(orders)} if orders else {}
-        return {"version": "1", "waits": {"f": {**waiting, **({"hears": 1} if hears else {})}, "g": {}}}
+class TestFirings:
+    A, B = StateKey("r", "a"), StateKey("r", "b/c")
 
-    def test_the_values_that_wait_for_an_order(self) -> None:
-        """In their order, as long as they do."""
-        a, b = StateKey("r", "a"), StateKey("r", "b")
-        book = Book({b: self._waits("o1", "o2"), a: self._waits("o1")})
-        assert (book.waiting_for("o1"), book.waiting_for("o2"), book.waiting_for("o3")) == ((a, b), (b,), ())
-        book.put(b, self._waits("o1"))
-        assert (book.waiting_for("o1"), book.waiting_for("o2")) == ((a, b), ())
-        book.put(a, None)
-        assert book.waiting_for("o1") == (b,)
-        book.put(b, None)
-        assert (book.waiting_for("o1"), book._awaited) == ((), {})
-        assert awaited(self._waits("o1", "o2")) == {"o1", "o2"}
-        assert awaited({}) == set()
+    def _firing(
+        self, number: int, *orders: str, due: float | None = None, hears: bool = False, size: int = 10
+    ) -> dict[str, Any]:
+        return {
+            "version": "1",
+            "key": "a",
+            "number": number,
+            "size": size,
+            "event": {"id": "e", "received": _iso(0)},
+            "waiting": {} if due is None else {"3": _iso(due)},
+            **({"orders": list(orders)} if orders else {}),
+            **({"hears": {}} if hears else {}),
+        }
 
-    def test_the_values_that_wait_for_an_event(self) -> None:
-        """By rule."""
-        a, b = StateKey("r", "a"), StateKey("r", "b")
-        book = Book({b: self._waits(hears=True), a: self._waits(hears=True), StateKey("q", "a"): self._waits("o")})
-        assert (book.hears, book.hearing("r"), book.hearing("q")) == (True, [a, b], [])
-        book.put(a, self._waits("o"))
-        assert (book.hears, book.hearing("r")) == (True, [b])
-        book.put(b, None)
-        assert (book.hears, book.hearing("r")) == (False, [])
+    def test_a_firing_has_a_value_of_its_own(self) -> None:
+        """Beside its rule and key, whatever the key looks like."""
+        filed = firing_key(self.B, "f")
+        assert filed == StateKey("$firing/r", "b/c/f")
+        assert place_of(filed) == self.B
+        book = Book({filed: self._firing(7, due=5), self.B: _timers(a=5), self.A: _timers(a=5)})
+        assert [key for key, _ in book.rules()] == [self.A, self.B]
+        turns = [timer.id for timer in (book.pop_due(_at(5)) for _ in range(3)) if timer]
+        assert turns == ["r\0a\0a", "r\0b/c\0a", "r\0b/c\0wait:000000007:003"]
+
+    def test_those_of_a_key_come_in_the_order_in_which_they_began(self) -> None:
+        """Those that wait and those in line, however they were written down; a look-up finds all."""
+        filed = {name: firing_key(self.A, name) for name in "zyxw"}
+        other = firing_key(self.B, "z")
+        book = Book(
+            {
+                filed["x"]: self._firing(12),
+                filed["y"]: self._firing(11, "o", due=6, hears=True),
+                filed["z"]: self._firing(2, "o", "p", due=5, hears=True),
+                other: self._firing(0, due=1, hears=True, size=5),
+            }
+        )
+        waiting = book.waiting
+        assert waiting.begun(self.A) == (filed["z"], filed["y"])
+        assert (waiting.is_begun(self.A), waiting.is_begun(StateKey("r", "c"))) == (True, False)
+        assert (waiting.first_in_line(self.A), waiting.first_in_line(self.B)) == (filed["x"], None)
+        assert [waiting.next_number(place) for place in (self.A, self.B, StateKey("q", "a"))] == [13, 1, 0]
+        assert (waiting.of_rule("r"), waiting.of_rule("q")) == ((4, 35), (0, 0))
+        assert (waiting.for_order("o"), waiting.for_order("p")) == ((filed["z"], filed["y"]), (filed["z"],))
+        assert (waiting.hears, waiting.is_hearing("r"), waiting.is_hearing("q")) == (True, True, False)
+        assert waiting.hearing("r") == [filed["z"], filed["y"], other]
+        assert waiting.hearing("r", self.B) == [other]
+        assert (waiting.hearing("r", StateKey("r", "c")), waiting.hearing("q")) == ([], [])
+        assert [key for key, _ in book.firings()] == [filed["z"], filed["y"], filed["x"], other]
+
+    def test_what_leads_to_a_firing_goes_with_it(self) -> None:
+        """Piece by piece as it goes on, and altogether at last."""
+        one, two = firing_key(self.A, "1"), firing_key(self.A, "2")
+        book = Book({one: self._firing(0, "o", due=5, hears=True), two: self._firing(1, "o", due=6)})
+        book.put(one, self._firing(0, "p", due=7, size=30))
+        waiting = book.waiting
+        assert (waiting.for_order("o"), waiting.for_order("p"), waiting.hears) == ((two,), (one,), False)
+        assert (waiting.begun(self.A), waiting.of_rule("r")) == ((one, two), (2, 40))
+        assert [timer.name for timer in (book.pop_due(_at(6)), book.pop_due(_at(7))) if timer] == ["3", "3"]
+        book.put(one, self._firing(0))
+        assert (waiting.begun(self.A), waiting.first_in_line(self.A)) == ((two,), one)
+        book.put(one, self._firing(9, due=8))
+        assert (waiting.begun(self.A), waiting.first_in_line(self.A)) == ((two, one), None)
+        book.put(two, None)
+        assert (waiting.begun(self.A), waiting.of_rule("r"), waiting.for_order("o")) == ((one,), (1, 10), ())
+        book.put(one, None)
+        assert (waiting.begun(self.A), waiting.of_rule("r"), waiting.next_number(self.A)) == ((), (0, 0), 0)
+        tables = (waiting._begun, waiting._line, waiting._orders, waiting._hearing, waiting._of_rule)
+        assert tables == ({}, {}, {}, {}, {})
+
+    @pytest.mark.parametrize(
+        "spoilt",
+        [
+            {"number": None},
+            {"number": "x"},
+            {"size": None},
+            {"waiting": {"x": _iso(1)}},
+            {"waiting": {"1": "soon"}},
+            {"waiting": None},
+            {"event": {"id": "e"}},
+            {"event": {"id": 5, "received": _iso(0)}},
+            {"event": {"id": "e", "received": 5}},
+            {"version": 1},
+            {"key": None},
+            {"orders": 5},
+        ],
+    )
+    def test_one_that_makes_no_sense_is_put_aside(self, spoilt: dict[str, Any]) -> None:
+        """The others are there; somebody can tell of it."""
+        filed, other = firing_key(self.A, "1"), firing_key(self.A, "2")
+        value = {**self._firing(0, due=1), **spoilt}
+        book = Book({filed: value, other: self._firing(1, due=2)})
+        assert (book.senseless, book.waiting.begun(self.A), book.get(filed)) == ({filed: value}, (other,), None)
+
+    def test_a_value_of_another_form_is_put_aside(self) -> None:
+        """One without a version, one with what no value has, one with a time that is none; not an entity."""
+        spoilt: dict[StateKey, Any] = {
+            StateKey("r", "1"): {"rest": _iso(0)},
+            StateKey("r", "2"): {"version": "1", "waits": {}},
+            StateKey("r", "3"): {"version": "1", "rest": "soon"},
+            StateKey("r", "4"): {"version": "1", "timers": {"a": "soon"}},
+            StateKey("r", "5"): None,
+        }
+        fine = {StateKey(ENTITIES, "x"): {"a": {"value": 1, "since": _iso(0)}}, K: _ends(rest=1, quiet=2)}
+        book = Book({**spoilt, **fine})
+        assert (book.senseless, book.values()) == (spoilt, fine)
 
 
 class TestFacts:
