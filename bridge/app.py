@@ -240,7 +240,7 @@ class _Start:
         """Host what reads the bus beside the hot loops; on the way down it ends when the runner has."""
         appender = bus.appender(self.data_dir / "audit")
         host = Host.beside(bus.connection, bus.dead, SubscriberCounts(self.metrics))
-        host_appender(host, self.config.site, appender.delivered)
+        host_appender(host, self.config.site, appender)
         await _appended(appender)
         self.stack.push_async_callback(_appended, appender)
         await self._spawn("anchors", appender.anchoring())

@@ -47,8 +47,11 @@ def asyncapi() -> str:
     class NoDead:
         bury = staticmethod(unused)
 
+    class NoAppender:
+        delivered = changed = staticmethod(unused)
+
     host = Host(("nats://127.0.0.1:4222",), None, {}, NoDead())
-    host_appender(host, "site", unused)
+    host_appender(host, "site", NoAppender())
     return host.document()
 
 

@@ -1,8 +1,10 @@
-"""The one writer of the audit trail: what the ledger says has ended becomes a record and an event.
+"""The one writer of the audit trail: what the ledger says has ended becomes a record and an event, and each change
+of what decides, which the log has as an event, becomes a record.
 
-Everything is read from the ledger, in its order, from where the trail ends; a delivery only says that
+Everything is read from the ledger and the log, each in its order, from where the trail ends; a delivery only says that
 there may be something to read. So no order of deliveries, no repetition and no lost acknowledgement
-can put a record in the wrong place, twice, or not at all. What has ended never changes in the ledger.
+can put a record in the wrong place, twice, or not at all. What has ended never changes in the ledger, and the log
+never changes at all. Each record names how far both are in the trail: its last one is all there is to remember.
 
 A record is stored only if the trail still ends where we think it does: two appenders cannot mix. The
 `action.ended` event goes before its record, so the record says that both are done.
@@ -14,26 +16,32 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
 from bridge.bus.acks import Acks
 from bridge.bus.anchors import Anchors
 from bridge.bus.connect import Connection
 from bridge.bus.platekeys import PlateKeys
 from bridge.bus.publish import Publisher
+from bridge.bus.pull import place, scan
 from bridge.bus.readon import read_on
+from bridge.bus.records import CHANGES, Tail, change_of, plates_of, record_of, values_of
 from bridge.bus.results import action_ended, event_message
 from bridge.bus.stored import Stored, last
 from bridge.bus.streams import stream_name
-from bridge.bus.wire import EXPECTED_LAST, Outgoing
+from bridge.bus.wire import EXPECTED_LAST, Outgoing, Received
 from bridge.clock import Clock
 from bridge.crashpoint import crash_point
 from bridge.errors import StoreError, StoreUnavailableError
-from bridge.schema.audit import GENESIS, AuditRecord, digest
-from bridge.schema.orders import Effect, Result
+from bridge.schema.audit import GENESIS, AuditRecord, ChangeRecord, TrailRecord, digest, read_record
+from bridge.schema.event import VmsEvent
+from bridge.schema.orders import Effect
+from bridge.schema.state import BRIDGE
 from bridge.schema.subjects import Subjects
 
 if TYPE_CHECKING:
@@ -46,19 +54,26 @@ BATCH = 200
 ANCHOR_EVERY, ANCHOR_AFTER = 60.0, 1000
 """Seconds, and records, after which an anchor is set."""
 _PATIENCE = 15.0
-_SHORT = 4
-"""A plate of fewer characters is not looked for in texts: too much else would look like it."""
 
 
-class Tail(NamedTuple):
-    """Where the trail ends."""
+class Make(Protocol):
+    """Makes a record that follows."""
 
-    seq: int
-    """The last sequence of the stream, which the next write must name."""
-    n: int
-    hash: str
-    effect: int
-    """The effect record that the last one was made of: our position."""
+    def __call__(self, *, tail: Tail) -> TrailRecord:
+        """Return the record that follows `tail`."""
+        ...
+
+
+class Appends(Protocol):
+    """Who is told that there may be something to append."""
+
+    async def delivered(self, effect: Effect, seq: int) -> None:
+        """Take the word that an effect record stands at `seq`."""
+        ...
+
+    async def changed(self, event: VmsEvent, seq: int) -> None:
+        """Take the word that a change stands at `seq` of the log."""
+        ...
 
 
 class Foreign(NamedTuple):
@@ -91,23 +106,36 @@ class Appender:
         self._ledger, self._trail = stream_name(site, "ENGINE"), stream_name(site, "RESULTS")
         self._lock = asyncio.Lock()
         self._tail: Tail | None = None
-        self._read = 0
+        self._ended_to = self._changed_to = 0
+        """How far the ledger, and the log, have been read."""
         self.trouble: Foreign | None = None
         """What stopped the trail until a person does something; None while it grows, or waits for the store."""
 
     async def delivered(self, effect: Effect, seq: int) -> None:
         """Take the word that an effect record stands at `seq`. Raises StoreError: say it again."""
         if effect.status == "ended":
-            await self.catch_up(seq)
+            await self._appending(self._orders, lambda: seq <= self._ended_to)
 
-    async def catch_up(self, seq: int | None = None) -> None:
-        """Append everything that has ended, unless that was done up to `seq`. Raises StoreError."""
+    async def changed(self, event: VmsEvent, seq: int) -> None:
+        """Take the word that a change stands at `seq` of the log. Raises StoreError: say it again."""
+        await self._appending(self._changes, lambda: seq <= self._changed_to)
+
+    async def catch_up(self) -> None:
+        """Append all that has ended and was changed. Raises StoreError."""
+        await self._appending(self._orders)
+        await self._appending(self._changes)
+
+    async def _appending(
+        self, work: Callable[[Tail], Awaitable[None]], done: Callable[[], bool] = lambda: False
+    ) -> None:
         async with self._lock:
-            if seq is not None and self._tail is not None and seq <= self._read:
+            if self._tail is not None and done():
                 return
             try:
-                while await self._some():
-                    pass
+                if self._tail is None:
+                    self._tail = await self._load()
+                    self._ended_to, self._changed_to = self._tail.effect, self._tail.change
+                await work(self._tail)
                 self.trouble = None
             except BaseException:
                 self._tail = None  # in doubt: the trail itself says where it ends
@@ -128,42 +156,58 @@ class Appender:
             except StoreUnavailableError as exc:
                 _log.warning("the audit trail could not be anchored", extra={"error": str(exc)})
 
-    async def _some(self) -> bool:
-        """Append what follows, as much as goes at once; tell whether there is more."""
-        if self._tail is None:
-            self._tail = await self._load()
-            self._read = self._tail.effect
-        part = await read_on(self._connection, self._ledger, f"{self._subjects.root}.effect.*", self._read, BATCH)
-        if not part.messages:
-            return False
-        if found := _ended(part.messages):
-            self._tail = await self._append(self._tail, found)
-            if self._tail.n >= self._anchors.last + ANCHOR_AFTER:
-                await self._anchors.put(self._tail.n, self._tail.hash, self._clock.now())
-        self._read = part.messages[-1].seq
-        return part.left > 0
+    async def _orders(self, tail: Tail) -> None:
+        """Append what has ended, and tell the log of it first."""
+        subject, left = f"{self._subjects.root}.effect.*", 1
+        while left:
+            part = await read_on(self._connection, self._ledger, subject, self._ended_to, BATCH)
+            if not part.messages:
+                return
+            if found := _ended(part.messages):
+                hashes = await self._keys.hashes(plates_of(effect for _, effect in found))
+                made = [partial(record_of, effect, seq, hashes=hashes) for seq, effect in found]
+                tail = await self._append(tail, made, [effect for _, effect in found])
+            self._ended_to, left = part.messages[-1].seq, part.left
 
-    async def _append(self, tail: Tail, ended: Sequence[tuple[int, Effect]]) -> Tail:
-        hashes = await self._keys.hashes(e.about.plate for _, e in ended if e.about and e.about.plate)
+    async def _changes(self, tail: Tail) -> None:
+        """Append what was changed."""
+        subjects = [self._subjects.events(BRIDGE, kind) for kind in CHANGES]
+        events = stream_name(self._site, "EVENTS")
+        async with aclosing(scan(self._connection, events, subjects, after=self._changed_to)) as batches:
+            async for batch in batches:
+                for part in (batch[at : at + BATCH] for at in range(0, len(batch), BATCH)):
+                    if found := _events(part):
+                        hashes = await self._keys.hashes({value for _, event in found for value in values_of(event)})
+                        made = [partial(change_of, event, seq, hashes=hashes) for seq, event in found]
+                        tail = await self._append(tail, made)
+                    self._changed_to = place(part[-1].reply).seq
+
+    async def _append(self, tail: Tail, made: Sequence[Make], ended: Sequence[Effect] = ()) -> Tail:
         messages: list[Outgoing] = []
-        events: list[Outgoing] = []
-        for seq, effect in ended:
-            record = record_of(effect, seq, tail, hashes)
+        for make in made:
+            record = make(tail=tail)
             body = record.encode()
-            tail = Tail(tail.seq + 1, record.n, digest(body), seq)
-            messages.append(Outgoing(self._subjects.result(record.action, record.outcome), body))
-            if effect.result is not None:
-                hops = effect.about.hops if effect.about else None
-                events.append(event_message(self._subjects, action_ended(self._site, effect.result, hops)))
+            tail = tail.after(record, body)
+            messages.append(Outgoing(record.filed(self._subjects), body))
         crash_point("audit.read")
-        await (await self._events.put(events))
+        if ended:
+            await (await self._events.put([self._told(effect) for effect in ended]))
         crash_point("audit.told")
         first = messages[0]._replace(headers={EXPECTED_LAST: str(tail.seq - len(messages))})
         ack = await self._acks.store([first, *messages[1:]], _PATIENCE)
         crash_point("audit.appended")
         if ack.seq != tail.seq:
             raise StoreUnavailableError("the audit trail did not grow as it should have")
+        self._tail = tail
+        if tail.n >= self._anchors.last + ANCHOR_AFTER:
+            await self._anchors.put(tail.n, tail.hash, self._clock.now())
         return tail
+
+    def _told(self, effect: Effect) -> Outgoing:
+        """Return the event that an order has ended."""
+        assert effect.result is not None  # noqa: S101 - only those that have ended come here
+        hops = effect.about.hops if effect.about else None
+        return event_message(self._subjects, action_ended(self._site, effect.result, hops))
 
     async def _load(self) -> Tail:
         """Read from the trail where it ends. Raises StoreError when its last record is not one."""
@@ -173,18 +217,18 @@ class Appender:
         found = await last(self._connection, self._trail, f"{self._subjects.root}.result.>")
         if found is None:
             self._look_at_anchor(anchored, 0)
-            return Tail(end, 0, GENESIS, 0)
+            return Tail(end, 0, GENESIS, 0, 0)
         try:
-            record = AuditRecord.decode(found.body)
+            record = read_record(found.body)
         except ValidationError as exc:
             _log.error("the audit trail does not end with a record", extra={"seq": found.seq})
             self.trouble = Foreign(self._trail, found.seq)
             raise StoreError(f"record {found.seq} of the audit trail is not one: somebody else has written it") from exc
         self._look_at_anchor(anchored, record.n)
-        return Tail(end, record.n, digest(found.body), record.effect)
+        return Tail(end, record.n, digest(found.body), record.effect, record.change)
 
     def _look_at_anchor(self, anchored: int, last_record: int) -> None:
-        """Say that records are gone which were there. What the ledger still knows is appended again, the same."""
+        """Say that records are gone which were there. What ledger and log still know is appended again."""
         if anchored > last_record:
             _log.error("the audit trail ends before its last anchor", extra={"anchor": anchored, "end": last_record})
 
@@ -200,49 +244,44 @@ def _ended(messages: Sequence[Stored]) -> list[tuple[int, Effect]]:
     return found
 
 
-def host_appender(host: Host, site: str, delivered: Callable[[Effect, int], Awaitable[None]]) -> None:
-    """Have the host tell the appender of every change in the ledger."""
+def _events(messages: Sequence[Received]) -> list[tuple[int, VmsEvent]]:
+    """Return the changes with their places. What is none is skipped here too."""
+    found: list[tuple[int, VmsEvent]] = []
+    for message in messages:
+        with contextlib.suppress(ValidationError):
+            found.append((place(message.reply).seq, VmsEvent.decode(message.data)))
+    return found
+
+
+def host_appender(host: Host, site: str, appender: Appends) -> None:
+    """Have the host tell the appender of every change in the ledger, and of every change of what decides."""
+    subjects = Subjects(site)
     host.subscribe(
         "audit",
-        f"{Subjects(site).root}.effect.*",
+        f"{subjects.root}.effect.*",
         stream_name(site, "ENGINE"),
         Effect,
-        delivered,
+        appender.delivered,
         "Records of orders in the ledger. Those that have ended are appended to the audit trail.",
     )
+    for kind in CHANGES:
+        host.subscribe(
+            f"audit-{kind.replace('.', '-')}",
+            subjects.events(BRIDGE, kind),
+            stream_name(site, "EVENTS"),
+            VmsEvent,
+            appender.changed,
+            f"The bridge's own events {kind}. Each is appended to the audit trail.",
+        )
     host.tells(
         "audit-trail",
-        f"{Subjects(site).root}.result.*.*",
+        f"{subjects.root}.result.*.*",
         AuditRecord,
         "How each order ended, by action and outcome, each with the hash of the one before.",
     )
-
-
-def record_of(effect: Effect, seq: int, tail: Tail, hashes: dict[str, str]) -> AuditRecord:
-    """Return the record that follows `tail`, its plate replaced by its keyed hash. Pure."""
-    result, about = effect.result, effect.about
-    if result is None:
-        raise ValueError("an order that has not ended has no result")
-    plate = about.plate if about else None
-    if about is not None and plate is not None:
-        about = about.model_copy(update={"plate": hashes[plate]})
-    fields = {name: getattr(result, name) for name in Result.model_fields}
-    if plate is not None:
-        fields["message"] = _without(result.message, plate, hashes[plate])
-        fields["output"] = _without(result.output, plate, hashes[plate])
-    return AuditRecord(**fields, n=tail.n + 1, prev=tail.hash, effect=seq, about=about)
-
-
-def _without(value: JsonValue, plate: str, token: str) -> JsonValue:
-    """Return a value in which a plate's hash stands for the plate."""
-    if isinstance(value, str):
-        return value.replace(plate, token) if len(plate) >= _SHORT else value
-    if isinstance(value, list):
-        return [_without(item, plate, token) for item in value]
-    if isinstance(value, dict):
-        return {_swapped(name, plate, token): _without(item, plate, token) for name, item in value.items()}
-    return value
-
-
-def _swapped(name: str, plate: str, token: str) -> str:
-    return name.replace(plate, token) if len(plate) >= _SHORT else name
+    host.tells(
+        "audit-trail-changes",
+        f"{subjects.root}.result.change.*.*",
+        ChangeRecord,
+        "Changes of lists, mode and rules, and commands, in one chain with how orders ended.",
+    )

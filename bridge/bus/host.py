@@ -139,7 +139,8 @@ class Host:
         """Return the AsyncAPI document."""
         title = "VMS event bridge: subscribers"
         schema = AsyncAPI(self._broker(), title=title, version=bridge.__version__).to_specification().to_jsonable()
-        return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+        schema["components"] = _in_order(schema["components"])
+        return json.dumps(_in_order(schema), indent=1, ensure_ascii=False) + "\n"
 
     # --- the broker -------------------------------------------------------------------------------
 
@@ -204,6 +205,11 @@ class Host:
 
     async def _on_closed(self) -> None:
         self._closed.set()
+
+
+def _in_order(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Sort what the parts hold: FastStream keeps its subscribers in a set, so they come in any order."""
+    return {name: dict(sorted(value.items())) if isinstance(value, dict) else value for name, value in part.items()}
 
 
 def _register(broker: NatsBroker, subscriber: Subscriber[Any]) -> None:

@@ -27,6 +27,8 @@ from bridge.safety.journal import JsonLines
 FILE = "plates.jsonl"
 _HASH = 32
 """Hex digits of a hash that are kept: 128 bits."""
+_BEGIN = b'{"plate":"'
+"""How the line of a key begins; its name follows."""
 RECENT = 8192
 """Keys kept in memory, 2 MB."""
 
@@ -74,14 +76,14 @@ class PlateKeys:
     def find(self, plate: str) -> str | None:
         """Return a plate's keyed hash if it has a key. Raises OSError."""
         with self._fresh():
-            key = self._find(self._name(plate))
+            key = self._found([self._name(plate)]).get(self._name(plate))
             return None if key is None else _mac(key, plate)
 
     def forget(self, plate: str) -> bool:
         """Destroy a plate's key; tell whether there was one. Raises OSError."""
         with self._fresh():
             name = self._name(plate)
-            if self._find(name) is None:
+            if not self._found([name]):
                 return False
             self._lines.rewrite([record for record in self._lines.each() if record.get("plate") != name])
             self._load()
@@ -90,36 +92,41 @@ class PlateKeys:
     def _hashes(self, plates: list[str]) -> dict[str, str]:
         try:
             with self._fresh():
-                return {plate: _mac(self._key(plate), plate) for plate in plates}
+                named = {plate: self._name(plate) for plate in plates}
+                keys = self._found(named.values())
+                keys |= self._made(name for name in named.values() if name not in keys)
+                self._remember(keys)
+                return {plate: _mac(keys[name], plate) for plate, name in named.items()}
         except OSError as exc:
             raise StoreUnavailableError(f"the keys of plates cannot be written: {exc.strerror}") from exc
 
-    def _key(self, plate: str) -> bytes:
-        name = self._name(plate)
-        key = self._find(name)
-        if key is None:
-            key = secrets.token_bytes(16)
-            self._lines.append({"plate": name, "key": key.hex()})
+    def _made(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return new keys, after they were written down."""
+        made = {name: secrets.token_bytes(16) for name in names}
+        if made:
+            self._lines.append(*({"plate": name, "key": key.hex()} for name, key in made.items()))
+        for name in made:
             self._known.add(name)
-            self._seen = self._state()
-        self._recent[name] = key
-        if len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
-        return key
+        return made
 
-    def _find(self, name: str) -> bytes | None:
-        """Return the key that stands in the file for a name."""
-        if name in self._recent:
-            self._recent.move_to_end(name)
-            return self._recent[name]
-        if name not in self._known:
-            return None
-        wanted, found = f'"{name}"'.encode(), None
-        with self._path.open("rb") as file:
-            for line in file:
-                if wanted in line:
-                    found = _key_in(line) or found
+    def _found(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Return the keys that there are, after one look into the file at most."""
+        names = set(names)
+        found = {name: self._recent[name] for name in names if name in self._recent}
+        wanted = {name.encode() for name in names if name not in found and name in self._known}
+        if wanted:
+            with self._path.open("rb") as file:
+                for line in file:
+                    if _name_in(line) in wanted and (key := _key_in(line)) is not None:
+                        found[_name_in(line).decode()] = key
         return found
+
+    def _remember(self, keys: dict[str, bytes]) -> None:
+        for name, key in keys.items():
+            self._recent[name] = key
+            self._recent.move_to_end(name)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
 
     def _name(self, plate: str) -> str:
         return _mac(self._master, plate)
@@ -158,6 +165,11 @@ class PlateKeys:
         except FileNotFoundError:
             return None
         return stat.st_ino, stat.st_size
+
+
+def _name_in(line: bytes) -> bytes:
+    """Return the name in a line, without the cost of understanding it; nonsense for other lines."""
+    return line[len(_BEGIN) : len(_BEGIN) + _HASH]
 
 
 def _key_in(line: bytes) -> bytes | None:

@@ -59,9 +59,11 @@ def verify(
 @command
 def export(
     config: ConfigOption = DEFAULT_CONFIG,
-    since: Annotated[str | None, typer.Option(help="Only what ended since: `7d`, or an ISO time.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only what ended, or was changed, since: `7d`, or an ISO time.")
+    ] = None,
     plate: Annotated[
-        str | None, typer.Option(help="Only what this plate was the cause of (as the rules see it).")
+        str | None, typer.Option(help="Only what this plate was the cause of, and changes of lists that name it.")
     ] = None,
     whole: Annotated[
         bool, typer.Option("--raw", help="Records exactly as stored, so that the chain can be checked elsewhere.")
@@ -151,18 +153,18 @@ async def _export(loaded: Loaded, since: datetime | None, token: str | None, *, 
     from pydantic import ValidationError
 
     from bridge.commands.tail import reaching
-    from bridge.schema.audit import AuditRecord, digest
+    from bridge.schema.audit import digest, read_record
 
     async with reaching(loaded, role="reader") as connection:
         async for _, body in _records(connection, loaded.config.site):
             try:
-                record = AuditRecord.decode(body)
+                record = read_record(body)
             except ValidationError:
                 print_json({"not_a_record": body.decode(errors="replace")})
                 continue
-            if since is not None and record.ended < since:
+            if since is not None and record.at < since:
                 continue
-            if token is not None and (record.about is None or record.about.plate != token):
+            if token is not None and not record.concerns(token):
                 continue
             if raw:
                 sys.stdout.buffer.write(body + b"\n")

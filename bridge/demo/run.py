@@ -112,7 +112,7 @@ async def _watch(bridge: Running) -> Story:
     async def result(message: Msg) -> None:
         story.result(AuditRecord.decode(message.data))
 
-    for subject, take in ((f"{root}.event.>", event), (f"{root}.trace.>", trace), (f"{root}.result.>", result)):
+    for subject, take in ((f"{root}.event.>", event), (f"{root}.trace.>", trace), (f"{root}.result.*.*", result)):
         await bridge.bus.connection.client.subscribe(subject, cb=take)
     return story
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from pydantic import Field, JsonValue
@@ -40,8 +40,14 @@ class Rules(Protocol):
         ...
 
 
-Tell = Callable[[str, str | None, tuple[str, ...], str | None], None]
-"""Write a command down in the log: what, about what, by whom, why."""
+class Tell(Protocol):
+    """Write a command down in the log: what, about what, by whom, why, and what came of it."""
+
+    def __call__(
+        self, command: str, target: str | None, persons: tuple[str, ...], reason: str | None, *, outcome: str
+    ) -> None:
+        """Write it down as soon as that can be."""
+        ...
 
 
 class Reload(Said):
@@ -68,6 +74,5 @@ class RulesApi:
 
     async def _reload(self, _: Request, caller: Caller, said: Reload) -> Response:
         result = await self._rules.reload(caller.who, said.confirm)
-        if result.outcome == "changed":
-            self._tell("reload", said.confirm, (caller.who,), said.reason)
+        self._tell("reload", said.confirm, (caller.who,), said.reason, outcome=result.outcome)
         return JSONResponse(dict(result.as_json()), status_code=_STATUS[result.outcome])

@@ -149,10 +149,18 @@ class Desk:
     # --- small things ----------------------------------------------------------------------------------
 
     def tell(
-        self, command: str, target: str | None, persons: tuple[str, ...], reason: str | None, pending: str | None = None
+        self,
+        command: str,
+        target: str | None,
+        persons: tuple[str, ...],
+        reason: str | None,
+        pending: str | None = None,
+        outcome: str | None = None,
     ) -> None:
-        """Write a command down that has been done, as soon as that can be."""
-        given = CommandGiven(command=command, target=target, persons=persons, reason=reason, pending=pending)
+        """Write a command down that has been done, or refused by its `outcome`, as soon as that can be."""
+        given = CommandGiven(
+            command=command, target=target, persons=persons, reason=reason, pending=pending, outcome=outcome
+        )
         self._tell(self._event("command.given", given, principal=persons[-1]))
 
     async def _pull(self, latch: Latch, command: str, target: str | None, who: str, reason: str) -> None:

@@ -89,20 +89,20 @@ class JsonLines:
             return None
         return record
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record; it is on the disk when this returns. Raises OSError, and then it is not in the file."""
-        line = _line(record)
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Write records; they are on the disk when this returns. Raises OSError, and then none is in the file."""
+        lines = b"".join(map(_line, records))
         with self._lock:
             if self._descriptor < 0:
                 self._open()
             try:
-                _write_all(self._descriptor, line)
+                _write_all(self._descriptor, lines)
                 os.fsync(self._descriptor)
             except OSError:
                 self._undo()
                 raise
-            self._good += len(line)
-            self.lines += 1
+            self._good += len(lines)
+            self.lines += len(records)
 
     def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Replace the whole file, so that it does not grow for ever. Raises OSError, and then it is as it was."""

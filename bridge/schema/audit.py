@@ -1,4 +1,4 @@
-"""The audit trail: one record an order, each holding the hash of the one before. Pure.
+"""The audit trail: one record an order, and one a change that decides, each holding the hash of the one before. Pure.
 
 The hash is taken over a record's bytes as they are stored, and the one writer stores a canonical form (keys
 sorted, no spaces, UTF-8), so that the same record always has the same hash. A plate is in it only as a
@@ -13,9 +13,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, JsonValue, Tag, TypeAdapter, ValidationError
 
 from bridge.schema.base import Record, UtcTime
 from bridge.schema.orders import About, Result
@@ -25,22 +25,88 @@ GENESIS = "0" * 64
 """What the first record of a trail names as the one before it."""
 
 
+Way = Literal["api", "cli", "mqtt", "input", "rule", "file", "bridge"]
+"""How a change was asked for; `file`: a rule file or list was saved, `input`: a button."""
+LIST_VALUES = ("added", "removed", "reset")
+"""What of a list change names its values; in the trail each of them is a keyed hash."""
+
+
 class AuditRecord(Result):
     """How one order ended, why there was one, and where this stands in the chain."""
 
     n: int = Field(ge=1, description="Place in the chain, without holes.")
     prev: str = Field(description="SHA-256 of the record before, in hex; zeros for the first.")
     effect: int = Field(ge=1, description="Sequence of the effect record in ENGINE that it was made of.")
+    change: int = Field(0, ge=0, description="Sequence in EVENTS of the last change that stands before it.")
     about: About | None = Field(None, description="What the order was for; `plate` is a keyed hash here.")
+
+    @property
+    def at(self) -> datetime:
+        """When what it tells came to pass."""
+        return self.ended
 
     def encode(self) -> bytes:
         """Return the canonical JSON form."""
         return canonical(self.model_dump(mode="json", exclude_none=True))
 
+    def filed(self, subjects: Subjects) -> str:
+        """Return the subject it belongs under."""
+        return subjects.result(self.action, self.outcome)
+
+    def concerns(self, token: str) -> bool:
+        """Tell whether it is about the plate of this keyed hash."""
+        return self.about is not None and self.about.plate == token
+
     @classmethod
     def decode(cls, message: bytes | str) -> AuditRecord:
         """Read what `encode` wrote. Raises `pydantic.ValidationError`."""
         return cls.model_validate_json(message)
+
+
+class ChangeRecord(Record):
+    """What decides was changed, or somebody gave a command: who, by which way, what, and the event in the log."""
+
+    n: int = Field(ge=1, description="Place in the chain, without holes.")
+    prev: str = Field(description="SHA-256 of the record before, in hex; zeros for the first.")
+    change: int = Field(ge=1, description="Sequence in EVENTS of the event that it was made of.")
+    effect: int = Field(ge=0, description="Sequence in ENGINE of the last effect record that stands before it.")
+    event: str = Field(description="Id of the event.")
+    kind: str = Field(description="Its kind: list.changed, mode.changed, rules.changed, command.given.")
+    at: UtcTime = Field(description="When the bridge was told.")
+    way: Way
+    who: str | None = Field(None, description="The person, client or rule; nobody, where a file was saved.")
+    what: dict[str, JsonValue] = Field(description="What the event says; values of lists are keyed hashes here.")
+
+    def encode(self) -> bytes:
+        """Return the canonical JSON form."""
+        return canonical(self.model_dump(mode="json", exclude_none=True))
+
+    def filed(self, subjects: Subjects) -> str:
+        """Return the subject it belongs under."""
+        return subjects.change(self.kind)
+
+    def concerns(self, token: str) -> bool:
+        """Tell whether it is about the plate of this keyed hash."""
+        named: list[Any] = [self.what.get(field) or () for field in LIST_VALUES]
+        return any(token in values for values in named)
+
+
+def _is(content: Any) -> str:
+    return "change" if isinstance(content, dict) and "event" in content else "order"
+
+
+TrailRecord = AuditRecord | ChangeRecord
+_RECORD: TypeAdapter[TrailRecord] = TypeAdapter(
+    Annotated[
+        Annotated[AuditRecord, Tag("order")] | Annotated[ChangeRecord, Tag("change")],
+        Discriminator(_is),
+    ]
+)
+
+
+def read_record(message: bytes | str) -> TrailRecord:
+    """Read a record of the trail, whatever it tells. Raises `pydantic.ValidationError`."""
+    return _RECORD.validate_json(message)
 
 
 def canonical(value: object) -> bytes:
@@ -115,7 +181,7 @@ class TrailCheck:
             return None
         expected = self._last + 1
         try:
-            record = AuditRecord.decode(body)
+            record = read_record(body)
         except ValidationError:
             return self._altered(expected, "what is stored is not a record")
         if self._count == 0 and self._trimmed and record.n > 1:
@@ -125,8 +191,8 @@ class TrailCheck:
             return self._altered(expected, f"record {record.n} stands where {expected} belongs")
         if record.prev != self._hash:
             return self._altered(max(1, expected - 1), f"record {expected} names another hash of the one before")
-        if subject != self._subjects.result(record.action, record.outcome):
-            return self._altered(expected, "it is filed under another action or outcome")
+        if subject != record.filed(self._subjects):
+            return self._altered(expected, "it is filed under another name than its own")
         found = digest(body)
         anchored = self._anchors.get(record.n, {found})
         if anchored != {found}:

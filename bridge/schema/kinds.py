@@ -457,6 +457,7 @@ class CommandGiven(Payload):
     persons: tuple[str, ...] = Field((), description="Everybody who wants it; several where a door needs them.")
     reason: str | None = Field(None, description="What they said why.")
     pending: str | None = Field(None, description="The waiting opening that was agreed to.")
+    outcome: str | None = Field(None, description="What came of `reload`: unchanged, changed, waits or refused.")
 
 
 class BridgeStarted(Payload):

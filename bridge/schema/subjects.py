@@ -79,6 +79,11 @@ class Subjects:
         """What came of orders of one type."""
         return f"{self.root}.result.{escape(action)}.{escape(outcome)}"
 
+    def change(self, kind: str) -> str:
+        """What the audit trail says of changes of one kind; a token more than the end of an order has."""
+        first, _, second = kind.partition(".")
+        return f"{self.root}.result.change.{escape(first)}.{escape(second)}"
+
     def dead(self, action_class: str, reason: str) -> str:
         """What was given up, and why."""
         return f"{self.root}.dlq.{escape(action_class)}.{escape(reason)}"

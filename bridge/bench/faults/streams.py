@@ -27,7 +27,7 @@ class Streams:
     @property
     def results(self) -> list[dict[str, Any]]:
         """The end of each order."""
-        return self._messages["RESULTS"]
+        return [record for record in self._messages["RESULTS"] if "order" in record]
 
     @property
     def plates(self) -> list[str]:

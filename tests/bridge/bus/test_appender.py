@@ -21,9 +21,18 @@ from bridge.bus.platekeys import FILE, PlateKeys
 from bridge.bus.pull import scan
 from bridge.bus.results import action_ended
 from bridge.errors import StoreError
-from bridge.schema.audit import GENESIS, AuditRecord, TrailCheck, Verdict, digest
-from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.kinds import ActionEnded
+from bridge.schema.audit import (
+    GENESIS,
+    AuditRecord,
+    ChangeRecord,
+    TrailCheck,
+    TrailRecord,
+    Verdict,
+    digest,
+    read_record,
+)
+from bridge.schema.event import Origin, VmsEvent, own_event
+from bridge.schema.kinds import ActionEnded, CommandGiven, ListChanged, ModeChanged, Payload, RulesChanged
 from bridge.schema.orders import About, Result
 from bridge.schema.subjects import Subjects
 from tests.bridge.bus.helpers import NOW, effect, event, result, running_bus
@@ -55,14 +64,35 @@ async def _bodies(bus: Bus, stream: str) -> list[bytes]:
     return [message.data async for batch in scan(bus.connection, bus.stream(stream)) for message in batch]
 
 
-async def _trail(bus: Bus) -> list[AuditRecord]:
+async def _whole_trail(bus: Bus) -> list[TrailRecord]:
     """Return the trail, after checking that it is one."""
     bodies = await _bodies(bus, "RESULTS")
-    records = [AuditRecord.decode(body) for body in bodies]
+    records = [read_record(body) for body in bodies]
     assert [record.n for record in records] == list(range(1, len(records) + 1))
     assert [record.prev for record in records] == [GENESIS, *map(digest, bodies)][: len(records)]
-    assert all(earlier.effect < later.effect for earlier, later in pairwise(records))
+    for earlier, later in pairwise(records):
+        further = earlier.effect < later.effect, earlier.change < later.change
+        assert further == ((True, False) if isinstance(later, AuditRecord) else (False, True))
     return records
+
+
+async def _trail(bus: Bus) -> list[AuditRecord]:
+    """Return the ends of orders in the trail."""
+    return [record for record in await _whole_trail(bus) if isinstance(record, AuditRecord)]
+
+
+async def _changes(bus: Bus) -> list[ChangeRecord]:
+    """Return the changes in the trail."""
+    return [record for record in await _whole_trail(bus) if isinstance(record, ChangeRecord)]
+
+
+async def _change(bus: Bus, data: Payload, who: str | None = None, via: str = "bridge") -> VmsEvent:
+    """Write a change into the log."""
+    kinds = {ListChanged: "list.changed", ModeChanged: "mode.changed", RulesChanged: "rules.changed"}
+    told = own_event("home", kinds.get(type(data), "command.given"), data, NOW)
+    told = told.model_copy(update={"principal": who, "via": via})
+    await (await (await bus.intake())([told, event(told.id)]))
+    return told
 
 
 async def test_the_end_of_an_order_becomes_a_record_and_an_event(bus: Bus, tmp_path: Path) -> None:
@@ -200,7 +230,7 @@ async def test_hosted_it_follows_the_ledger_by_itself(tmp_path: Path) -> None:
         for life in range(2):
             appender = bus.appender(tmp_path)
             host = Host.beside(bus.connection, bus.dead)
-            host_appender(host, "home", appender.delivered)
+            host_appender(host, "home", appender)
             async with host.opened():
                 for number in range(20):
                     await _end(bus, life * 100 + number)
@@ -250,6 +280,118 @@ async def test_a_forgotten_plate_gets_another_hash(tmp_path: Path) -> None:
     assert after[PLATE] != before[PLATE]
     assert after["99ZZ999"] == before["99ZZ999"]
     assert beside.find(PLATE) == after[PLATE]
+
+
+async def test_changes_of_what_decides_are_records_in_the_order_of_the_log(bus: Bus, tmp_path: Path) -> None:
+    """Who, by which way, what, and which event says it; and what came of a reload that was refused."""
+    said = [
+        await _change(bus, RulesChanged(ruleset="a" * 64, rules=3, added=("gate",), lists=("residents",))),
+        await _change(bus, ListChanged(list="words", added=("red",), reason="a test"), "api:desk", "api"),
+        await _change(bus, ModeChanged(mode="away", previous="home", reason="last one out"), "cli:anna", "api"),
+        await _change(bus, ModeChanged(mode="night"), "mqtt", "mqtt"),
+        await _change(bus, ListChanged(list="words", removed=("red",)), "rule tidy", "rule"),
+        await _change(bus, CommandGiven(command="reload", persons=("api:ops",), outcome="refused"), "api:ops", "api"),
+        await _change(bus, CommandGiven(command="kill", persons=("event:panel",)), "event:panel", "api"),
+    ]
+    await bus.appender(tmp_path).catch_up()
+    await bus.appender(tmp_path).catch_up()
+    found = await _changes(bus)
+    assert [record.event for record in found] == [one.id for one in said]
+    assert [(record.kind, record.way, record.who) for record in found] == [
+        ("rules.changed", "file", None), ("list.changed", "api", "api:desk"), ("mode.changed", "cli", "cli:anna"),
+        ("mode.changed", "mqtt", "mqtt"), ("list.changed", "rule", "rule tidy"), ("command.given", "api", "api:ops"),
+        ("command.given", "input", "event:panel"),
+    ]  # fmt: skip
+    assert found[0].what == {"ruleset": "a" * 64, "rules": 3, "added": ["gate"], "lists": ["residents"]}
+    token = PlateKeys(tmp_path).find("red")
+    assert found[1].what == {"list": "words", "added": [token], "reason": "a test"}
+    assert found[4].what == {"list": "words", "removed": [token]}
+    assert found[5].what == {"command": "reload", "persons": ["api:ops"], "outcome": "refused"}
+    assert found[0].at == NOW
+
+
+async def test_orders_and_changes_are_one_chain(bus: Bus, tmp_path: Path, monkeypatch: Any) -> None:
+    """Whichever is told of first; after a restart both go on where they were, however little goes at once."""
+    monkeypatch.setattr(appender_module, "BATCH", 2)
+    for life in range(2):
+        appender = bus.appender(tmp_path)
+        for number in range(life * 10, life * 10 + 5):
+            await _end(bus, number)
+            told = await _change(bus, ModeChanged(mode=f"m{number}"))
+            if number % 2:
+                await appender.changed(told, 1_000_000)
+        await appender.catch_up()
+    numbers = [*range(5), *range(10, 15)]
+    assert [record.order for record in await _trail(bus)] == [f"o{number}" for number in numbers]
+    assert [record.what["mode"] for record in await _changes(bus)] == [f"m{number}" for number in numbers]
+    await appender.anchor()
+    assert (await _verdict(bus, tmp_path)).state == "intact"
+
+
+@pytest.mark.parametrize("point", ["audit.read", "audit.appended"])
+async def test_dying_over_a_change_leaves_no_hole_and_no_double(
+    bus: Bus, tmp_path: Path, monkeypatch: Any, point: str
+) -> None:
+    """As over the end of an order."""
+
+    def die(name: str) -> None:
+        if name == point:
+            raise InterruptedError
+
+    await _change(bus, ModeChanged(mode="away"))
+    with monkeypatch.context() as patch:
+        patch.setattr(appender_module, "crash_point", die)
+        with pytest.raises(InterruptedError):
+            await bus.appender(tmp_path).catch_up()
+    await _change(bus, ModeChanged(mode="home"))
+    await bus.appender(tmp_path).catch_up()
+    assert [record.what["mode"] for record in await _changes(bus)] == ["away", "home"]
+
+
+async def test_hosted_it_is_told_of_changes(bus: Bus, tmp_path: Path) -> None:
+    """By the log itself, whoever wrote them; what is no change is left."""
+    host = Host.beside(bus.connection, bus.dead)
+    host_appender(host, "home", bus.appender(tmp_path))
+    async with host.opened(), asyncio.timeout(30):
+        wanted = [await _change(bus, data) for data in (ModeChanged(mode="away"), ListChanged(list="a", added=("b",)))]
+        while len(await _bodies(bus, "RESULTS")) < 2:  # noqa: ASYNC110 - only the server knows
+            await asyncio.sleep(0.05)
+    assert {record.event for record in await _changes(bus)} == {one.id for one in wanted}
+
+
+async def test_a_plate_of_a_list_change_can_be_forgotten(bus: Bus, tmp_path: Path) -> None:
+    """The values of a list are in the trail as keyed hashes only, in the reason too; the chain stays whole."""
+    appender, keys = bus.appender(tmp_path), PlateKeys(tmp_path)
+    await _end(bus, 1, PLATE)
+    data = ListChanged(list="residents", added=(PLATE, "99ZZ999"), removed=("77XX777",), reason=f"{PLATE} has moved in")
+    await _change(bus, data, "api:desk", "api")
+    await appender.catch_up()
+    ended, changed = await _whole_trail(bus)
+    token = keys.find(PLATE)
+    assert token is not None
+    assert changed.concerns(token)
+    assert ended.concerns(token)
+    assert isinstance(changed, ChangeRecord)
+    assert changed.what["added"] == [token, keys.find("99ZZ999")]
+    assert changed.what["reason"] == f"{token} has moved in"
+    stored = b"".join(await _bodies(bus, "RESULTS"))
+    assert not any(plate.encode() in stored for plate in (PLATE, "99ZZ999", "77XX777"))
+    assert keys.forget(PLATE)
+    assert keys.find(PLATE) is None
+    await appender.anchor()
+    assert (await _verdict(bus, tmp_path)).state == "intact"
+
+
+async def test_a_changed_change_is_found(bus: Bus, tmp_path: Path) -> None:
+    """Whoever writes another name into the record of a change is caught by the next one, or by the anchor."""
+    appender = bus.appender(tmp_path)
+    await _change(bus, ListChanged(list="residents", added=(PLATE,)), "api:mallory", "api")
+    await appender.catch_up()
+    await appender.anchor()
+    check = TrailCheck(read_anchors(tmp_path), read_key(tmp_path), Subjects("home"), trimmed=False)
+    (body,) = await _bodies(bus, "RESULTS")
+    check.take("vms.home.result.change.list.changed", body.replace(b"mallory", b"alice99"))
+    assert (check.verdict().state, check.verdict().altered_at) == ("altered", 1)
 
 
 async def _verdict(bus: Bus, folder: Path) -> Verdict:

@@ -96,9 +96,10 @@ def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
 
     with going("run", "--config", str(filled / "bridge.yaml"), cwd=filled) as bridge:
         bridge.line("listening", "err")
-        asyncio.run(_records(filled, 5))
+        asyncio.run(_records(filled, 6))
         records = _lines(_run(filled, "audit", "export"))
-    trail = [each["record"] for each in records]
+    assert [each["record"]["kind"] for each in records if "kind" in each["record"]] == ["rules.changed"]
+    trail = [each["record"] for each in records if "action" in each["record"]]
     assert [(each["action"], each["outcome"]) for each in trail][:4] == [
         ("webhook", "done"), ("webhook", "refused"), ("dlq-redrive", "done"), ("dlq-drop", "done"),
     ]  # fmt: skip

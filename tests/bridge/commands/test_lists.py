@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
-from tests.bridge.commands.helpers import cli, going, write_site
+from tests.bridge.commands.helpers import cli, going, here, write_site
 
 RULES = """
 lists:
@@ -44,3 +45,25 @@ def test_a_yes_outlives_the_bridge(tmp_path: Path) -> None:
             "VIS17, listed, until 2099-01-31T23:00:00+00:00, #visitor",
         ]
         assert json.loads(cli("mode", "show", "--json", cwd=tmp_path).stdout)["mode"] == "away"
+    records = _exported(tmp_path)
+    who = records[1]["who"]
+    assert who.startswith("cli:")
+    assert [(one["kind"], one["way"], one.get("who")) for one in records] == [
+        ("rules.changed", "file", None), ("list.changed", "cli", who), ("mode.changed", "cli", who),
+        ("list.changed", "cli", who),
+    ]  # fmt: skip
+    assert (records[2]["what"]["mode"], records[2]["what"]["reason"]) == ("away", "holidays")
+    assert [one["n"] for one in _exported(tmp_path, "--plate", "VIS17")] == [2]
+    assert "VIS17" not in json.dumps(records)
+    assert json.loads(_audit(tmp_path, "erase", "VIS17", "--json")) == {"erased": True}
+    assert json.loads(_audit(tmp_path, "verify", "--json"))["state"] != "altered"
+
+
+def _audit(site: Path, *arguments: str) -> str:
+    done = here("audit", *arguments, "--config", str(site / "bridge.yaml"))
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def _exported(site: Path, *options: str) -> list[dict[str, Any]]:
+    return [json.loads(line)["record"] for line in _audit(site, "export", *options).splitlines()]

@@ -6,7 +6,7 @@ import json
 import signal
 from pathlib import Path
 
-from tests.bridge.commands.helpers import cli, going, write_site
+from tests.bridge.commands.helpers import cli, going, here, write_site
 
 MORE = """\
 webhooks: {backoffice: {url: https://example.org/hook}}
@@ -41,6 +41,12 @@ def test_rules_change_while_the_bridge_runs(tmp_path: Path) -> None:
         said = ["new: five, and may move things", "gone: four", "1 rules decide from now on"]
         assert agreed.stdout.splitlines() == said
         told = cli("events", "--kind", "rules.changed", "--json", cwd=tmp_path).stdout
+    trail = here("audit", "export", "--config", str(tmp_path / "bridge.yaml")).stdout
+    records = [json.loads(line)["record"] for line in trail.splitlines()]
+    asked = [one["what"] for one in records if one["kind"] == "command.given"]
+    assert [one["outcome"] for one in asked] == ["refused", "waits", "changed"]
+    assert (asked[-1]["target"], asked[-1]["reason"]) == (waits["confirm"], "a new gate")
+    assert [one["way"] for one in records if one["kind"] == "rules.changed"] == ["file", "file", "file", "cli"]
     events = [json.loads(line) for line in told.splitlines()]
     assert [event["data"].get("added") for event in events] == [["one"], ["three"], ["four"], ["five"]]
     assert [event["origin"] for event in events] == ["bridge", "bridge", "bridge", "command"]

@@ -104,6 +104,7 @@ async def test_a_guard_opens_a_door_and_it_is_known_who(tmp_path: Path) -> None:
         assert (event.type, event.origin, event.principal) == ("command.given", Origin.COMMAND, "api:guard")
         assert event.data.model_dump() == {
             "command": "open", "target": "main", "persons": ("api:guard",), "reason": "a delivery", "pending": None,
+            "outcome": None,
         }  # fmt: skip
         assert (place.orders[0].origin, place.orders[0].causes) == (Origin.COMMAND, (event.id,))
         assert _opened(place) == 1

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bridge.schema.audit import GENESIS, Anchor, AuditRecord, TrailCheck, Verdict, canonical, digest
+from bridge.schema.audit import (
+    GENESIS,
+    Anchor,
+    AuditRecord,
+    ChangeRecord,
+    TrailCheck,
+    TrailRecord,
+    Verdict,
+    canonical,
+    digest,
+    read_record,
+)
 from bridge.schema.orders import ActionClass
 from bridge.schema.subjects import Subjects
 
@@ -34,17 +45,25 @@ def record(n: int, prev: str, outcome: str = "done") -> AuditRecord:
     )  # fmt: skip
 
 
-def entry(found: AuditRecord) -> tuple[str, bytes]:
+def change(n: int, prev: str) -> ChangeRecord:
+    """A record of a trail that tells of a change."""
+    return ChangeRecord(
+        n=n, prev=prev, change=n, effect=2 * n, event=f"e{n}", kind="list.changed", at=NOW, way="api", who="api:desk",
+        what={"list": "visitors", "added": [f"{n:032x}"]},
+    )  # fmt: skip
+
+
+def entry(found: TrailRecord) -> tuple[str, bytes]:
     """A record as it is stored."""
-    return SUBJECTS.result(found.action, found.outcome), found.encode()
+    return found.filed(SUBJECTS), found.encode()
 
 
 def trail(length: int = LENGTH) -> Trail:
-    """A trail as the appender writes it."""
+    """A trail as the appender writes it: ends of orders, and every third record a change."""
     made: Trail = []
     prev = GENESIS
     for n in range(1, length + 1):
-        made.append(entry(record(n, prev)))
+        made.append(entry(record(n, prev) if n % 3 else change(n, prev)))
         prev = digest(made[-1][1])
     return made
 
@@ -151,10 +170,20 @@ def test_an_anchor_of_another_key_is_no_anchor() -> None:
     assert judge(TRAIL, anchors=[moved]).state == "altered"
 
 
-def test_a_record_under_another_name_is_found() -> None:
-    """Whoever counts by subject counts right."""
-    moved = [*TRAIL[:5], ("vms.home.result.open.refused", TRAIL[5][1]), *TRAIL[6:]]
-    assert judge(moved).altered_at == 6
+@pytest.mark.parametrize("name", ["result.open.refused", "result.change.mode.changed"])
+@pytest.mark.parametrize("place", [4, 5])
+def test_a_record_under_another_name_is_found(place: int, name: str) -> None:
+    """Whoever counts by subject counts right, ends of orders and changes alike."""
+    moved = [*TRAIL[:place], (f"vms.home.{name}", TRAIL[place][1]), *TRAIL[place + 1 :]]
+    assert judge(moved).altered_at == place + 1
+
+
+def test_a_record_is_read_as_what_it_is() -> None:
+    """Also one from before there were records of changes, which does not say how far the log was read."""
+    assert read_record(TRAIL[0][1]) == record(1, GENESIS)
+    assert read_record(TRAIL[2][1]) == change(3, digest(TRAIL[1][1]))
+    old = {name: value for name, value in json.loads(TRAIL[0][1]).items() if name != "change"}
+    assert read_record(canonical(old)) == record(1, GENESIS)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.dictionaries(st.text(), v)))
