@@ -13,8 +13,6 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from pydantic_core import to_json
-
 from bridge.sdk import Logged, Order, StateKey, VmsEvent
 from rules.conditions import Test
 from rules.expressions import EventContext, ExpressionError
@@ -26,26 +24,21 @@ from rules.loops import LOOP, cut_off
 from rules.moment import NO_WAIT, Moment
 from rules.notices import notice
 from rules.overlay import Overlay
-from rules.patterns import Fire, Now, Reaction, Stands
+from rules.patterns import Fire, Now, Reaction
+from rules.remembering import Memories
 from rules.resting import disturbed, fired
 from rules.rule import Rule, Trigger
 from rules.ruleset import RuleSet
-from rules.state import LISTS, Book, Timer, at, key_of, state_key
+from rules.state import LISTS, Book, Timer, key_of, state_key
 from rules.trace import Trace
-from rules.underway import FULL, Outbox, Underway
+from rules.underway import Outbox, Underway
 from rules.waiting import FIRINGS
 
 TICK = "bridge.tick"
-LARGEST = 500_000
-"""Bytes that a pattern may remember of a key when a large event comes: the bus takes a megabyte for a value."""
-SMALL = 4096
-"""Bytes that any event may add: what ends something must not be missed because of what is remembered already."""
 LONGEST_KEY = 20_000
 """Characters; the key is in the value, and in each order."""
 MISSED_TRACES = 5
 """Rules kept away by a list or bound that are traced for one event."""
-_PATTERN = "pattern:"
-"""What the names of a pattern's own timers start with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,7 @@ class Engine:
         self._book = Book(state)
         self._overlay = Overlay(self._book)
         self._out = Outbox()
+        self._memories = Memories(self._book)
         self._underway = Underway(self._book, rules, self._out, self._context)
         self._now: Logged | None = None
         self._begun = not rules.standing
@@ -136,7 +130,8 @@ class Engine:
         self._fire_timers(logged)
         self._book.sweep(logged.stamp)
         if not self._begun:
-            self._begin(logged.stamp)
+            self._begun = True
+            self._memories.begin(self._rules.standing, logged.stamp)
         if logged.event.type != TICK:
             learn(self._book, logged.event, logged.stamp)
             self._overlay.learn(logged.event, self._rules.lists, logged.stamp)
@@ -261,11 +256,11 @@ class Engine:
             self._out.orders += cut_off(self._book, rule, self._logged)
         for key, named in roles.items():
             filed = state_key(rule.id, key)
-            reaction = self._seen(rule, key, named, moment)
+            reaction = self._memories.seen(rule, key, named, moment)
             if isinstance(reaction, Unmet):
                 self._refuse(rule, moment.event, reaction)
                 continue
-            self._keep(rule, key, filed, reaction)
+            self._memories.keep(rule, key, filed, reaction)
             unmet = self._held_back(rule, key, reaction, moment, context)
             if reaction.fire is not None:
                 if unmet is None:
@@ -306,15 +301,6 @@ class Engine:
             return Unmet("per", "a value", str(error))
         return key if len(key) <= LONGEST_KEY else Unmet("per", f"at most {LONGEST_KEY} characters", len(key))
 
-    def _seen(self, rule: Rule, key: str, roles: tuple[str, ...], moment: Moment) -> Reaction | Unmet:
-        """Show an event to a rule's pattern, unless it is too large to be remembered beside the others."""
-        memory = self._memory(state_key(rule.id, key), moment.stamp)
-        reaction = rule.pattern.seen(roles, moment, memory)
-        size = len(to_json(reaction.memory)) if reaction.memory else 0
-        if size > LARGEST and size - len(to_json(memory)) > SMALL:
-            return Unmet(FULL, f"at most {LARGEST} bytes of events that a pattern remembers", size, key)
-        return reaction
-
     def _held_back(
         self, rule: Rule, key: str, reaction: Reaction, moment: Moment, context: EventContext
     ) -> Unmet | None:
@@ -337,7 +323,7 @@ class Engine:
         roles, unmet = self._admitted(fitting, moment, context)
         for key, named in roles.items():
             filed = state_key(rule.id, key)
-            reaction = self._seen(rule, key, named, moment)
+            reaction = self._memories.seen(rule, key, named, moment)
             if isinstance(reaction, Unmet):
                 unmet = reaction
                 continue
@@ -350,38 +336,6 @@ class Engine:
                 unmet = outcome
         unmet = unmet or Unmet("when", "the whole pattern", "nothing that it waits for")
         return unmet.trace(rule, moment)
-
-    # --- state of a rule and key ----------------------------------------------------------------------
-
-    def _memory(self, filed: StateKey, stamp: datetime) -> Mapping[str, Any]:
-        """Return what a pattern remembers; nothing if that is over, whether it was swept away already or not."""
-        value = self._book.get(filed)
-        if value is None or ("forget" in value and at(value["forget"]) <= stamp):
-            return _NO_MEMORY
-        memory: Mapping[str, Any] = value.get("memory", _NO_MEMORY)
-        return memory
-
-    def _begin(self, stamp: datetime) -> None:
-        """Let the rules wait that need no event to begin with, unless they do already."""
-        self._begun = True
-        for rule in self._rules.standing:
-            if isinstance(rule.pattern, Stands):
-                for key, reaction in rule.pattern.begin(stamp).items():
-                    filed = state_key(rule.id, key)
-                    if not rule.pattern.waits(self._memory(filed, stamp)):
-                        self._keep(rule, key, filed, reaction)
-
-    def _keep(self, rule: Rule, key: str, filed: StateKey, reaction: Reaction) -> None:
-        """Write down what a pattern remembers, and set its timers."""
-        value = self._book.get(filed) or _NO_MEMORY
-        if not (reaction.memory or reaction.timers or "memory" in value or "timers" in value):
-            return
-        memory = dict(reaction.memory)
-        forget = reaction.forget.isoformat() if reaction.forget is not None and memory else None
-        timers = {name: due for name, due in value.get("timers", {}).items() if not name.startswith(_PATTERN)}
-        timers |= {f"{_PATTERN}{name}": due.isoformat() for name, due in reaction.timers.items()}
-        if (memory, timers, forget) != (value.get("memory", {}), value.get("timers", {}), value.get("forget")):
-            self._book.update(rule.version, key, filed, memory=memory, timers=timers, forget=forget)
 
     # --- firing ----------------------------------------------------------------------------------------
 
@@ -426,9 +380,7 @@ class Engine:
     def _pattern_due(self, rule: Rule, timer: Timer, value: Mapping[str, Any]) -> None:
         key, stamp = key_of(timer.key, value), self._logged.stamp
         now = Now(stamp, key, self._deaf)
-        memory = self._memory(timer.key, stamp)
-        reaction = rule.pattern.due(timer.name.removeprefix(_PATTERN), timer.due, memory, now)
-        self._keep(rule, key, timer.key, reaction)
+        reaction = self._memories.due(rule, timer, now)
         fire = reaction.fire
         if reaction.inconclusive and reaction.about is not None:
             about = Unmet("when", "to have heard everything", reaction.unmet, key)

@@ -18,6 +18,10 @@ OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired"
 """Kinds that name the rule behind them. That rule itself never fires from them: it would feed itself for ever."""
 
 
+FULL = "waiting"
+"""The condition that does not hold when what waits has no room to be written down."""
+
+
 class Unmet(NamedTuple):
     """The first condition that did not hold, what it wanted and what it saw."""
 

@@ -90,7 +90,7 @@ class Book:
         """What changed since `take_changed`."""
         self.senseless: dict[StateKey, Any] = {}
         """What was written down and cannot be read, until somebody has told of it."""
-        for key, value in sorted(values.items(), key=_number):
+        for key, value in _in_order(values):
             try:
                 _check(key, value)
             except NO_SENSE:
@@ -265,9 +265,14 @@ def _check(key: StateKey, value: Any) -> None:
     _end(value)
 
 
+def _in_order(values: Mapping[StateKey, Any]) -> Iterator[tuple[StateKey, Any]]:
+    """Yield all values, firings last and by their numbers: those of a rule and key are noted as they began."""
+    yield from (one for one in values.items() if not one[0].rule.startswith(FIRINGS))
+    yield from sorted((one for one in values.items() if one[0].rule.startswith(FIRINGS)), key=_number)
+
+
 def _number(one: tuple[StateKey, Any]) -> int:
-    """Return a firing's place among those of its rule and key: they are noted in that order."""
-    number = one[1].get("number", 0) if isinstance(one[1], Mapping) else 0
+    number = one[1].get("number") if isinstance(one[1], Mapping) else None
     return number if isinstance(number, int) else 0
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from bridge.sdk import Logged, Order, StateKey, VmsEvent, kinds
 from rules.expressions import EventContext, ExpressionError
 from rules.firing import LARGEST, Firing
-from rules.gates import Unmet, passed_over
+from rules.gates import FULL, Unmet, passed_over
 from rules.index import Entry
 from rules.moment import Moment
 from rules.rule import Rule
@@ -24,8 +24,6 @@ from rules.state import NO_SENSE, Book, Timer, at, state_key
 from rules.trace import Outcome, Trace
 from rules.waiting import FIRINGS, MOST_BYTES, MOST_FIRINGS, firing_key, place_of
 
-FULL = "waiting"
-"""The condition that does not hold when a firing cannot be written down to wait."""
 _NOTHING: Mapping[str, Any] = {}
 
 
