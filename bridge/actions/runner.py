@@ -76,8 +76,8 @@ class Runner:
         When cancelled, what is being tried gets `STOP_GRACE` to finish; the rest stays claimed and
         is settled by its class at the next start.
         """
-        async for claimed in self._ledger.unfinished():
-            self.tally.adopt(claimed.effect.order)
+        async for order in self._ledger.unfinished():
+            self.tally.adopt(order)
         async with asyncio.TaskGroup() as tasks:
             beat = tasks.create_task(self._heartbeat(), name="runner[heartbeat]")
             lanes = Lanes(tasks, self._carry_out, self._concurrency)

@@ -47,18 +47,13 @@ class JetEffectLedger:
             raise StaleOwnerError(f"the record of order {effect.order} was changed by somebody else")
         return Claimed(effect, revision)
 
-    async def unfinished(self) -> AsyncIterator[Claimed]:
-        """Yield every record that has not ended. Raises StoreUnavailableError; then begin again."""
+    async def unfinished(self) -> AsyncIterator[str]:
+        """Yield the id of every order whose record has not ended. Raises StoreUnavailableError; then begin again."""
         subject = f"{self._subjects.root}.effect.*"
         async for messages in scan(self._connection, self._stream, [subject], headers_only=True):
             for message in messages:
-                if message.headers.get(_STATUS) == "ended":
-                    continue
-                found = await self._read_subject(message.subject)
-                if found is not None:
-                    effect = Effect.decode(found.body)
-                    if effect.status != "ended":
-                        yield Claimed(effect, found.seq)
+                if message.headers.get(_STATUS) != "ended":
+                    yield self._subjects.order_of(message.subject)
 
     async def _write(self, effect: Effect, revision: int) -> int | None:
         """Write a record if the present one is that; return the new revision, None if it is not."""
@@ -67,7 +62,4 @@ class JetEffectLedger:
         return await fence.write(self._connection, self._acks, self._stream, [message], revision)
 
     async def _read(self, order: str) -> Stored | None:
-        return await self._read_subject(self._subjects.effect(order))
-
-    async def _read_subject(self, subject: str) -> Stored | None:
-        return await stored.last(self._connection, self._stream, subject)
+        return await stored.last(self._connection, self._stream, self._subjects.effect(order))

@@ -108,8 +108,8 @@ class EffectLedger(Protocol):
         """Replace a record. Raises StaleOwnerError if it changed meanwhile."""
         ...
 
-    def unfinished(self) -> AsyncIterator[Claimed]:
-        """Yield every record that has not ended."""
+    def unfinished(self) -> AsyncIterator[str]:
+        """Yield the id of every order whose record has not ended."""
         ...
 
 

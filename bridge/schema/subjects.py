@@ -75,6 +75,10 @@ class Subjects:
         """The ledger record of one order."""
         return f"{self.root}.effect.{escape(order)}"
 
+    def order_of(self, effect: str) -> str:
+        """Return the order whose ledger record stands at a subject."""
+        return unquote(effect.rpartition(".")[2], errors="strict")
+
     def result(self, action: str, outcome: str) -> str:
         """What came of orders of one type."""
         return f"{self.root}.result.{escape(action)}.{escape(outcome)}"

@@ -128,11 +128,11 @@ class MemoryLedger:
         self._disk.history.append(stored.effect)
         return stored
 
-    async def unfinished(self) -> AsyncIterator[Claimed]:
+    async def unfinished(self) -> AsyncIterator[str]:
         self._reach()
-        for claimed in list(self._disk.effects.values()):
+        for order, claimed in list(self._disk.effects.items()):
             if claimed.effect.status != "ended":
-                yield claimed
+                yield order
 
 
 class MemoryDead:
