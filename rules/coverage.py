@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from bridge.sdk import format_duration
-from rules.gates import AROUND
+from rules.gates import AROUND, FULL
 from rules.matching import Unlike
 from rules.patterns import OneEvent
 from rules.patterns.absent import AFTER, FOLLOWS
@@ -82,7 +82,7 @@ def asked(rule: Rule, name: str) -> str | None:
     """Return what a rule asks for around its pattern, in words; None if it does not."""
     value: Any = getattr(rule, "condition" if name == "if" else name)
     if value is None or (name == "concurrency" and value != "single"):
-        return None  # only `single` keeps a rule from firing, but for a line that is full
+        return None  # only `single` keeps a rule from firing
     if name == "if":
         return str(value.text)
     return format_duration(value) if hasattr(value, "total_seconds") else str(value)
@@ -113,8 +113,7 @@ def conditions_of(rule: Rule, triggers: Sequence[Trigger]) -> set[str]:
     """Return the names of everything that can keep a rule from firing, as traces have them."""
     names = {test.name for trigger in triggers for test in trigger.tests}
     names |= {name for name in AROUND if asked(rule, name) is not None}
-    names |= {"concurrency"} if rule.concurrency == "queued" else set()
-    return names | {*ON_ENTRY, "when"}
+    return names | {*ON_ENTRY, "when", FULL}
 
 
 # --- the sum ---------------------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ class Memories:
         """Show an event to a rule's pattern, unless it is too large to be remembered beside the others."""
         memory = self._of(state_key(rule.id, key), moment.stamp)
         reaction = rule.pattern.seen(roles, moment, memory)
-        size = len(to_json(reaction.memory)) if reaction.memory else 0
-        if size > LARGEST and size - len(to_json(memory)) > SMALL:
+        size = _size(reaction.memory) if reaction.memory else 0
+        if size > LARGEST and size - _size(memory) > SMALL:
             return Unmet(FULL, f"at most {LARGEST} bytes of events that a pattern remembers", size, key)
         return reaction
 
@@ -78,3 +78,7 @@ class Memories:
             return _NOTHING
         memory: Mapping[str, Any] = value.get("memory", _NOTHING)
         return memory
+
+
+def _size(memory: Mapping[str, Any]) -> int:
+    return len(to_json(dict(memory)))

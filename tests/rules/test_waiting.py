@@ -289,7 +289,10 @@ def test_an_order_that_the_bus_would_not_take_is_not_made() -> None:
     ],
 )
 def test_what_a_pattern_remembers_stays_below_a_message(when: str) -> None:
-    """A large event that has no room is passed over aloud; what ends something is always seen."""
+    """A large event that has no room is passed over aloud, be it the first; what ends something is always seen."""
+    alone = Run(rules_of(f"rules: [{{id: r, when: {when}, then: [{{clip: {{}}}}]}}]"))
+    alone.feed(_call(0, text="x" * 600_000))
+    assert [who for *_, who in _refused(alone)] == ["e0"]
     run = Run(rules_of(f"rules: [{{id: r, when: {when}, then: [{{clip: {{}}}}]}}]"))
     for number in range(4):
         run.feed(_call(number, text="x" * 200_000))
@@ -297,6 +300,18 @@ def test_what_a_pattern_remembers_stays_below_a_message(when: str) -> None:
     assert [who for *_, who in _refused(run)] == ["e2", "e3"]
     run.feed(event("custom.over", {}, time=_at(10)))
     assert [order.action for order in run.tick(_at(900)).orders] == []
+
+
+def test_a_small_event_is_always_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is remembered already: what ends something must not be missed for that."""
+    monkeypatch.setattr("rules.remembering.LARGEST", 100)
+    when = "{kind: custom.call, for: 5m, until: {kind: custom.over}}"
+    run = Run(rules_of(f"rules: [{{id: r, when: {when}, then: [{{clip: {{}}}}]}}]"))
+    for number in range(3):
+        run.feed(_call(number, text="x" * 1000))
+    run.feed(event("custom.over", {}, time=_at(10)))
+    assert not run.tick(_at(900)).orders
+    assert not _refused(run)
 
 
 def test_a_key_that_is_very_long_is_none() -> None:
