@@ -68,6 +68,7 @@ class JetIntake:
         """
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         messages = [self._message(event) for event in events]
+        refusals = self._publisher.refusals
         try:
             await self._guard.admit(sum(message.size for message in messages))
         except StoreUnavailableError as exc:
@@ -86,7 +87,7 @@ class JetIntake:
             taken.append(event)
             wanted.append(message)
         # Nothing is awaited between the book and the queue, so both have the same order.
-        stored = await self._publisher.put(wanted)
+        stored = await self._publisher.put(wanted, refusals)
         stored.add_done_callback(lambda done: self._settled(done, taken, said, outcome))
         return outcome
 

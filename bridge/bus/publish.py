@@ -3,7 +3,8 @@
 What is waiting when the last write is done goes out as the next one: a few messages each by itself, more
 as one atomic batch with one sync for all of it. One write is under way at a time, so the order is
 the order of `put`, whatever has to be sent again. A message is promised when the server has synced
-it, and refused when it could not be for long; nothing is kept for later.
+it, and refused when it could not be for long; nothing is kept for later. What is behind a message that
+is refused is refused with it, until its sender has heard so: who sends again has lost no place.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from bridge.errors import StoreUnavailableError
 _log = logging.getLogger(__name__)
 
 
+_TURNS = 8
+"""Turns of the event loop until whoever waits has heard of a refusal: through intake, tap and matcher it takes four."""
+
+
 class Publisher:
     """The one writer of a stream in this process; see the module."""
 
@@ -33,6 +38,9 @@ class Publisher:
         self._door = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._complained = False
+        self._refusals = 0
+        self._telling = 0
+        self._last = StoreUnavailableError("")
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name=f"publisher[{self._name}]")
@@ -65,29 +73,51 @@ class Publisher:
         return self._window.bytes
 
     def refuse_all(self, error: StoreUnavailableError) -> None:
-        """Tell everybody who waits that it will not be stored."""
+        """Tell everybody who waits that it will not be stored, and whoever comes before they have heard it."""
+        self._refusals += 1
+        self._telling += 1
+        self._last = error
         self._window.refuse_all(error)
+        self._told(_TURNS)
+
+    def _told(self, turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self._told, turns - 1)
+        else:
+            self._telling -= 1
+
+    @property
+    def refusals(self) -> int:
+        """How often everything in hand was refused; for `put`."""
+        return self._refusals
 
     def take_stored_bytes(self) -> int:
         """Return the size of what was stored since the last call."""
         taken, self._window.stored_bytes = self._window.stored_bytes, 0
         return taken
 
-    async def put(self, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
+    async def put(self, messages: Sequence[Outgoing], since: int | None = None) -> asyncio.Future[int]:
         """Take messages over, in order; waits for room. The future gives the highest sequence they got.
 
-        It raises StoreUnavailableError when not all of them could be stored; some may be.
+        It raises StoreUnavailableError when not all of them could be stored; some may be. `since` is what
+        `refusals` was when their sender let them go, if that was before now.
         """
+        since = self._refusals if since is None else since
         group = Group(len(messages))
         async with self._door:  # a fair lock: first come, first served
-            while self._window.full and not self._hopeless:
+            while self._window.full and not self._hopeless and since == self._refusals:
                 await self._window.changed()
             if self._hopeless:
-                self.totals.refused += len(messages)
-                group.failed(self._gone())
+                self._turn_away(messages, group, self._gone())
+            elif self._telling or since != self._refusals:
+                self._turn_away(messages, group, self._last)
             else:
                 self._window.take(messages, group)
         return group.future
+
+    def _turn_away(self, messages: Sequence[Outgoing], group: Group, error: StoreUnavailableError) -> None:
+        self.totals.refused += len(messages)
+        group.failed(error)
 
     @property
     def _hopeless(self) -> bool:
@@ -116,7 +146,8 @@ class Publisher:
                 await self._write(entries)
             except StoreUnavailableError as exc:
                 self._complain(exc)
-                self._window.refuse_late(exc)
+                if self._window.late:
+                    self.refuse_all(exc)
             entries = [entry for entry in entries if not entry.settled]
             if not entries:
                 return
@@ -129,7 +160,7 @@ class Publisher:
             left = self._limits.outage - self._connection.lost_for
             if left <= 0:
                 self._complain(self._gone())
-                self._window.refuse_all(self._gone())
+                self.refuse_all(self._gone())
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
@@ -147,7 +178,11 @@ class Publisher:
         except RefusedError as exc:
             if exc.code == BATCH_INCOMPLETE:
                 raise
-            if exc.code in NO_ROOM or len(entries) == 1:
+            if exc.code in NO_ROOM:
+                self._complain(exc)
+                self.refuse_all(exc)
+                return
+            if len(entries) == 1:
                 self._complain(exc)
                 self._window.refuse(entries, exc)
                 return
@@ -168,6 +203,7 @@ class Publisher:
         futures = [await self._send(entry) for entry in entries]
         await asyncio.wait(futures, timeout=self._limits.resend)
         error: StoreUnavailableError | None = None
+        full: RefusedError | None = None
         for entry, future in zip(entries, futures, strict=True):
             if not future.done():
                 future.cancel()
@@ -179,9 +215,12 @@ class Publisher:
             elif isinstance(failure, RefusedError):
                 self._complain(failure)
                 self._window.refuse([entry], failure)
+                full = failure if failure.code in NO_ROOM else full
             elif isinstance(failure, StoreUnavailableError):
                 error = failure
-        if error is not None:
+        if full is not None:
+            self.refuse_all(full)
+        elif error is not None:
             raise error
 
     async def _send(self, entry: Entry) -> asyncio.Future[Ack]:

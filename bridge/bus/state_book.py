@@ -80,7 +80,8 @@ class StateBook:
     def doubt(self, said: list[Fact]) -> None:
         """Forget what was learnt from an event that could not be stored: the next snapshot tells it again."""
         for fact in said:
-            self._known.pop((fact.entity, fact.attribute), None)
+            if fact != (fact.entity, "link", "down"):  # that a source is lost is true all the same, and doors ask
+                self._known.pop((fact.entity, fact.attribute), None)
 
     def stored(self, said: list[Fact], seq: int) -> None:
         """Note facts that stand in the log, to be copied to the bucket."""

@@ -187,10 +187,11 @@ class Window:
         """Settle everything in hand."""
         self.refuse(list(self._in_hand), error)
 
-    def refuse_late(self, error: StoreUnavailableError) -> None:
-        """Settle everything whose time is up, whether it was tried or not."""
+    @property
+    def late(self) -> bool:
+        """Whether the time of anything in hand is up."""
         now = asyncio.get_running_loop().time()
-        self.refuse([entry for entry in self._in_hand if entry.deadline <= now], error)
+        return any(entry.deadline <= now for entry in self._in_hand)
 
     def _settle(self, entry: Entry) -> bool:
         if entry.settled:

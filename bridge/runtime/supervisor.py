@@ -137,6 +137,7 @@ class SourceKeeper:
         self._unreadable_until: datetime | None = None
         self._unreadable = ""
         self._own: set[asyncio.Future[Any]] = set()
+        self._saying = asyncio.Lock()
 
     @property
     def state(self) -> SourceState:
@@ -286,13 +287,14 @@ class SourceKeeper:
         return own_event(self._site, kind, data, now, id=name, source=self._name)
 
     async def _store(self, event: VmsEvent) -> None:
-        while True:
-            try:
-                await (await self._emit([event]))
-                return
-            except StoreUnavailableError as error:
-                # The bus is away: the event waits, because an outage that nobody hears of is the worst kind.
-                await self.clock.sleep(error.retry_after.total_seconds())
+        async with self._saying:  # a fair lock: what was said first is written first
+            while True:
+                try:
+                    await (await self._emit([event]))
+                    return
+                except StoreUnavailableError as error:
+                    # The bus is away: the event waits, because an outage that nobody hears of is the worst kind.
+                    await self.clock.sleep(error.retry_after.total_seconds())
 
 
 class Supervisor:

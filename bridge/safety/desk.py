@@ -48,6 +48,7 @@ class Desk:
         self._submit: Submit | None = None
         self._unsaid: list[VmsEvent] = []
         self._telling: set[asyncio.Task[None]] = set()
+        self._saying = asyncio.Lock()
         safety.breaker.on_trip = self._tripped
 
     def connect(self, emit: Emit, submit: Submit) -> None:
@@ -245,10 +246,11 @@ class Desk:
         task.add_done_callback(self._telling.discard)
 
     async def _until_stored(self, event: VmsEvent) -> None:
-        while True:
-            try:
-                await self._stored(event)
-                return
-            except StoreUnavailableError as exc:
-                _LOG.warning("what was done cannot be written down yet", extra={"kind": event.type})
-                await self._clock.sleep(max(exc.retry_after.total_seconds(), 1.0))
+        async with self._saying:  # a fair lock: what was done first is written first
+            while True:
+                try:
+                    await self._stored(event)
+                    return
+                except StoreUnavailableError as exc:
+                    _LOG.warning("what was done cannot be written down yet", extra={"kind": event.type})
+                    await self._clock.sleep(max(exc.retry_after.total_seconds(), 1.0))

@@ -143,6 +143,10 @@ async def test_an_event_that_was_not_stored_is_not_known(tmp_path: Path) -> None
         with pytest.raises(StoreUnavailableError):
             await (await intake([status(1, "connected")]))
         assert counts.seen["refused", "nvr1", "channel.status"] == 1
+        lost = event(2, "source.lost", subject=None, data={"reason": "auth", "message": "", "since": NOW})
+        with pytest.raises(StoreUnavailableError):
+            await (await intake([lost]))
+        assert intake.known.get("nvr1", "link") == "down", "nobody would tell it again, and doors ask"
         link.closed = False
         await until(lambda: bus.connection.connected)
         await (await intake([status(1, "connected")]))

@@ -21,6 +21,7 @@ from bridge.bus.wire import BATCH_ID, MSG_ID, Outgoing, RefusedError
 from bridge.errors import StoreUnavailableError
 from tests.bridge.bus.helpers import count, running_bus, until
 from tests.bridge.bus.link import Link, linked_bus
+from tests.clock import settle
 
 SUBJECT = "vms.home.event.nvr1.motion.started.1"
 
@@ -165,8 +166,37 @@ async def test_silence_is_refused_after_a_while(tmp_path: Path) -> None:
         assert bus._events.totals.refused == 1
         link.swallow = False
         link.cut()
+        await settle()
         await until(lambda: bus.connection.connected)
         assert await store(bus._events, messages(2)) > 0
+
+
+async def test_nothing_overtakes_what_was_refused(tmp_path: Path) -> None:
+    """What came after it, what waits for room and what is handed over before its sender knows: all are refused."""
+    limits = Limits(patience=0.6, resend=0.2, pending=2)
+    async with linked_bus(tmp_path, limits=limits) as (bus, link):
+        link.swallow = True
+        first = await bus._events.put(messages(1))
+        before = bus._events.refusals
+        second = await bus._events.put(messages(2))
+        third = asyncio.create_task(bus._events.put(messages(3)))
+        asked: list[asyncio.Task[asyncio.Future[int]]] = []
+        put = bus._events.put
+        first.add_done_callback(lambda _: asked.append(asyncio.create_task(put(messages(4)))))
+        for future in (first, second, await third):
+            with pytest.raises(StoreUnavailableError, match="did not answer"):
+                await future
+        with pytest.raises(StoreUnavailableError):
+            await (await asked[0])
+        link.swallow = False
+        link.cut()
+        await settle()
+        await until(lambda: bus.connection.connected)
+        with pytest.raises(StoreUnavailableError):
+            await (await put(messages(5), before))
+        for number in range(1, 6):
+            assert await store(bus._events, messages(number)) > 0
+        assert await stored_ids(bus) == [f"m{number}" for number in range(1, 6)]
 
 
 async def test_a_long_outage_refuses_at_once(tmp_path: Path) -> None:

@@ -47,12 +47,13 @@ class World:
         self.states: list[SourceState] = []
         self.parked: list[tuple[str, str]] = []
         self.store_down = 0
+        self.store_wait = timedelta(seconds=1)
 
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.store_down:
             self.store_down -= 1
-            raise StoreUnavailableError("the bus is away", timedelta(seconds=1))
+            raise StoreUnavailableError("the bus is away", self.store_wait)
         self.events.extend(events)
         future.set_result(None)
         return future
@@ -93,6 +94,15 @@ async def test_a_source_that_answers_is_announced_once() -> None:
         assert world.kinds == ["source.connected"]
         assert world.events[0].data.topics == ("LPR",)  # type: ignore[attr-defined]
         assert world.states[-1].up
+
+
+async def test_what_happened_first_is_written_first() -> None:
+    """The log is away while the source comes and goes: `source.lost` is not overtaken, or its state would be wrong."""
+    world = World()
+    world.store_down, world.store_wait = 4, timedelta(seconds=3)  # until 9 s after the start; it breaks at 10 s
+    async with world.running(Scripted(listen_then_break, listen)):
+        await world.clock.advance(100)
+        assert world.kinds[:3] == ["source.connected", "source.lost", "source.connected"]
 
 
 async def test_an_outage_is_one_lost_one_connected_and_one_gap() -> None:

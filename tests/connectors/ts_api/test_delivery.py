@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.sdk import Origin, StoreUnavailableError, VmsEvent, kinds
+from bridge.sdk import Origin, PayloadError, StoreUnavailableError, VmsEvent, kinds
 from connectors.ts_api.delivery import Delivery
 from tests.clock import START, VirtualClock, settle
 from tests.fakes import RecordingSession
@@ -75,6 +75,85 @@ async def test_what_was_not_stored_is_handed_over_again(at_once: bool) -> None:
     assert [each.id for each in store.emitted] == ["e1", "e2"]
     assert delivery.kept == 0
     retry.cancel()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_comes_later_is_stored_later(at_once: bool) -> None:
+    """With the log back, new events wait behind those that it refused; then they go straight through again."""
+    store, delivery = Store(), Delivery()
+    store.failing, store.at_once = DOWN, at_once
+    retry = asyncio.create_task(delivery.retry(store))
+    await delivery.put(store, [event(1)])
+    await settle()
+    store.failing = None
+    await delivery.put(store, [event(2)])
+    assert (store.emitted, delivery.kept) == ([], 2)
+    await settle()
+    await store.pass_time(2)
+    assert [each.id for each in store.emitted] == ["e1", "e2"]
+    await delivery.put(store, [event(3)])
+    assert [each.id for each in store.emitted] == ["e1", "e2", "e3"]
+    retry.cancel()
+
+
+async def test_whichever_is_refused_first_the_order_is_that_of_reading() -> None:
+    """Two on their way, the later one told first; and when the first is refused again nothing overtakes it."""
+    store, delivery = Store(), Delivery()
+    ends: list[asyncio.Future[None]] = []
+
+    async def slow(events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        ends.append(asyncio.get_running_loop().create_future())
+        return ends[-1]
+
+    emit, store.emit = store.emit, slow  # type: ignore[method-assign]
+    for number in (1, 2):
+        await delivery.put(store, [event(number)])
+    for end in reversed(ends):
+        end.set_exception(DOWN)
+    await settle()
+    retry = asyncio.create_task(delivery.retry(store))
+    store.emit, store.failing, store.at_once = emit, DOWN, True  # type: ignore[method-assign]
+    await settle()
+    await store.pass_time(2)
+    assert (store.emitted, delivery.kept) == ([], 2)
+    store.failing = None
+    await settle()
+    await store.pass_time(2)
+    assert [each.id for each in store.emitted] == ["e1", "e2"]
+    retry.cancel()
+
+
+async def test_what_waits_and_cannot_be_filed_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+    """It is lost, loudly, and what is behind it is stored."""
+    store, delivery = Store(), Delivery()
+    store.failing, store.at_once = DOWN, True
+    await delivery.put(store, [event(1)])
+    await delivery.put(store, [event(2)])
+    retry = asyncio.create_task(delivery.retry(store))
+    emit = store.emit
+
+    async def picky(events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        if events[0].id == "e1":
+            raise PayloadError("bad_name", "no")
+        return await emit(events)
+
+    store.emit, store.failing = picky, None  # type: ignore[method-assign]
+    await settle()
+    await store.pass_time(2)
+    assert ([each.id for each in store.emitted], delivery.kept) == (["e2"], 0)
+    assert "events lost: the log refused them" in caplog.messages
+    retry.cancel()
+
+
+async def test_a_session_that_ends_in_the_middle_loses_nothing() -> None:
+    """What it was handing over is kept for the next one."""
+    store, delivery = Store(), Delivery()
+    store.hold = asyncio.Event()
+    putting = asyncio.create_task(delivery.put(store, [event(1)]))
+    await settle()
+    putting.cancel()
+    await settle()
+    assert delivery.kept == 1
 
 
 async def test_reading_waits_while_too_many_are_kept() -> None:
