@@ -1,0 +1,341 @@
+"""The desk: each command does what it says, at once or as an order, and is written down with who asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.config.models import DoorConfig
+from bridge.errors import ActionRejectedError, StoreUnavailableError
+from bridge.safety import desk as desk_module
+from bridge.safety.cameras import Camera
+from bridge.safety.desk import MAX_AGE, RULE, STORED_WITHIN, Desk
+from bridge.safety.pending import Pending
+from bridge.schema.base import stable_id
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import BreakerTripped, CommandGiven
+from bridge.schema.orders import ActionClass, Order, Result
+from tests.bridge.actions.support import Site, make_order, running, until
+from tests.clock import START, VirtualClock, settle
+
+CAMERA = Camera("nvr", "1")
+S = timedelta(seconds=1)
+
+
+class Log:
+    """`Emit` into memory. With `away` it refuses; with `silent` it never says whether it has stored anything."""
+
+    def __init__(self) -> None:
+        self.events: list[VmsEvent] = []
+        self.away: list[StoreUnavailableError] = []
+        self.silent = False
+
+    async def __call__(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.away:
+            stored.set_exception(self.away.pop(0))
+        elif not self.silent:
+            self.events.extend(events)
+            stored.set_result(None)
+        return stored
+
+    def said(self) -> list[CommandGiven]:
+        return [event.data for event in self.events if isinstance(event.data, CommandGiven)]
+
+
+class Office:
+    """A desk over a site that runs."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.log = site, Log()
+        self.orders: list[Order] = []
+        self.answers = True
+        self.desk = Desk("site", site.safety, site.clock)
+
+    def connect(self) -> None:
+        self.desk.connect(self.log, self._submit)
+
+    async def _submit(self, order: Order) -> Result | None:
+        self.orders.append(order)
+        return await self.site.do(order) if self.answers else None
+
+    async def waits(self, number: int = 1) -> Pending:
+        """An opening that a rule asked for and people must agree to."""
+        result = await self.site.do(make_order(self.site.clock, "open", {"door": "main"}, number))
+        assert result.reason == "needs_confirmation"
+        return self.site.doors.pending.all()[-1]
+
+
+@asynccontextmanager
+async def office(folder: Path, **door: Any) -> AsyncIterator[Office]:
+    doors = {"main": DoorConfig(**({"output": "barrier", "mode": "act"} | door))}
+    async with running(folder, VirtualClock(), doors=doors) as site:
+        place = Office(site)
+        place.connect()
+        try:
+            yield place
+        finally:
+            await place.desk.aclose()
+
+
+def _alone(folder: Path) -> tuple[Desk, Log, VirtualClock]:
+    """A desk over a site of which nothing runs: whoever sleeps on the clock is the desk."""
+    clock = VirtualClock()
+    return Desk("site", Site(folder, clock).safety, clock), Log(), clock
+
+
+async def _never(_: Order) -> Result | None:
+    raise AssertionError("nothing was to be opened")
+
+
+# --- doors -----------------------------------------------------------------------------------------
+
+
+async def test_to_open_is_an_event_and_an_order_that_names_it(tmp_path: Path) -> None:
+    """Who, what and why are in the log before the order, which is worth nothing ten seconds later."""
+    async with office(tmp_path) as place:
+        result = await place.desk.open("main", "anna", reason="a delivery")
+        [event], [order] = place.log.events, place.orders
+    assert result.outcome == "done"
+    given = CommandGiven(command="open", target="main", persons=("anna",), reason="a delivery")
+    assert event == VmsEvent(
+        id=event.id, type="command.given", source="site/bridge", time=START, timequality="received", received=START,
+        origin=Origin.COMMAND, via="api", principal="anna", data=given,
+    )  # fmt: skip
+    assert order == Order(
+        id=stable_id("command", event.id), rule=RULE, rule_version="1", key="main", index=0, action="open",
+        action_class=ActionClass.ACTUATING, params={"door": "main"}, causes=(event.id,), trigger=event,
+        origin=Origin.COMMAND, occurred=START, received=START, created=START, expires=START + MAX_AGE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("early", "expires"), [(4, 6), (-4, 10)])
+async def test_what_was_asked_for_earlier_is_worth_less(tmp_path: Path, early: float, expires: float) -> None:
+    """The clock of whoever asks may take from the ten seconds and never add to them."""
+    async with office(tmp_path) as place:
+        await place.desk.open("main", "anna", asked=START - early * S)
+        [order] = place.orders
+    assert (order.trigger.time, order.trigger.timequality) == (START - early * S, "device")
+    assert order.expires == START + expires * S
+
+
+async def test_two_commands_are_two_events(tmp_path: Path) -> None:
+    """Who asks twice is not taken for one who was heard twice."""
+    async with office(tmp_path) as place:
+        for _ in range(2):
+            await place.desk.open("main", "anna")
+    assert len({event.id for event in place.log.events} | {order.id for order in place.orders}) == 4
+
+
+async def test_no_door_opens_before_the_log_is_there(tmp_path: Path) -> None:
+    """The store first, because what is not written down did not happen; but a door that is not is named at once."""
+    desk, log, _ = _alone(tmp_path)
+    with pytest.raises(StoreUnavailableError, match="^the bridge is still starting$"):
+        await desk.open("main", "anna")
+    for late in (desk.open("mian", "anna"), desk.hold("mian", "anna", "x"), desk.unhold("mian", "anna", "x")):
+        with pytest.raises(ActionRejectedError, match="no such door is configured"):
+            await late
+    assert log.events == []
+
+
+async def test_a_command_that_is_not_written_down_in_time_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits at the gate is told within seconds, and no order is left behind for later."""
+    desk, log, _ = _alone(tmp_path)
+    desk.connect(log, _never)
+    log.silent = True
+    assert STORED_WITHIN == 3
+    monkeypatch.setattr(desk_module, "STORED_WITHIN", 0.01)
+    async with asyncio.timeout(5):
+        with pytest.raises(StoreUnavailableError, match="^the command cannot be written down now$"):
+            await desk.open("main", "anna")
+
+
+async def test_an_opening_that_nobody_carried_out_is_no_success(tmp_path: Path) -> None:
+    """No runner took it before it expired: the person must know that it will not open later."""
+    async with office(tmp_path) as place:
+        place.answers = False
+        with pytest.raises(StoreUnavailableError, match="^nobody carried it out in time; it will not be done later$"):
+            await place.desk.open("main", "anna")
+
+
+# --- people who agree --------------------------------------------------------------------------------
+
+
+async def test_two_people_agree_to_an_opening(tmp_path: Path) -> None:
+    """The first is written down and waits; with the second it opens, in the name of both."""
+    async with office(tmp_path, persons=2) as place:
+        waits = await place.waits()
+        still = await place.desk.confirm(waits.id, "anna", reason="I know him")
+        assert isinstance(still, Pending)
+        assert (still.persons, place.orders) == (("anna",), [])
+        await until(lambda: place.log.events)
+        done = await place.desk.confirm(waits.id, "bert", reason="so do I")
+        assert isinstance(done, Result)
+        assert (done.outcome, place.site.doors.pending.all()) == ("done", [])
+    both = {"command": "confirm", "target": "main", "pending": waits.id}
+    assert place.log.said() == [
+        CommandGiven(**both, persons=("anna",), reason="I know him"),
+        CommandGiven(**both, persons=("anna", "bert"), reason="so do I"),
+    ]
+    assert [event.principal for event in place.log.events] == ["anna", "bert"]
+    assert place.orders[0].trigger == place.log.events[1]
+
+
+async def test_a_person_says_no_to_one_opening(tmp_path: Path) -> None:
+    """That one waits no longer; another one still does."""
+    async with office(tmp_path, mode="confirm") as place:
+        first, second = await place.waits(1), await place.waits(2)
+        assert place.desk.deny(second.id, "anna", reason="I do not know him") == second
+        assert place.site.doors.pending.all() == [first]
+        with pytest.raises(ActionRejectedError, match="no such opening waits for anybody: " + second.id):
+            place.desk.deny(second.id, "anna")
+        await until(lambda: place.log.events)
+    assert place.log.said() == [
+        CommandGiven(command="deny", target="main", persons=("anna",), reason="I do not know him", pending=second.id)
+    ]
+
+
+# --- what stops, and lets go again ---------------------------------------------------------------------
+
+
+async def test_whatever_stops_something_is_written_down(tmp_path: Path) -> None:
+    """Each command with its name, what it is about, who gave it and why; the latches say who and why as well."""
+    desk, log, _ = _alone(tmp_path)
+    desk.connect(log, _never)
+    safety, why = desk._safety, "smoke"
+    await desk.hold("main", "anna", why)
+    await desk.kill("bert", why)
+    states = [await latch.state() for latch in (safety.doors.holds["main"], safety.kill)]
+    assert [(state.principal, state.reason) for state in states if state] == [("anna", why), ("bert", why)]
+    await safety.breaker.pull("bridge", "a storm")
+    await desk.unhold("main", "anna", why)
+    await desk.unkill("bert", why)
+    await desk.reset_breaker("cleo", why)
+    assert not (safety.doors.holds["main"].pulled or safety.kill.pulled or safety.breaker.pulled)
+    desk.lock(CAMERA, "anna", 60 * S, why)
+    assert safety.cameras.locks() == {"nvr/1": "anna"}
+    desk.unlock(CAMERA, "anna", why)
+    assert safety.cameras.locks() == {}
+    safety.clocks.learn("nvr", 6 * S)
+    safety.clocks.learn("other", 7 * S)
+    desk.accept_source_clock("nvr", "anna", why)
+    assert safety.clocks.all() == {"other": 7 * S}
+    await desk.accept_clock("anna", why)
+    assert safety.clocks.all() == {}
+    await settle()
+    assert [(said.command, said.target, said.persons) for said in log.said()] == [
+        ("hold", "main", ("anna",)),
+        ("kill", None, ("bert",)),
+        ("unhold", "main", ("anna",)),
+        ("unkill", None, ("bert",)),
+        ("reset_breaker", None, ("cleo",)),
+        ("lock", "nvr/1", ("anna",)),
+        ("unlock", "nvr/1", ("anna",)),
+        ("accept_clock", "nvr", ("anna",)),
+        ("accept_clock", None, ("anna",)),
+    ]
+    assert {said.reason for said in log.said()} == {why}
+
+
+async def test_a_source_that_nobody_knows_has_no_clock(tmp_path: Path) -> None:
+    """A name that was mistyped accepts nothing, and the right one is named."""
+    desk, log, _ = _alone(tmp_path)
+    desk.connect(log, _never)
+    with pytest.raises(ActionRejectedError, match=r"nothing is known of the clock of such a source: .*nvr2.*nvr"):
+        desk.accept_source_clock("nvr2", "anna", "NTP")
+    await settle()
+    assert log.events == []
+
+
+async def test_a_stop_that_a_restart_would_forget_is_written_down_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: it holds, the person is told, and the log knows of it."""
+    desk, log, clock = _alone(tmp_path)
+    desk.connect(log, _never)
+    clock.jump(-3600 * S)
+    assert not desk._safety.own_clock.trusted()
+    desk._safety.clocks.learn("nvr", 3600 * S)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bridge.safety.latch.write_synced", full)
+    monkeypatch.setattr("bridge.safety.ownclock.write_synced", full)
+    for command in (desk.kill("anna", "smoke"), desk.accept_clock("anna", "NTP")):
+        with pytest.raises(OSError, match="No space left"):
+            await command
+    await settle()
+    assert desk._safety.kill.pulled
+    assert desk._safety.clocks.all() == {}
+    assert [said.command for said in log.said()] == ["kill", "accept_clock"]
+
+
+# --- what is written down later ------------------------------------------------------------------------
+
+
+async def test_what_was_done_before_the_log_was_there_is_told_first(tmp_path: Path) -> None:
+    """In the order in which it was done, once, with the time at which it was done."""
+    desk, log, clock = _alone(tmp_path)
+    for who in ("anna", "bert"):
+        await desk.kill(who, "smoke")
+        await clock.advance(1)
+    desk.connect(log, _never)
+    desk.connect(log, _never)
+    await settle()
+    assert [(event.principal, event.time) for event in log.events] == [("anna", START), ("bert", START + S)]
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(7, 7), (0.2, 1)])
+async def test_what_cannot_be_written_down_is_tried_again(tmp_path: Path, asked: float, waits: float) -> None:
+    """After as long as the store asks for, but not in a hurry; until it is there, and then never again."""
+    desk, log, clock = _alone(tmp_path)
+    desk.connect(log, _never)
+    log.away = [StoreUnavailableError("away", asked * S) for _ in range(2)]
+    await desk.kill("anna", "smoke")
+    for _ in range(2):
+        await settle()
+        assert (clock.waits, log.events) == ([waits], [])
+        assert "tell[command.given]" in {task.get_name() for task in asyncio.all_tasks()}
+        await clock.advance(waits)
+    await settle()
+    assert ([said.command for said in log.said()], clock.waits, desk._telling) == (["kill"], [], set())
+
+
+async def test_closing_leaves_nobody_behind(tmp_path: Path) -> None:
+    """What could not be told by then is let go: no task outlives the desk."""
+    desk, log, clock = _alone(tmp_path)
+    await desk.aclose()
+    desk.connect(log, _never)
+    log.away = [StoreUnavailableError("away")]
+    await desk.kill("anna", "smoke")
+    await settle()
+    await desk.aclose()
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("tell")] == []
+    await clock.advance(10)
+    assert log.events == []
+
+
+async def test_a_breaker_that_trips_is_an_event_of_the_bridge(tmp_path: Path) -> None:
+    """It names what was counted, how many there were and in how long; no person did it."""
+    desk, log, _ = _alone(tmp_path)
+    desk.connect(log, _never)
+    desk._safety.breaker._orders.most = 2
+    for number in range(2):
+        await desk._safety.breaker.asked(f"o{number}")
+    with pytest.raises(ActionRejectedError, match="breaker"):
+        await desk._safety.breaker.asked("o2")
+    await settle()
+    [event] = log.events
+    assert event == VmsEvent(
+        id=event.id, type="breaker.tripped", source="site/bridge", time=START, timequality="received", received=START,
+        origin=Origin.BRIDGE, via="bridge", data=BreakerTripped(scope="site orders", openings=3, within=60),
+    )  # fmt: skip
