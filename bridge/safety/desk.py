@@ -180,7 +180,7 @@ class Desk:
         asked: datetime | None = None,
         pending: str | None = None,
     ) -> Result:
-        if self._emit is None or self._submit is None:
+        if self._submit is None:
             raise StoreUnavailableError("the bridge is still starting")
         given = CommandGiven(command=command, target=door, persons=persons, reason=reason, pending=pending)
         event = self._event("command.given", given, principal=persons[-1], asked=asked)
@@ -222,7 +222,7 @@ class Desk:
     ) -> VmsEvent:
         now = self._clock.now()
         return VmsEvent(
-            id=stable_id(kind, self._site, uuid.uuid4()),
+            id=uuid.uuid4().hex,
             type=kind,
             source=f"{self._site}/bridge",
             time=asked or now,

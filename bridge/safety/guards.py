@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bridge.config.outputs import DoorConfig, Protected, StateIs
-from bridge.safety.facts import UNKNOWN, Facts
+from bridge.safety.facts import Facts
 from bridge.safety.gate import age_of
 from bridge.safety.hours import open_at
 from bridge.safety.openings import Opening, plate_of
@@ -78,13 +78,13 @@ def score(asked: AskedDoor) -> Refusal | None:
 def reads(asked: AskedDoor) -> Refusal | None:
     """One reading may be a mistake: it wants another, or something else that says so."""
     wanted, limits = asked.limits.reads, asked.limits
-    if wanted <= 1 or not isinstance(asked.order.trigger.data, PlateRead):
+    if not isinstance(asked.order.trigger.data, PlateRead):
         return None
     if limits.second_factor is not None and asked.facts.holds(limits.second_factor):
         return None
     within = min(limits.reads_within, KEPT)
     sure = [score for apart, score in asked.readings if apart <= within]
-    found = 1 + sum(limits.min_score <= 0 or (score or 0) >= limits.min_score for score in sure)
+    found = 1 + sum((score or 0) >= limits.min_score for score in sure)
     return None if found >= wanted else (Reason.FEW_READS, f"{found} of {wanted} within {format_duration(within)}")
 
 
@@ -147,13 +147,9 @@ def _interlock(asked: Asked, states: Sequence[StateIs], *, wanted: bool) -> Refu
         if holds is None:
             return Reason.STATE_UNKNOWN, f"{state.attribute} of {state.entity}"
         if holds is not wanted:
-            return Reason.INTERLOCK, f"{state.attribute} of {state.entity} is {_said(asked, state)}"
+            value = asked.facts.get(state.entity, state.attribute)
+            return Reason.INTERLOCK, f"{state.attribute} of {state.entity} is {value}"
     return None
-
-
-def _said(asked: Asked, state: StateIs) -> str:
-    value = asked.facts.get(state.entity, state.attribute)
-    return "not known" if value is UNKNOWN else str(value)
 
 
 DOOR_GUARDS: tuple[Callable[[AskedDoor], Refusal | None], ...] = (

@@ -25,13 +25,14 @@ def readings(zone: str, now: datetime) -> set[datetime]:
     """Return what the clock may show: one time, and two where it is put forward or back. Naive, as clocks are."""
     before, here, after = (_offset(zone, now + step) for step in (-_HOUR, timedelta(0), _HOUR))
     offsets = {here, before}  # in the hour after a change either reading may still be shown
-    if after < here:
-        offsets.add(after)  # this hour is shown once more
+    offsets.add(min(here, after))  # put back within the hour: this one is shown once more
     return {now.astimezone(UTC).replace(tzinfo=None) + offset for offset in offsets}
 
 
 def _offset(zone: str, moment: datetime) -> timedelta:
-    return moment.astimezone(ZoneInfo(zone)).utcoffset() or timedelta(0)
+    offset = moment.astimezone(ZoneInfo(zone)).utcoffset()
+    assert offset is not None  # noqa: S101 - a moment in a zone has one
+    return offset
 
 
 def _inside(window: OpenWindow, clock: datetime) -> bool:

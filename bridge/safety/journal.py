@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 def sync_dir(folder: Path) -> None:
     """Make the names in a folder as durable as the files. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -33,7 +33,7 @@ def write_synced(path: Path, content: bytes) -> None:
     """Put a whole file in place, or leave what was there. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         _write_all(descriptor, content)
         os.fsync(descriptor)
@@ -61,8 +61,9 @@ class JsonLines:
         self.lines = 0
         """How many lines the file has; a hint when to `rewrite`."""
         self._lock = threading.Lock()
-        self._descriptor = -1
-        self._good = 0
+        self._descriptor: int | None = None
+        self._good: int
+        """Bytes of the open file that are whole lines."""
 
     def load(self) -> list[dict[str, Any]]:
         """Return every record that can be read, oldest first; none if there is no file. Raises OSError."""
@@ -80,26 +81,22 @@ class JsonLines:
                     yield record
 
     def _parse(self, line: bytes) -> dict[str, Any] | None:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            _LOG.error("skipped a damaged line of a journal", extra={"file": self.path.name, "bytes": len(line)})
-            return None
-        return record
+        with contextlib.suppress(ValueError):
+            if isinstance(record := json.loads(line), dict):
+                return record
+        _LOG.error("skipped a damaged line of a journal", extra={"file": self.path.name, "bytes": len(line)})
+        return None
 
     def append(self, *records: Mapping[str, Any]) -> None:
         """Write records; they are on the disk when this returns. Raises OSError, and then none is in the file."""
         lines = b"".join(map(_line, records))
         with self._lock:
-            if self._descriptor < 0:
-                self._open()
+            descriptor = self._open() if self._descriptor is None else self._descriptor
             try:
-                _write_all(self._descriptor, lines)
-                os.fsync(self._descriptor)
+                _write_all(descriptor, lines)
+                os.fsync(descriptor)
             except OSError:
-                self._undo()
+                self._undo(descriptor)
                 raise
             self._good += len(lines)
             self.lines += len(records)
@@ -117,29 +114,30 @@ class JsonLines:
         with self._lock:
             self._close()
 
-    def _open(self) -> None:
+    def _open(self) -> int:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(self.path, _APPEND, 0o600)
+        self._descriptor = descriptor = os.open(self.path, _APPEND, 0o600)
         try:
             content = self.path.read_bytes()
             self._good = content.rfind(b"\n") + 1
             if self._good != len(content):
-                os.ftruncate(self._descriptor, self._good)
-            os.fsync(self._descriptor)
+                os.ftruncate(descriptor, self._good)
+            os.fsync(descriptor)
             sync_dir(self.path.parent)
         except OSError:
             self._close()
             raise
+        return descriptor
 
-    def _undo(self) -> None:
+    def _undo(self, descriptor: int) -> None:
         """After a failed write nothing is known about the tail: cut it off and open the file anew next time."""
         try:
-            os.ftruncate(self._descriptor, self._good)
+            os.ftruncate(descriptor, self._good)
         except OSError:
             _LOG.warning("the tail of a journal may be torn", extra={"file": self.path.name})
         self._close()
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
+        if self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = -1
+            self._descriptor = None

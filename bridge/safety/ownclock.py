@@ -58,7 +58,7 @@ class OwnClock:
     def heard(self, event: VmsEvent) -> None:
         """Look at an event as it comes in, and at both clocks."""
         self._look()
-        if not self._accepted or not self._in_doubt():
+        if not self._in_doubt():
             self._heard.clear()
             return
         mono = self._clock.monotonic()
@@ -115,7 +115,7 @@ def shut_until(folder: Path, now: datetime) -> datetime | None:
 
 def _read(path: Path) -> tuple[datetime | None, bool]:
     try:
-        text = path.read_text(encoding="ascii")
+        text = path.read_bytes().decode()
         if not text.startswith("{"):  # as it was written at first: the moment alone
             return datetime.fromisoformat(text), False
         kept = json.loads(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,7 +43,8 @@ def test_a_window_is_read_off_the_clock_of_its_zone(now: str, is_open: bool) -> 
 @pytest.mark.parametrize(
     ("now", "is_open"),
     [
-        ("2026-01-16T21:30:00", True),  # Friday 22:30
+        ("2026-01-16T20:59:59", False),  # Friday 21:59:59
+        ("2026-01-16T21:00:00", True),
         ("2026-01-17T04:59:00", True),  # Saturday 05:59, still Friday's
         ("2026-01-17T05:00:00", False),
         ("2026-01-17T21:30:00", False),  # Saturday 22:30
@@ -68,6 +70,16 @@ def test_a_window_over_midnight_belongs_to_the_day_it_starts_on(now: str, is_ope
 def test_where_the_clock_changes_two_readings_count(now: str, shown: list[str]) -> None:
     """In both passes of the repeated hour, and in the hour after the skipped one."""
     assert sorted(f"{reading:%H:%M}" for reading in readings(BERLIN, _utc(now))) == shown
+
+
+def test_the_zone_of_the_machine_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bridge that was set up for another place opens by the clock at the gate."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "America/New_York")
+        time.tzset()
+        shown = readings(BERLIN, _utc("2026-01-12T12:00:00"))
+    time.tzset()
+    assert shown == {datetime(2026, 1, 12, 13, 0)}  # noqa: DTZ001 - as clocks are
 
 
 def test_in_the_repeated_hour_both_readings_must_be_inside() -> None:

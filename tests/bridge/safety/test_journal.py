@@ -9,19 +9,46 @@ from pathlib import Path
 import pytest
 
 from bridge.safety import journal
-from bridge.safety.journal import JsonLines
+from bridge.safety.journal import JsonLines, write_synced
 
 
 def test_what_was_appended_is_there_again(tmp_path: Path) -> None:
-    """Also in a folder that did not exist, readable by nobody else."""
-    path = tmp_path / "safety" / "x.jsonl"
+    """Also in a folder that did not exist, readable by nobody else; one line each, that a person can read."""
+    path = tmp_path / "data" / "safety" / "x.jsonl"
     file = JsonLines(path)
-    assert file.load() == []
-    file.append({"a": 1})
-    file.append({"b": "ü\n"})
+    assert (file.load(), file.lines) == ([], 0)
+    file.append({"a": 1, "c": [2, 3]})
+    file.append({"b": "ü ü\n"})
     file.close()
-    assert JsonLines(path).load() == [{"a": 1}, {"b": "ü\n"}]
-    assert path.stat().st_mode & 0o777 == 0o600
+    again = JsonLines(path)
+    assert (again.load(), again.lines) == ([{"a": 1, "c": [2, 3]}, {"b": "ü ü\n"}], 2)
+    assert path.read_text("utf-8") == '{"a":1,"c":[2,3]}\n{"b":"ü ü\\n"}\n'
+    assert _modes(path) == [0o600, 0o700]
+
+
+def _modes(path: Path) -> list[int]:
+    return [each.stat().st_mode & 0o777 for each in (path, path.parent)]
+
+
+def test_a_whole_file_is_put_in_place_at_once(tmp_path: Path) -> None:
+    """Also in a folder that did not exist, readable by nobody else, and over what a crash left half written."""
+    path = tmp_path / "data" / "safety" / "kill"
+    write_synced(path, b"first")
+    assert (path.read_bytes(), _modes(path)) == (b"first", [0o600, 0o700])
+    (path.parent / ".kill.new").write_bytes(b"longer than what is to be written")
+    write_synced(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert [each.name for each in path.parent.iterdir()] == ["kill"]
+
+
+def test_a_whole_file_is_synced_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content, name, folder: after a power cut there is the old file or the new one, never half of it."""
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: done.append(str(Path(f"/proc/self/fd/{fd}").readlink())) or sync(fd))
+    monkeypatch.setattr(Path, "replace", lambda path, to: done.append("replace") or replace(path, to))
+    write_synced(tmp_path / "kill", b"x")
+    assert done == [str(tmp_path / ".kill.new"), "replace", str(tmp_path)]
 
 
 def test_each_line_is_synced_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,13 +70,14 @@ def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, cut: int) 
     path = tmp_path / "x.jsonl"
     file = JsonLines(path)
     file.append({"a": 1})
-    file.append({"b": 2})
+    file.append({"a": 2})
+    file.append({"b": 3})
     file.close()
     path.write_bytes(path.read_bytes()[:-cut])
     again = JsonLines(path)
-    assert again.load() == [{"a": 1}]
+    assert again.load() == [{"a": 1}, {"a": 2}]
     again.append({"c": 3})
-    assert JsonLines(path).load() == [{"a": 1}, {"c": 3}]
+    assert JsonLines(path).load() == [{"a": 1}, {"a": 2}, {"c": 3}]
 
 
 def test_a_damaged_line_is_skipped_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -65,6 +93,7 @@ def test_a_full_disk_raises_and_leaves_nothing_behind(tmp_path: Path, monkeypatc
     path = tmp_path / "x.jsonl"
     file = JsonLines(path)
     file.append({"a": 1})
+    file.append({"a": 2})
     write = os.write
 
     def full(descriptor: int, data: bytes) -> int:
@@ -77,7 +106,7 @@ def test_a_full_disk_raises_and_leaves_nothing_behind(tmp_path: Path, monkeypatc
         file.append({"long": "enough"})
     monkeypatch.undo()
     file.append({"b": 2})
-    assert path.read_bytes() == b'{"a":1}\n{"b":2}\n'
+    assert path.read_bytes() == b'{"a":1}\n{"a":2}\n{"b":2}\n'
 
 
 def test_rewrite_keeps_what_it_is_given(tmp_path: Path) -> None:
@@ -86,8 +115,8 @@ def test_rewrite_keeps_what_it_is_given(tmp_path: Path) -> None:
     file = JsonLines(path)
     for number in range(5):
         file.append({"n": number})
-    file.rewrite([{"n": 4}])
+    file.rewrite([{"n": 3}, {"n": 4}])
     file.append({"n": 5})
-    assert JsonLines(path).load() == [{"n": 4}, {"n": 5}]
-    assert file.lines == 2
+    assert path.read_bytes() == b'{"n":3}\n{"n":4}\n{"n":5}\n'
+    assert file.lines == 3
     assert [each.name for each in tmp_path.iterdir()] == ["x.jsonl"]

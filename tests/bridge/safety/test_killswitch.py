@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from bridge.safety import latch
 from bridge.safety.killswitch import KillSwitch, Pulled
 from tests.clock import START, VirtualClock
 
@@ -39,6 +41,40 @@ async def test_it_holds_although_it_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="safety"):
         await switch.pull("anna", "smoke")
     assert switch.pulled
+
+
+async def test_it_holds_while_it_is_being_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes its time, or takes nothing, leaves nobody in front of a gate that moves."""
+    switch, seen = KillSwitch(tmp_path, VirtualClock()), []
+
+    def full(*_: object) -> None:
+        seen.append(switch.pulled)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(latch, "write_synced", full)
+    with pytest.raises(OSError, match="No space left"):
+        await switch.pull("anna", "smoke")
+    assert (seen, switch.pulled) == ([True], True)
+    assert await switch.state() == Pulled("anna", "smoke", START.isoformat())
+    await switch.reset("bert", "all clear")
+    assert not switch.pulled
+
+
+async def test_once_written_down_the_file_alone_says_it(tmp_path: Path) -> None:
+    """Whoever removes the file has reset it, also for the process that pulled it."""
+    switch = KillSwitch(tmp_path, VirtualClock())
+    await switch.pull("anna", "smoke")
+    (tmp_path / "kill").unlink()
+    assert not switch.pulled
+
+
+async def test_the_log_says_who_pulled_which_latch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where nothing else is left, the log of the service is read."""
+    switch = KillSwitch(tmp_path, VirtualClock())
+    await switch.pull("anna", "smoke")
+    await switch.reset("bert", "all clear")
+    said = [[getattr(record, name) for name in ("latch", "principal", "reason")] for record in caplog.records]
+    assert said == [["kill switch", "anna", "smoke"], ["kill switch", "bert", "all clear"]]
 
 
 async def test_when_it_cannot_be_read_it_counts_as_pulled(tmp_path: Path) -> None:

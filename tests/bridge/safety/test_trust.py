@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bridge.schema.kinds import StateChanged
 from bridge.source_clocks import AGAIN, LATER, watch_clocks
 from bridge.tap import Tap
 from tests.bridge.actions.support import make_order, plate_event, running
-from tests.clock import VirtualClock
+from tests.clock import START, VirtualClock
 
 S = timedelta(seconds=1)
 
@@ -36,8 +37,31 @@ def test_what_a_source_tells_counts_for_a_while() -> None:
     assert clocks.offset("nvr") is None
     clocks.learn("nvr", 3 * S)
     assert clocks.offset("nvr") == 3 * S
-    clock._elapsed += KEPT.total_seconds() + 1
+    clock._elapsed += KEPT.total_seconds()
+    assert clocks.offset("nvr") == 3 * S
+    clock._elapsed += 1
     assert clocks.offset("nvr") is None
+
+
+def test_only_the_last_messages_show_a_clock() -> None:
+    """Fifty of them, for six hours: what it showed before that, a quartz may have lost."""
+    clock = VirtualClock()
+    clocks = _clocks(clock)
+    for late in (0, *range(50, 0, -1)):
+        clocks.heard(plate_event(clock, late, time=clock.now() - late * S))
+    assert clocks.offset("nvr") == -1 * S
+    clock._elapsed += KEPT.total_seconds()
+    assert clocks.offset("nvr") == -1 * S
+    clock._elapsed += 1
+    assert clocks.offset("nvr") is None
+
+
+def test_a_clock_within_the_tolerance_is_not_off() -> None:
+    """To either side; a source whose clock is declared right never is."""
+    clocks = _clocks(VirtualClock(), "right")
+    for source, offset in (("ahead", 5), ("behind", -5), ("far", 5.001), ("back", -5.001), ("right", 60)):
+        clocks.learn(source, offset * S)
+    assert clocks.off() == {"far": 5.001 * S, "back": -5.001 * S}
 
 
 def test_what_a_source_says_shows_how_wrong_its_clock_is() -> None:
@@ -155,6 +179,65 @@ def test_our_clock_is_not_believed_until_it_has_caught_up(tmp_path: Path) -> Non
     assert OwnClock(tmp_path, clock).trusted()
 
 
+async def test_a_clock_that_falls_behind_went_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Measured by the clock that nobody sets: time passed and it does not show it. Two seconds are nothing."""
+    clock = VirtualClock()
+    own = OwnClock(tmp_path, clock)
+    await clock.advance(10)
+    clock.jump(-2 * S)
+    assert own.trusted()
+    await clock.advance(10)
+    clock.jump(-3.26 * S)
+    assert own.shut_until() == START + 18 * S
+    assert [record.seconds for record in caplog.records] == [3.3]  # type: ignore[attr-defined]
+    assert json.loads((tmp_path / "clock").read_bytes()) == {
+        "until": (START + 18 * S).isoformat(), "accepted": False
+    }  # fmt: skip
+
+
+async def test_the_last_moment_of_doubt_is_still_in_doubt(tmp_path: Path) -> None:
+    """The very moment that the clock showed last comes twice as well; the one after it does not."""
+    clock = VirtualClock()
+    own = OwnClock(tmp_path, clock)
+    clock.jump(-60 * S)
+    assert own.shut_until() == START
+    await clock.advance(60)
+    assert own.shut_until() == shut_until(tmp_path, clock.now()) == START
+    await own.accept()
+    assert own.shut_until() is shut_until(tmp_path, clock.now()) is None
+    assert not own.vouches("never heard")
+    await clock.advance(0.001)
+    assert own.vouches("never heard")
+
+
+async def test_a_mark_that_is_past_shuts_nothing(tmp_path: Path) -> None:
+    """Who looks at the files of a bridge that does not run sees what it would see."""
+    assert shut_until(tmp_path, START) is None
+    (tmp_path / "clock").write_text(json.dumps({"until": START.isoformat(), "accepted": False}))
+    assert shut_until(tmp_path, START - S) == START
+    assert shut_until(tmp_path, START + timedelta(microseconds=1)) is None
+
+
+async def test_what_was_heard_in_the_last_minute_is_vouched_for(tmp_path: Path) -> None:
+    """Each for its own minute, however much else is heard meanwhile and however long the process has run."""
+    clock = VirtualClock()
+    await clock.advance(1000)
+    own = OwnClock(tmp_path, clock)
+    clock.jump(-86_400 * S)
+    assert await own.accept()
+    first, second = plate_event(clock, 1), plate_event(clock, 2)
+    own.heard(first)
+    await clock.advance(59.5)
+    own.heard(second)
+    assert own.vouches(first.id)
+    await clock.advance(0.5)
+    own.heard(plate_event(clock, 3))
+    assert [own.vouches(event.id) for event in (first, second)] == [False, True]
+    await clock.advance(59)
+    own.heard(first)
+    assert [own.vouches(event.id) for event in (first, second)] == [True, True]
+
+
 def test_a_clock_that_went_back_twice_catches_up_with_the_first(tmp_path: Path) -> None:
     """The latest moment it ever showed counts."""
     clock = VirtualClock()
@@ -245,6 +328,8 @@ def test_what_a_lost_source_said_is_not_known(tmp_path: Path) -> None:
     assert (facts.get("nvr/1", "motion"), facts.get("alarm", "armed")) == ("off", True)
     known["nvr", "link"] = "down"
     assert (facts.get("nvr/1", "motion"), facts.get("nvr", "link")) == (UNKNOWN, "down")
+    known["nvr/1/left", "motion"] = "off"
+    assert facts.get("nvr/1/left", "motion") is UNKNOWN
     known["nvr", "link"] = "up"
     assert facts.get("nvr/1", "motion") == "off"
     known["nvr/1", "motion"] = None
