@@ -66,3 +66,34 @@ async def test_a_message_of_the_broker_only_pulls(tmp_path: Path, payload: bytes
     buttons.message(b"reset")
     await until(lambda: (tmp_path / "kill").exists())
     assert site.kill.pulled
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [(b"smoke", "smoke"), (b"", "not said"), (b"\xff!", "\N{REPLACEMENT CHARACTER}!"), (b"x" * 999, "x" * 200)],
+)
+async def test_what_a_message_says_is_the_reason(tmp_path: Path, payload: bytes, said: str) -> None:
+    """As far as it can be read and is not too long; that it came by the broker is all that is known of who."""
+    site = Site(tmp_path, VirtualClock())
+    buttons = _buttons(site)
+    buttons.message(payload)
+    assert [task.get_name() for task in buttons._pulling] == ["kill switch"]
+    await until(lambda: not buttons._pulling)
+    state = await site.kill.state()
+    assert state is not None
+    assert (state.principal, state.reason) == ("mqtt", said)
+
+
+async def test_a_button_of_the_whole_device_names_the_device(tmp_path: Path) -> None:
+    """Where the event has no channel, and the match asks for none; a field that the event lacks fits nothing."""
+    site = Site(tmp_path, VirtualClock())
+    lacking = InputMatch(source="nvr", kind="call.started", data={"floor": "1"})
+    anywhere = InputMatch(source="nvr", kind="call.started")
+    Buttons([lacking], site.kill, Desk("site", site.safety, site.clock)).heard(_call(site.clock, subject=None))
+    await settle()
+    assert not site.kill.pulled
+    Buttons([anywhere], site.kill, Desk("site", site.safety, site.clock)).heard(_call(site.clock, subject=None))
+    await until(lambda: (tmp_path / "kill").exists())
+    state = await site.kill.state()
+    assert state is not None
+    assert state.reason == "call.started at nvr"

@@ -11,7 +11,7 @@ import pytest
 from bridge.errors import ActionRejectedError
 from bridge.safety.gate import GO, Gate, Verdict
 from bridge.safety.killswitch import KillSwitch
-from bridge.safety.reasons import WORDS, Reason
+from bridge.safety.reasons import WORDS, Reason, refusal
 from bridge.schema.event import Origin
 from bridge.schema.orders import ActionClass, Order
 from tests.bridge.actions.support import InfoParams, info_spec, make_gate, make_order, plate_event
@@ -304,6 +304,13 @@ def test_demand_lets_through_what_may_be_done(tmp_path: Path) -> None:
     with pytest.raises(ActionRejectedError, match=WORDS[Reason.TOO_OLD]) as caught:
         gate.demand(old, spec, InfoParams(to="actuating"))
     assert caught.value.reason == "too_old"
+
+
+def test_a_refusal_is_its_sentence_and_what_was_seen() -> None:
+    """The code for machines, the sentence for people, and the detail only where there is one."""
+    plain, seen = refusal(Reason.HOLD), refusal(Reason.HOLD, "by anna")
+    assert (plain.reason, str(plain)) == (seen.reason, "the door is held by hand")
+    assert str(seen) == "the door is held by hand: by anna"
 
 
 def test_every_reason_is_explained_in_words() -> None:

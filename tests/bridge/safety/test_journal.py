@@ -104,6 +104,7 @@ def test_a_full_disk_raises_and_leaves_nothing_behind(tmp_path: Path, monkeypatc
     monkeypatch.setattr(journal.os, "write", full)
     with pytest.raises(OSError, match="No space left"):
         file.append({"long": "enough"})
+    assert path.read_bytes() == b'{"a":1}\n{"a":2}\n'
     monkeypatch.undo()
     file.append({"b": 2})
     assert path.read_bytes() == b'{"a":1}\n{"a":2}\n{"b":2}\n'
