@@ -183,7 +183,7 @@ class _Start:
             self.config.site, self.config.safety, self.health, safety, self.services.get(Webhooks),
             lambda: runner.tally.pending, self.clock,
         )  # fmt: skip
-        emit.add(guardian.heard)
+        guardian.watch(emit, await bus.lasting(intake.known))
         runner = Runner(
             bus.orders, bus.effects, bus.dead, self.actions, self.services, safety.gate, self.clock, instance,
             observer=Observers(self.orders, guardian),

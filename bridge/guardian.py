@@ -10,7 +10,8 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any
 
 from bridge.actions.endpoints import Delivery, Webhooks
@@ -19,12 +20,13 @@ from bridge.config.safety import SafetyConfig
 from bridge.contracts import Emit
 from bridge.errors import ActionError, StoreUnavailableError
 from bridge.runtime.health import HealthBook, Level
-from bridge.runtime.stuck import Stuck
+from bridge.runtime.stuck import KINDS, Stuck
 from bridge.runtime.troubles import Report, Troubles, words
 from bridge.safety.site import Safety
 from bridge.schema.event import Origin, VmsEvent, own_event
 from bridge.schema.kinds import BridgeHeartbeat, OutageEnded, OutageStarted, Payload
 from bridge.schema.orders import ActionClass, Order, Result
+from bridge.tap import Tap
 
 _LOG = logging.getLogger(__name__)
 SAFETY = "safety"
@@ -38,7 +40,7 @@ _GOOD = frozenset({"connected", "unused", "unknown", "connecting"})
 
 
 class Guardian:
-    """See the module. `heard` and `ended` may be called at any time; `run` does the rest."""
+    """See the module. `watch` begins it; `heard` and `ended` may be called at any time; `run` does the rest."""
 
     def __init__(
         self,
@@ -59,10 +61,20 @@ class Guardian:
         self._tasks: asyncio.TaskGroup | None = None
         health.register(SAFETY, needed=False)
 
+    def watch(self, tap: Tap, began: Iterable[VmsEvent] = ()) -> None:
+        """Look at what comes in from now on; `began` is what had begun before and has not ended."""
+        for event in began:
+            self._stuck.resume(event, self._clock.now(), self._clock.monotonic())
+        tap.add(self.heard)
+        tap.follow(KINDS, self._settled)
+
+    def _settled(self, event: VmsEvent, stored: bool) -> None:
+        self._stuck.settled(event, self._clock.monotonic(), stored=stored)
+
     def heard(self, event: VmsEvent) -> None:
         """Look at an event as it comes in."""
         now = self._clock.monotonic()
-        self._stuck.heard(event, now)
+        self._stuck.heard(event)
         if event.type == "channel.status" and event.origin in (Origin.LIVE, Origin.RESYNC):
             up = getattr(event.data, "state", "unknown") in _GOOD
             self._troubles.note(f"source {event.source_name}/{event.subject}", up=up, now=now)
@@ -101,7 +113,9 @@ class Guardian:
             starting = part.reason == "starting"
             self._troubles.note(part.name, up=starting or part.level is not Level.DOWN, now=mono)
             why[part.name] = part.message
-        events = self._stuck.overdue(now, mono)
+        for end in self._stuck.overdue(now, mono):
+            self._later(self._end(emit, end))
+        events: list[VmsEvent] = []
         for report in self._troubles.look(mono):
             text = words(report, why)
             events.append(self._event(*_outage(report, text)))
@@ -160,6 +174,12 @@ class Guardian:
             except ActionError as exc:
                 _LOG.warning("an alert was not taken", extra={"webhook": name, "error": str(exc)})
         _LOG.error("nobody could be told", extra={"webhook": name, "alert": text})
+
+    @staticmethod
+    async def _end(emit: Emit, event: VmsEvent) -> None:
+        """Try once: what still lasts at the next look is ended then."""
+        with suppress(StoreUnavailableError):
+            await (await emit([event]))
 
     async def _store(self, emit: Emit, event: VmsEvent) -> None:
         while True:

@@ -41,7 +41,7 @@ from bridge.errors import StartError, StoreUnavailableError
 from bridge.schema.base import stable_id
 from bridge.schema.event import VmsEvent, own_event
 from bridge.schema.kinds import LogHole, RulesChanged
-from bridge.schema.subjects import NONE, Subjects
+from bridge.schema.subjects import NONE, Subjects, escape
 
 _log = logging.getLogger(__name__)
 
@@ -149,6 +149,20 @@ class Bus:
         subject = self._subjects.events("bridge", kind).removesuffix("*") + NONE
         found = await stored.last(self.connection, self.stream("EVENTS"), subject)
         return None if found is None else VmsEvent.decode(found.body)
+
+    async def lasting(self, book: StateBook) -> list[VmsEvent]:
+        """Return the events that began what goes on by the book, as far as the log has them.
+
+        Raises StoreUnavailableError.
+        """
+        began: list[VmsEvent] = []
+        for entity, kind in book.lasting():
+            source, _, channel = entity.partition("/")
+            subject = self._subjects.events(source, kind).removesuffix("*") + escape(channel or None)
+            found = await stored.last(self.connection, self.stream("EVENTS"), subject)
+            if found is not None:
+                began.append(VmsEvent.decode(found.body))
+        return began
 
     async def named_rules(self) -> set[str]:
         """Return the hashes of all rule sets that decided, or will decide, about an event that is still in the log.

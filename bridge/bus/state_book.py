@@ -18,7 +18,7 @@ from bridge.bus.kv import Bucket, key_of
 from bridge.bus.pull import place, scan
 from bridge.bus.wire import MAX_BATCH, Outgoing
 from bridge.schema.event import VmsEvent
-from bridge.schema.state import Fact, facts
+from bridge.schema.state import LASTING, Fact, facts
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +63,11 @@ class StateBook:
     def get(self, entity: str, attribute: str, default: JsonValue = None) -> JsonValue:
         """Return what is known."""
         return self._known.get((entity, attribute), default)
+
+    def lasting(self) -> list[tuple[str, str]]:
+        """Return what is on: entity and the kind of event that began it."""
+        on = [key for key, value in self._known.items() if value == "on" and key[1] in LASTING]
+        return [(entity, LASTING[attribute]) for entity, attribute in on]
 
     def knows(self, said: list[Fact]) -> bool:
         """Whether all of it is known already. Nothing said is nothing known."""

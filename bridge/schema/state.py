@@ -25,6 +25,9 @@ BRIDGE = "bridge"
 MODE = "mode"
 """Its attribute that says in which mode the site is; whoever has changed it."""
 
+LASTING = {"motion": "motion.started", "call": "call.started"}
+"""Attributes that are `on` from one event until another, and the kind of the first."""
+
 _Attributes = Callable[[VmsEvent], dict[str, JsonValue]]
 
 

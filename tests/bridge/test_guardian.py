@@ -17,6 +17,7 @@ from bridge.guardian import SAFETY, Guardian
 from bridge.runtime.health import HealthBook, Level
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import ActionClass, Result
+from bridge.tap import Tap
 from tests.bridge.actions.support import Site, plate_event, until
 from tests.clock import VirtualClock
 
@@ -57,6 +58,8 @@ class World:
             "site", config, self.health, self.site.safety, self.receivers, lambda: 3, self.clock,  # type: ignore[arg-type]
         )  # fmt: skip
 
+        self.tap = Tap(self.emit, [])
+
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.down:
@@ -78,7 +81,8 @@ class World:
 @asynccontextmanager
 async def watched(folder: Path) -> AsyncIterator[World]:
     world = World(folder)
-    task = asyncio.create_task(world.guardian.run(world.emit))
+    world.guardian.watch(world.tap)
+    task = asyncio.create_task(world.guardian.run(world.tap))
     try:
         yield world
     finally:
@@ -161,13 +165,29 @@ async def test_it_says_that_it_lives_and_ends_what_is_stuck(tmp_path: Path) -> N
     async with watched(tmp_path) as world:
         world.health.register("source a", needed=False).up()
         world.health.register("source b", needed=False).down("unavailable", "no answer")
-        world.guardian.heard(plate_event(world.clock, 1, type="motion.started", data={}))
+        await (await world.tap([plate_event(world.clock, 1, type="motion.started", data={})]))
         await world.seconds(62)
         [beat] = world.of("bridge.heartbeat")
         assert (beat.sources_up, beat.sources_down, beat.pending_orders) == (1, 1, 3)
         await world.clock.advance(900)
         await until(lambda: world.of("motion.ended"))
         assert world.of("motion.ended")[0].reason == "timeout"
+        await world.seconds(3)
+        assert len(world.of("motion.ended")) == 1
+
+
+async def test_a_call_that_began_before_the_start_is_ended_once_the_log_takes_it(tmp_path: Path) -> None:
+    """It was on when the bridge was killed."""
+    async with watched(tmp_path) as world:
+        before = world.clock.now() - timedelta(hours=2)
+        began = plate_event(world.clock, 1, type="call.started", data={"caller": "gate"}, received=before)
+        world.down = True
+        world.guardian.watch(Tap(world.emit, []), [began])
+        await world.seconds(3)
+        assert world.of("call.ended") == []
+        world.down = False
+        await world.seconds(3)
+        assert [data.caller for data in world.of("call.ended")] == ["gate"]
 
 
 async def test_health_says_which_clock_keeps_doors_shut(tmp_path: Path) -> None:

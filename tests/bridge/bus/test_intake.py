@@ -91,8 +91,9 @@ async def test_an_end_that_was_made_up_opens_no_gate(bus: Bus) -> None:
 
     stuck = Stuck({"motion.started": timedelta(seconds=4)})
     began = event(1, "motion.started")
-    stuck.heard(began, 0)
+    stuck.heard(began)
     assert await after(began) == (False, True, 1)
+    stuck.settled(began, 0, stored=True)
     [end] = stuck.overdue(NOW, 4)
     assert await after(end) == (None, None, 2)
     assert await after(event(2, "motion.started", origin=Origin.RESYNC)) == (False, True, 3)
@@ -130,6 +131,17 @@ async def test_the_book_is_completed_from_the_log_after_a_crash(bus: Bus) -> Non
     assert fresh._book.get("nvr1/1", "status") == "disconnected"
     await (await fresh([status(3, "connected")]))
     assert await count(bus, "EVENTS") == 3
+
+
+async def test_what_was_on_when_the_bridge_died_is_found_again(bus: Bus) -> None:
+    """With the event that began it; what has ended, or was only set by a rule, is not."""
+    intake = await bus.intake()
+    calls = [event(1, "call.started", data={"caller": "a"}), event(2, "call.started", data={"caller": "b"})]
+    moving = [event(3, "motion.started", subject="2"), event(4, "motion.started", subject="lot 3/1")]
+    by_rule = event(6, "state.changed", data={"entity": "rules/garage", "attribute": "motion", "value": "on"})
+    await (await intake([*calls, *moving, event(5, "motion.ended", subject="2"), by_rule]))
+    fresh = await bus.intake()
+    assert sorted(began.id for began in await bus.lasting(fresh.known)) == ["e2", "e4"]
 
 
 async def test_an_event_that_was_not_stored_is_not_known(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from bridge.config.models import DoorConfig
 from bridge.contracts import SystemInfo
-from bridge.errors import ConnectorUnavailableError
+from bridge.errors import ConnectorUnavailableError, StoreUnavailableError
 from bridge.safety.clocks import KEPT, SourceClocks
 from bridge.safety.facts import UNKNOWN, Facts
 from bridge.safety.ownclock import OwnClock, shut_until
@@ -21,7 +22,7 @@ from bridge.schema.kinds import StateChanged
 from bridge.source_clocks import AGAIN, LATER, watch_clocks
 from bridge.tap import Tap
 from tests.bridge.actions.support import make_order, plate_event, running
-from tests.clock import START, VirtualClock
+from tests.clock import START, VirtualClock, settle
 
 S = timedelta(seconds=1)
 
@@ -399,8 +400,39 @@ async def test_a_watcher_that_fails_does_not_stop_the_event() -> None:
     def broken(_: Any) -> None:
         raise KeyError("a bug")
 
+    def broken_too(_: Any, stored: bool) -> None:
+        raise KeyError("another")
+
     tap = Tap(emit, [broken])
     tap.add(seen.append)
+    tap.follow(frozenset({"plate.read"}), broken_too)
     event = plate_event(clock, 1)
     await (await tap([event]))
     assert (seen, stored) == ([event], [event])
+
+
+@pytest.mark.parametrize("end", ["stored", "refused", "raised", "cancelled"])
+async def test_who_follows_events_hears_what_became_of_them(end: str) -> None:
+    """Once, when it is known; of the kinds that were asked for."""
+    told: list[tuple[str, bool]] = []
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def emit(_: Any) -> asyncio.Future[None]:
+        if end == "raised":
+            raise StoreUnavailableError("away")
+        return done
+
+    tap = Tap(emit, [])
+    tap.follow(frozenset({"motion.started"}), lambda event, stored: told.append((event.id, stored)))
+    moving = plate_event(VirtualClock(), 2, type="motion.started", data={})
+    with suppress(StoreUnavailableError):
+        await tap([plate_event(VirtualClock(), 1), moving])
+        assert told == []
+    if end == "stored":
+        done.set_result(None)
+    elif end == "refused":
+        done.set_exception(StoreUnavailableError("no"))
+    else:
+        done.cancel()
+    await settle()
+    assert told == [(moving.id, end == "stored")]
