@@ -62,6 +62,7 @@ from bridge.media.recorded import ClipMaker
 from bridge.media.store import ClipStore, Retention
 from bridge.registry import Registry
 from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site, schema_of_rules
+from bridge.runtime import stuck
 from bridge.runtime.gaps import Ledger
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.metrics import Metrics
@@ -183,7 +184,9 @@ class _Start:
             self.config.site, self.config.safety, self.health, safety, self.services.get(Webhooks),
             lambda: runner.tally.pending, self.clock,
         )  # fmt: skip
-        guardian.watch(emit, await bus.lasting(intake.known))
+        guardian.resume(await bus.lasting(intake.known))
+        emit.add(guardian.heard)
+        emit.follow(stuck.KINDS, guardian.settled)
         runner = Runner(
             bus.orders, bus.effects, bus.dead, self.actions, self.services, safety.gate, self.clock, instance,
             observer=Observers(self.orders, guardian),

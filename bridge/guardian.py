@@ -20,13 +20,12 @@ from bridge.config.safety import SafetyConfig
 from bridge.contracts import Emit
 from bridge.errors import ActionError, StoreUnavailableError
 from bridge.runtime.health import HealthBook, Level
-from bridge.runtime.stuck import KINDS, Stuck
+from bridge.runtime.stuck import Stuck
 from bridge.runtime.troubles import Report, Troubles, words
 from bridge.safety.site import Safety
 from bridge.schema.event import Origin, VmsEvent, own_event
 from bridge.schema.kinds import BridgeHeartbeat, OutageEnded, OutageStarted, Payload
 from bridge.schema.orders import ActionClass, Order, Result
-from bridge.tap import Tap
 
 _LOG = logging.getLogger(__name__)
 SAFETY = "safety"
@@ -40,7 +39,7 @@ _GOOD = frozenset({"connected", "unused", "unknown", "connecting"})
 
 
 class Guardian:
-    """See the module. `watch` begins it; `heard` and `ended` may be called at any time; `run` does the rest."""
+    """See the module. `heard`, `settled` and `ended` may be called at any time; `run` does the rest."""
 
     def __init__(
         self,
@@ -61,14 +60,13 @@ class Guardian:
         self._tasks: asyncio.TaskGroup | None = None
         health.register(SAFETY, needed=False)
 
-    def watch(self, tap: Tap, began: Iterable[VmsEvent] = ()) -> None:
-        """Look at what comes in from now on; `began` is what had begun before and has not ended."""
+    def resume(self, began: Iterable[VmsEvent]) -> None:
+        """Take over what had begun before the start and has not ended."""
         for event in began:
             self._stuck.resume(event, self._clock.now(), self._clock.monotonic())
-        tap.add(self.heard)
-        tap.follow(KINDS, self._settled)
 
-    def _settled(self, event: VmsEvent, stored: bool) -> None:
+    def settled(self, event: VmsEvent, stored: bool) -> None:
+        """An event of one of the kinds `stuck.KINDS` that was heard is stored, or could not be."""
         self._stuck.settled(event, self._clock.monotonic(), stored=stored)
 
     def heard(self, event: VmsEvent) -> None:

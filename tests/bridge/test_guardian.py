@@ -15,6 +15,7 @@ from bridge.config.safety import SafetyConfig
 from bridge.errors import ActionUnavailableError, StoreUnavailableError
 from bridge.guardian import SAFETY, Guardian
 from bridge.runtime.health import HealthBook, Level
+from bridge.runtime.stuck import KINDS
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import ActionClass, Result
 from bridge.tap import Tap
@@ -81,7 +82,8 @@ class World:
 @asynccontextmanager
 async def watched(folder: Path) -> AsyncIterator[World]:
     world = World(folder)
-    world.guardian.watch(world.tap)
+    world.tap.add(world.guardian.heard)
+    world.tap.follow(KINDS, world.guardian.settled)
     task = asyncio.create_task(world.guardian.run(world.tap))
     try:
         yield world
@@ -182,7 +184,7 @@ async def test_a_call_that_began_before_the_start_is_ended_once_the_log_takes_it
         before = world.clock.now() - timedelta(hours=2)
         began = plate_event(world.clock, 1, type="call.started", data={"caller": "gate"}, received=before)
         world.down = True
-        world.guardian.watch(Tap(world.emit, []), [began])
+        world.guardian.resume([began])
         await world.seconds(3)
         assert world.of("call.ended") == []
         world.down = False
