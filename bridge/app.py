@@ -73,10 +73,10 @@ from bridge.runtime.twins import TwinMatcher
 from bridge.safety.buttons import Buttons
 from bridge.safety.desk import Desk
 from bridge.safety.journal import write_synced
-from bridge.safety.releases import ReleaseJournal
+from bridge.safety.settings import Waiting
 from bridge.safety.site import Safety
 from bridge.schema.event import own_event
-from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged
+from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged, SettingChanged, SettingsChanged
 from bridge.services import ServiceTable
 from bridge.source_clocks import watch_clocks
 from bridge.tap import Tap
@@ -84,6 +84,9 @@ from rules.ruleset import RuleSet
 from rules.trace import Trace
 
 log = logging.getLogger(__name__)
+
+_SHOWN, _NAMED = 10, 500
+"""Changed settings that health shows, and that an event names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +198,13 @@ class _Start:
         matcher = self._matcher(emit)
         http = await self._http(bus, matcher, self._api(bus, desk, safety, reloader, live))
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
+        if safety.settings.waits is not None:
+            await self._say(emit, "settings.changed", _settings_changed(safety.settings.waits))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, matcher)
         await self._spawn("guardian", guardian.run(emit))
         await self._spawn("rule files", reloader.run())
-        self._watch(bus, engine, runner, safety.releases, appender)
+        self._watch(bus, engine, runner, safety, appender)
         return Running(self.config, bus, server, http, engine, reloader, runner, self.health, self.metrics, self.tasks)
 
     # --- the parts, in order ------------------------------------------------------------------------
@@ -362,22 +367,22 @@ class _Start:
     async def _say(self, emit: Emit, kind: str, data: Payload) -> None:
         await (await emit([own_event(self.config.site, kind, data, self.clock.now())]))
 
-    def _watch(
-        self, bus: Bus, engine: EngineHost, runner: Runner, releases: ReleaseJournal, appender: Appender
-    ) -> None:
+    def _watch(self, bus: Bus, engine: EngineHost, runner: Runner, safety: Safety, appender: Appender) -> None:
         watch = self.metrics.watch
         self.metrics.pending(lambda: self.orders.waiting + runner.tally.pending)
         watch("engine_position", "Sequence of the last event that was evaluated.", lambda: engine.position)
         watch("orders_in_hand", "Orders taken and not ended.", lambda: runner.tally.pending)
-        watch("releases_owed", "Outputs away from idle.", lambda: len(releases.owed()))
+        watch("releases_owed", "Outputs away from idle.", lambda: len(safety.releases.owed()))
         watch("events_waiting", "Events in hand and not stored yet.", lambda: bus.health().pending)
         self.health.register("bus")
         self.health.register("audit", needed=False)
+        self.health.register("settings", needed=False)
         self.health.register("engine")
         self.health.set("engine", Level.UP)
-        self.stack.enter_context(_Probe(lambda: self._look(bus, appender)))
+        self.stack.enter_context(_Probe(lambda: self._look(bus, appender, safety)))
 
-    def _look(self, bus: Bus, appender: Appender) -> None:
+    def _look(self, bus: Bus, appender: Appender, safety: Safety) -> None:
+        self._look_at_settings(safety.settings.waits)
         if appender.trouble is None:
             self.health.set("audit", Level.UP)
         else:
@@ -394,6 +399,15 @@ class _Start:
             self.health.set("bus", Level.DOWN, "store", state.trouble or state.refusing or "", cure)
         self.metrics.store_up(state.ok)
 
+    def _look_at_settings(self, waits: Waiting | None) -> None:
+        if waits is None:
+            self.health.set("settings", Level.UP)
+            return
+        shown = "; ".join(map(str, waits.changes[:_SHOWN]))
+        words = f"changed settings of what moves wait to be confirmed, and nothing they concern moves: {shown}"
+        cure = f"vms-bridge door settings --confirm {waits.confirm}"
+        self.health.set("settings", Level.DEGRADED, "unconfirmed", words, cure)
+
 
 class _Probe:
     """Do something every second on the running loop, beginning now."""
@@ -409,6 +423,12 @@ class _Probe:
     def __exit__(self, *_: object) -> None:
         if self._handle is not None:
             self._handle.cancel()
+
+
+def _settings_changed(waits: Waiting) -> SettingsChanged:
+    changes = tuple(SettingChanged(setting=one.setting, was=one.was, now=one.now) for one in waits.changes[:_NAMED])
+    outputs = () if waits.everything else tuple(sorted(waits.outputs))
+    return SettingsChanged(confirm=waits.confirm, changes=changes, outputs=outputs)
 
 
 async def _appended(appender: Appender) -> None:

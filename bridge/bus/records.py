@@ -15,7 +15,7 @@ from bridge.schema.event import VmsEvent
 from bridge.schema.kinds import ListChanged
 from bridge.schema.orders import Effect, Result
 
-CHANGES = ("list.changed", "mode.changed", "rules.changed", "command.given")
+CHANGES = ("list.changed", "mode.changed", "rules.changed", "settings.changed", "command.given")
 """The bridge's own events that are in the trail: what decides was changed, and what people told it to do."""
 
 _SHORT = 4
@@ -93,7 +93,7 @@ def way_of(event: VmsEvent) -> Way:
     if event.via == "rule":
         return "rule"
     if event.principal is None:
-        return "file" if event.type == "rules.changed" else "bridge"
+        return "file" if event.type in ("rules.changed", "settings.changed") else "bridge"
     return _WAYS.get(event.principal.partition(":")[0], "api")
 
 

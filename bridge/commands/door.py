@@ -46,6 +46,7 @@ def list_doors(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
         _say(f"{name}: {one['mode']}{held}")
     for one in state["pending"]:
         _say(f"{one['id']} waits at {one['door']} until {one['until']}: {one['plate'] or one['rule']}")
+    _say_waiting(state["settings"])
     for latch, words in (("kill", "the kill switch is pulled"), ("breaker", "the breaker has tripped")):
         if state[latch]:
             _say(f"{words}: {state[latch]['reason']} ({state[latch]['principal']}, {state[latch]['at']})")
@@ -126,6 +127,30 @@ def reset_breaker(reason: Reason = None, config: ConfigOption = DEFAULT_CONFIG) 
 
 
 @command
+def settings(
+    confirm: Annotated[
+        str | None, typer.Option("--confirm", help="Agree to the change of this number, which may move things.")
+    ] = None,
+    reason: Reason = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which settings of what moves were changed and wait, and agree to them."""
+    loaded = load_site(Path(config))
+    if confirm is not None:
+        ask(loaded, "POST", "/api/settings/confirm", reason, {"confirm": confirm})
+        _say("the changed settings count from now on")
+        return
+    waits = ask(loaded, "GET", "/api/safety")["settings"]
+    if as_json:
+        print_json(waits)
+    else:
+        _say_waiting(waits) if waits else _say("nothing waits: what the configuration says counts")
+    if waits:
+        raise typer.Exit(Exit.FAILED)
+
+
+@command
 def list_clocks(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show whether our clock keeps doors shut, and how far the clock of each source is off."""
     clocks = ask(load_site(Path(config)), "GET", "/api/safety")["clocks"]
@@ -167,6 +192,7 @@ door.command("confirm")(confirm)
 door.command("deny")(deny)
 door.command("hold")(hold)
 door.command("release")(release)
+door.command("settings")(settings)
 breaker.command("reset")(reset_breaker)
 clock.command("list")(list_clocks)
 clock.command("accept")(accept_clock)
@@ -212,6 +238,16 @@ def _end(content: Mapping[str, Any], as_json: bool) -> None:
         _say(f"{content['outcome']}{': ' if words else ''}{words}")
     if content["outcome"] not in ("done", "pending", "denied"):
         raise typer.Exit(Exit.FAILED)
+
+
+def _say_waiting(waits: Mapping[str, Any] | None) -> None:
+    if waits is None:
+        return
+    for one in waits["changes"]:
+        was, now = ("default" if value is None else value for value in (one["was"], one["now"]))
+        _say(f"{one['setting']}: {was} → {now}")
+    shut = "everything that moves" if waits["outputs"] is None else ", ".join(waits["outputs"]) or "nothing"
+    _say(f"waits for it: {shut}; if this is meant: vms-bridge door settings --confirm {waits['confirm']}")
 
 
 def _say(words: str) -> None:

@@ -6,16 +6,17 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from pydantic_core import to_jsonable_python
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bridge.http.callers import Caller, Callers
+from bridge.http.callers import Caller, Callers, Said
 from bridge.safety.cameras import Camera
 from bridge.safety.desk import Desk
 from bridge.safety.pending import Pending
+from bridge.safety.settings import Waiting
 from bridge.safety.site import Safety
 from bridge.schema.orders import Result
 from bridge.schema.units import format_duration
@@ -25,6 +26,12 @@ LOCK = timedelta(minutes=10)
 MAX_LOCK = timedelta(days=1)
 _STATUS = {"done": 200, "refused": 409, "expired": 409, "dead": 500, "unknown": 504}
 """What the end of an order is answered with. `unknown`: it was sent, and nobody can say what came of it."""
+
+
+class Agree(Said):
+    """Agree to changed settings of what moves."""
+
+    confirm: str = Field(max_length=64, description="The change, by its number.")
 
 
 class SafetyApi:
@@ -45,6 +52,7 @@ class SafetyApi:
             route("POST", "/api/pending/{pending}/deny", "operator", self._deny),
             route("POST", "/api/cameras/{source}/{channel}/lock", "operator", self._lock),
             route("POST", "/api/cameras/{source}/{channel}/unlock", "operator", self._unlock),
+            self._callers.saying("POST", "/api/settings/confirm", "admin", Agree, self._agree),
             route("POST", "/api/kill", "operator", self._kill),
             route("POST", "/api/kill/reset", "admin", self._unkill),
             route("POST", "/api/breaker/reset", "admin", self._reset_breaker),
@@ -64,6 +72,7 @@ class SafetyApi:
             "doors": doors,
             "pending": [_waits(one) for one in keeper.pending.all()],
             "cameras": {"locked": safety.cameras.locks(), "held": safety.cameras.held()},
+            "settings": _settings(safety.settings.waits),
             "clocks": _clocks(safety),
             "away": {str(target): orders for target, orders in safety.releases.owed().items()},
         }
@@ -101,6 +110,10 @@ class SafetyApi:
         self._desk.unlock(_camera(request), caller.who, caller.said.reason)
         return JSONResponse({"locked": False})
 
+    async def _agree(self, _: Request, caller: Caller, said: Agree) -> Response:
+        await self._desk.agree(said.confirm, caller.who, caller.reason)
+        return JSONResponse({"confirmed": said.confirm})
+
     async def _kill(self, _: Request, caller: Caller) -> Response:
         await self._desk.kill(caller.who, caller.reason)
         return JSONResponse({"killed": True})
@@ -129,6 +142,18 @@ def _clocks(safety: Safety) -> JsonValue:
     content: JsonValue = {
         "shut_until": None if until is None else until.isoformat(),
         "sources": {name: {"ahead": ahead, "opens": name not in safety.clocks.off()} for name, ahead in known.items()},
+    }
+    return content
+
+
+def _settings(waits: Waiting | None) -> JsonValue:
+    """Return what has to be agreed to; `outputs` is null where it concerns everything that moves."""
+    if waits is None:
+        return None
+    content: JsonValue = {
+        "confirm": waits.confirm,
+        "changes": [asdict(change) for change in waits.changes],
+        "outputs": None if waits.everything else [*sorted(waits.outputs)],
     }
     return content
 

@@ -129,6 +129,11 @@ class Desk:
         await self._safety.breaker.reset(who, reason)
         self.tell("reset_breaker", None, (who,), reason)
 
+    async def agree(self, confirm: str, who: str, reason: str) -> None:
+        """Let changed settings of what moves count. Raises ActionRejectedError, and OSError: then they still wait."""
+        await self._safety.settings.agree(confirm, who, reason)
+        self.tell("agree", confirm, (who,), reason)
+
     # --- clocks ----------------------------------------------------------------------------------------
 
     async def accept_clock(self, who: str, reason: str) -> None:

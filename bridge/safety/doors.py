@@ -28,6 +28,7 @@ from bridge.safety.outputs import MAX_PULSE, Outputs
 from bridge.safety.pending import PendingOpenings
 from bridge.safety.readings import Readings
 from bridge.safety.reasons import WORDS, Reason, refusal
+from bridge.safety.settings import Settings
 from bridge.schema.kinds import CommandGiven
 from bridge.schema.orders import Order
 from bridge.schema.units import format_duration
@@ -46,6 +47,7 @@ class DoorKeeper:
         openings: Openings,
         facts: Facts,
         readings: Readings,
+        settings: Settings,
         folder: Path,
         clock: Clock,
     ) -> None:
@@ -54,6 +56,7 @@ class DoorKeeper:
         self._openings = openings
         self._facts = facts
         self._readings = readings
+        self._settings = settings
         self._clock = clock
         self._deciding = asyncio.Lock()
         self.pending = PendingOpenings(clock)
@@ -102,7 +105,8 @@ class DoorKeeper:
     def _asked(self, name: str, door: DoorConfig, order: Order) -> AskedDoor:
         others = self._openings.others(door.output, order)
         now, held, readings = self._clock.now(), self.holds[name].pulled, self._readings.like(order.trigger)
-        return AskedDoor(door, order, now, others, self._facts, held=held, readings=readings)
+        waits = self._settings.hold(door.output)
+        return AskedDoor(door, order, now, others, self._facts, held=held, unconfirmed=waits, readings=readings)
 
     async def _decide(self, name: str, door: DoorConfig, order: Order) -> Opening:
         """Ask every guard and take the place in the limits; only one order does so at a time."""

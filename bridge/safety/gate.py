@@ -59,6 +59,7 @@ class Asked:
     now: datetime
     killed: Callable[[], bool]
     tripped: Callable[[], bool]
+    unconfirmed: Callable[[], bool]
     dry_run: bool
     starting: bool
     clock_trusted: bool
@@ -107,6 +108,11 @@ def _killed(asked: Asked) -> Reason | None:
 
 def _tripped(asked: Asked) -> Reason | None:
     return Reason.BREAKER if asked.action_class is ActionClass.ACTUATING and asked.tripped() else None
+
+
+def _unconfirmed(asked: Asked) -> Reason | None:
+    """Nobody has agreed to what was changed for everything that moves."""
+    return Reason.UNCONFIRMED if asked.action_class is ActionClass.ACTUATING and asked.unconfirmed() else None
 
 
 def _starting(asked: Asked) -> Reason | None:
@@ -161,6 +167,7 @@ GUARDS: tuple[Callable[[Asked], Reason | None], ...] = (
     _too_old,
     _clock_trust,
     _starting,
+    _unconfirmed,
     _tripped,
     _killed,
 )
@@ -181,6 +188,7 @@ class Gate:
         own_clock: OwnClock,
         *,
         hold_off: timedelta,
+        unconfirmed: Callable[[], bool] = lambda: False,
         dry_run: bool = False,
     ) -> None:
         """The hold-off counts from here: make the gate when the bridge starts."""
@@ -191,6 +199,7 @@ class Gate:
         self._own_clock = own_clock
         self._ready_at = clock.monotonic() + hold_off.total_seconds()
         self._dry_run = dry_run
+        self._unconfirmed = unconfirmed
 
     def check(self, order: Order, spec: ActionSpec[Any], params: ActionParams) -> Verdict:
         """Say whether the order may be done now, and if not, why not."""
@@ -202,6 +211,7 @@ class Gate:
             self._clock.now(),
             lambda: self._kill.pulled,
             lambda: self._breaker.pulled,
+            self._unconfirmed,
             self._dry_run,
             self._clock.monotonic() < self._ready_at,
             self._own_clock.vouches(order.trigger.id),

@@ -38,6 +38,8 @@ class Asked:
     facts: Facts
     held: bool = False
     """Somebody stopped it by hand."""
+    unconfirmed: bool = False
+    """Nobody has agreed to its settings yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ Refusal = tuple[Reason, str]
 def hold(asked: AskedDoor) -> Refusal | None:
     """Somebody stopped it by hand."""
     return (Reason.HOLD, "") if asked.limits.hold or asked.held else None
+
+
+def unconfirmed(asked: AskedDoor) -> Refusal | None:
+    """It was configured otherwise, and nobody has agreed to that yet."""
+    return (Reason.UNCONFIRMED, "") if asked.unconfirmed else None
 
 
 def age(asked: AskedDoor) -> Refusal | None:
@@ -154,6 +161,7 @@ def _interlock(asked: Asked, states: Sequence[StateIs], *, wanted: bool) -> Refu
 
 DOOR_GUARDS: tuple[Callable[[AskedDoor], Refusal | None], ...] = (
     hold,
+    unconfirmed,
     age,
     score,
     reads,

@@ -22,6 +22,7 @@ from bridge.safety.guards import OUTPUT_GUARDS, Asked
 from bridge.safety.openings import Opening, Openings
 from bridge.safety.reasons import Reason, refusal
 from bridge.safety.releases import ReleaseJournal, Target
+from bridge.safety.settings import Settings
 from bridge.schema.orders import Order
 
 MAX_PULSE = timedelta(seconds=30)
@@ -39,6 +40,7 @@ class Outputs:
         openings: Openings,
         breaker: Breaker,
         facts: Facts,
+        settings: Settings,
         services: Services,
         clock: Clock,
     ) -> None:
@@ -47,6 +49,7 @@ class Outputs:
         self._journal = journal
         self._openings = openings
         self._facts = facts
+        self._settings = settings
         self._services = services
         self._clock = clock
         self._deciding = asyncio.Lock()
@@ -72,6 +75,8 @@ class Outputs:
     async def switch_on(self, name: str, order: Order, hold: timedelta | None, permit: Callable[[], None]) -> None:
         """Take an output away from idle for a rule that names it. Raises as `activate`, and for what its limits say."""
         output = self.get(name)
+        if self._settings.hold(name):
+            raise refusal(Reason.UNCONFIRMED)
         if output.output_class == "transient":
             await self._send(name, order.id, hold, permit)
             return

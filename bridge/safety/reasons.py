@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CLOCK_OFF = "clock_off"
     STARTING = "starting"
     BREAKER = "breaker"
+    UNCONFIRMED = "unconfirmed"
     # doors
     UNKNOWN_DOOR = "unknown_door"
     HOLD = "hold"
@@ -76,6 +77,7 @@ WORDS: dict[Reason, str] = {
     Reason.CLOCK_OFF: "the clock of its source is too far from ours, so its age cannot be told",
     Reason.STARTING: "the bridge has just started; nothing leaves idle yet",
     Reason.BREAKER: "the breaker has tripped; nothing is switched until somebody resets it",
+    Reason.UNCONFIRMED: "its settings were changed, and nobody has agreed to that yet",
     Reason.UNKNOWN_DOOR: "no such door is configured",
     Reason.HOLD: "the door is held by hand",
     Reason.NO_SCORE: "the reader did not say how sure it is of the plate",

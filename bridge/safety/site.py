@@ -19,6 +19,7 @@ from bridge.safety.outputs import Outputs
 from bridge.safety.ownclock import OwnClock
 from bridge.safety.readings import Readings
 from bridge.safety.releases import ReleaseJournal
+from bridge.safety.settings import Settings
 
 
 class Safety:
@@ -30,6 +31,7 @@ class Safety:
         self.breaker = Breaker(folder, clock, safety.breaker)
         self.clocks = SourceClocks(clock, safety.clock_tolerance, safety.trusted_clocks)
         self.own_clock = OwnClock(folder, clock)
+        self.settings = Settings(config, folder, clock)
         self.gate = Gate(
             clock,
             self.kill,
@@ -37,6 +39,7 @@ class Safety:
             self.clocks,
             self.own_clock,
             hold_off=safety.hold_off,
+            unconfirmed=self.settings.hold_all,
             dry_run=config.dry_run,
         )
         self.moves = bool(config.doors or config.outputs)
@@ -47,12 +50,16 @@ class Safety:
         self.releases = ReleaseJournal(folder, services, clock)
         self.cameras = Cameras(folder, services, clock)
         self.outputs = Outputs(
-            config.outputs, config.doors, self.releases, self.openings, self.breaker, self.facts, services, clock
+            config.outputs, config.doors, self.releases, self.openings, self.breaker, self.facts, self.settings,
+            services, clock,
+        )  # fmt: skip
+        self.doors = DoorKeeper(
+            config.doors, self.outputs, self.openings, self.facts, self.readings, self.settings, folder, clock
         )
-        self.doors = DoorKeeper(config.doors, self.outputs, self.openings, self.facts, self.readings, folder, clock)
 
     async def load(self) -> None:
         """Read what must not be forgotten over a restart. Raises StartError."""
+        await self.settings.load()
         await self.releases.load()
         await self.openings.load()
         await self.cameras.load()

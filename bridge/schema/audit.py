@@ -71,7 +71,9 @@ class ChangeRecord(Record):
     change: int = Field(ge=1, description="Sequence in EVENTS of the event that it was made of.")
     effect: int = Field(ge=0, description="Sequence in ENGINE of the last effect record that stands before it.")
     event: str = Field(description="Id of the event.")
-    kind: str = Field(description="Its kind: list.changed, mode.changed, rules.changed, command.given.")
+    kind: str = Field(
+        description="Its kind: list.changed, mode.changed, rules.changed, settings.changed or command.given."
+    )
     at: UtcTime = Field(description="When the bridge was told.")
     way: Way
     who: str | None = Field(None, description="The person, client or rule; nobody, where a file was saved.")

@@ -451,13 +451,29 @@ class CommandGiven(Payload):
 
     command: str = Field(
         description="open, hold, unhold, confirm, deny, kill, unkill, reset_breaker, lock, unlock, accept_clock, "
-        "redrive, drop, reload."
+        "redrive, drop, reload, agree."
     )
     target: str | None = Field(None, description="The door, camera, clock or dead letter it is about.")
     persons: tuple[str, ...] = Field((), description="Everybody who wants it; several where a door needs them.")
     reason: str | None = Field(None, description="What they said why.")
     pending: str | None = Field(None, description="The waiting opening that was agreed to.")
     outcome: str | None = Field(None, description="What came of `reload`: unchanged, changed, waits or refused.")
+
+
+class SettingChanged(Payload):
+    """One setting of what moves; a value that is not there is its default, or the thing was not there."""
+
+    setting: str = Field(description="Its path: `doors/main-gate/mode`.")
+    was: str | None = None
+    now: str | None = None
+
+
+class SettingsChanged(Payload):
+    """What moves was configured otherwise at a start. What that concerns stays at idle until a person agrees."""
+
+    confirm: str = Field(description="The number that agrees to it.")
+    changes: tuple[SettingChanged, ...] = Field(description="What differs, at most 500.")
+    outputs: tuple[str, ...] = Field((), description="The outputs that wait for it; none: everything that moves.")
 
 
 class BridgeStarted(Payload):
@@ -537,6 +553,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "log.hole": LogHole,
     "breaker.tripped": BreakerTripped,
     "command.given": CommandGiven,
+    "settings.changed": SettingsChanged,
     "bridge.started": BridgeStarted,
     "outage.started": OutageStarted,
     "outage.ended": OutageEnded,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.bridge.commands.helpers import cli, going
+import pytest
+
+from bridge.clock import SystemClock
+from bridge.commands.site import load_site
+from bridge.safety.settings import Settings
+from tests.bridge.commands.helpers import cli, going, here
 
 PLATE = "12AB345"
 
@@ -92,3 +98,29 @@ def test_a_clock_that_went_back_is_shown_and_accepted(site: Path, server: dict[s
         told_of = cli("events", "--kind", "command.given", "--contains", "accept_clock", "--json", cwd=site).stdout
     [event] = [json.loads(line) for line in told_of.splitlines()]
     assert event["principal"].startswith("cli:")
+
+
+def test_changed_settings_wait_for_a_person(
+    site: Path, server: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart with a looser door: told with its fields, refused, agreed to by its number, and it opens."""
+    _site(site, server)
+    agreed = load_site(site / "bridge.yaml").config
+    asyncio.run(Settings(agreed, site / "data" / "safety", SystemClock()).load())  # as a first start does
+    _site(site, server, min_score=0)
+    monkeypatch.chdir(site)
+    with going("run", cwd=site) as program:
+        program.line("listening on", "err")
+        assert json.loads(here("door", "open", "main", "--json").stdout)["reason"] == "unconfirmed"
+        shown = here("door", "settings")
+        assert (shown.exit_code, "doors/main/min_score: default → 0" in shown.stdout) == (1, True)
+        number = json.loads(here("door", "settings", "--json").stdout)["confirm"]
+        assert number in shown.stdout
+        assert here("door", "settings", "--confirm", number, "-r", "good light").exit_code == 0
+        assert here("door", "open", "main").exit_code == 0
+        told = {line["type"]: line["data"] for line in map(json.loads, here("events", "--json").stdout.splitlines())}
+    assert told["settings.changed"] == {
+        "confirm": number,
+        "outputs": ["barrier"],
+        "changes": [{"setting": "doors/main/min_score", "now": "0.0"}],
+    }

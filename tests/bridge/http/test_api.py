@@ -279,3 +279,24 @@ async def test_a_body_that_says_nonsense_is_refused(tmp_path: Path, body: bytes)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         answer = await place.http.post("/api/doors/main/open", content=body, headers=headers)
         assert (answer.status_code, _opened(place)) == (422, 0)
+
+
+async def test_changed_settings_are_shown_and_agreed_to(tmp_path: Path) -> None:
+    """By an admin, with the number of that change; who agreed is kept."""
+    async with office(tmp_path) as place:
+        assert (await place.ask("wall", "GET", "/api/safety")).json()["settings"] is None
+        none = await place.ask("chief", "POST", "/api/settings/confirm", confirm="1")
+        assert (none.status_code, none.json()["reason"]) == (404, "not_pending")
+    async with office(tmp_path, min_score=0) as place:
+        shown = (await place.ask("wall", "GET", "/api/safety")).json()["settings"]
+        change = {"setting": "doors/main/min_score", "was": None, "now": "0.0"}
+        assert (shown["changes"], shown["outputs"]) == ([change], ["barrier"])
+        said = {"confirm": shown["confirm"], "reason": "the lanes are lit"}
+        assert (await place.ask("guard", "POST", "/api/settings/confirm", **said)).status_code == 403
+        wrong = await place.ask("chief", "POST", "/api/settings/confirm", confirm="0" * 12)
+        assert (wrong.status_code, wrong.json()["reason"]) == (409, "unconfirmed")
+        refused = await place.ask("guard", "POST", "/api/doors/main/open")
+        assert (refused.status_code, refused.json()["reason"], _opened(place)) == (409, "unconfirmed", 0)
+        assert (await place.ask("chief", "POST", "/api/settings/confirm", **said)).status_code == 200
+        assert (await place.ask("guard", "POST", "/api/doors/main/open")).status_code == 200
+        await until(lambda: ("agree", "api:chief") in place.log.commands())

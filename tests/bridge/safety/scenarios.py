@@ -8,12 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from bridge.config.models import DoorConfig, OutputConfig
+from bridge.safety.settings import waiting
 from bridge.schema.event import Origin
 from bridge.schema.kinds import PlateRead
 from bridge.schema.orders import Order
 from tests.bridge.actions.support import Site, make_order, plate_event
 
 S = timedelta(seconds=1)
+DOOR = {"doors/main/output": "barrier"}
 ALL = {"cooldown": "0s", "per_minute": 100, "per_hour": 1000}
 """Limits that let everything through; a scenario tightens one."""
 CLOSED = {"zone": "UTC", "windows": [{"from": "18:00", "to": "20:00"}]}
@@ -95,6 +97,17 @@ async def _expired(site: Site) -> Order:
 async def _killed(site: Site) -> Order:
     await site.kill.pull("anna", "smoke")
     return _order(site, "relay", 1)
+
+
+def _changed(path: str, action: str) -> Callable[[Site], Awaitable[Order]]:
+    """A setting that is otherwise than the one agreed to last."""
+
+    async def act(site: Site) -> Order:
+        order = _order(site, action, 1)
+        site.safety.settings.waits = waiting({path: "other", "doors/main/output": "barrier"}, DOOR)
+        return order
+
+    return act
 
 
 async def _tripped(site: Site) -> Order:
@@ -189,12 +202,15 @@ GATE: tuple[Scenario, ...] = (
     Scenario("_clock_trust", "clock_unknown", _told(source="site/stranger")),
     Scenario("_clock_trust", "clock_off", _clock_off),
     Scenario("_starting", "starting", _told(), site={"safety": {"hold_off": "15s"}}),
+    Scenario("_unconfirmed", "unconfirmed", _changed("safety/hold_off", "relay")),
     Scenario("_tripped", "breaker", _tripped),
     Scenario("_killed", "kill_switch", _killed),
 )
 DOORS: tuple[Scenario, ...] = (
     Scenario("hold", "hold", _told("open"), door={"hold": True}),
     Scenario("hold", "hold", _held),
+    Scenario("unconfirmed", "unconfirmed", _changed("doors/main/mode", "open")),
+    Scenario("unconfirmed", "unconfirmed", _changed("outputs/barrier/idle", "open")),
     Scenario("age", "too_old", _told("open", time=lambda site: site.clock.now() - 4 * S), door={"max_age": "3s"}),
     Scenario("score", "low_score", _told("open", data=_read(89))),
     Scenario("score", "no_score", _told("open", data=_read(None))),

@@ -1,0 +1,171 @@
+"""What was configured otherwise does not move until somebody agrees to exactly that; all else goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.config.models import BridgeConfig, DoorConfig
+from bridge.errors import ActionRejectedError
+from bridge.safety.settings import FILE, Settings, Waiting, form_of, waiting
+from tests.bridge.actions.support import DOORS, OUTPUTS, make_order, plate_event, running
+from tests.clock import VirtualClock
+
+PLACE = {"source": "nvr", "channel": 1, "idle": "off"}
+CONFIG: dict[str, Any] = {
+    "outputs": {"one": PLACE | {"relay": 1}, "two": PLACE | {"relay": 2}, "lamp": PLACE | {"relay": 3}},
+    "doors": {"in.side": {"output": "one", "mode": "act"}, "back": {"output": "two"}},
+    "safety": {"hold_off": "5s"},
+}
+
+
+def _form(**parts: Mapping[str, Any] | bool) -> Mapping[str, str]:
+    return form_of(BridgeConfig.model_validate(CONFIG | parts))
+
+
+def _change(**parts: Any) -> Waiting | None:
+    return waiting(_form(), _form(**parts))
+
+
+def _with(part: str, name: str, **fields: Any) -> dict[str, Any]:
+    return {part: CONFIG[part] | {name: CONFIG[part].get(name, {}) | fields}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "outputs", "changes"),
+    [
+        (_with("doors", "back", mode="act"), {"two"}, ["doors/back/mode: default → act"]),
+        (_with("doors", "in.side", mode="observe"), {"one"}, ["doors/in.side/mode: act → default"]),
+        (_with("doors", "in.side", cooldown="1m"), {"one"}, ["doors/in.side/cooldown: default → 1m"]),
+        (
+            _with("doors", "in.side", hours={"zone": "UTC", "windows": [{"from": "07:00", "to": "24:00"}]}),
+            {"one"},
+            [
+                'doors/in.side/hours/windows: default → [{"from": "07:00", "to": "24:00"}]',
+                "doors/in.side/hours/zone: default → UTC",
+            ],
+        ),
+        (_with("doors", "back", output="lamp"), {"two", "lamp"}, ["doors/back/output: two → lamp"]),
+        ({"doors": {"in.side": CONFIG["doors"]["in.side"]}}, {"two"}, ["doors/back/output: two → default"]),
+        (_with("outputs", "lamp", **{"class": "transient"}), {"lamp"}, ["outputs/lamp/class: default → transient"]),
+        (_with("outputs", "two", relay="9"), {"two"}, ["outputs/two/relay: 2 → 9"]),
+    ],
+)
+def test_a_change_concerns_its_output(parts: dict[str, Any], outputs: set[str], changes: list[str]) -> None:
+    """That of the door, before and after; whatever else there is goes on."""
+    found = _change(**parts)
+    assert found is not None
+    assert (found.everything, found.outputs, list(map(str, found.changes))) == (False, outputs, changes)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"safety": {"hold_off": "0s"}},
+        {"safety": {"hold_off": "5s", "clock_tolerance": "1h"}},
+        {"safety": {"hold_off": "5s", "breaker": {"per_minute": 900}}},
+        {"safety": {"hold_off": "5s", "kill_topic": False}},
+        {"dry_run": True},
+    ],
+)
+def test_a_change_for_the_whole_site_concerns_everything(parts: dict[str, Any]) -> None:
+    """What protects all of it is in `safety`."""
+    found = _change(**parts)
+    assert found is not None
+    assert found.everything
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"safety": {"hold_off": "5s", "alerts": ["phone"], "heartbeat": "5m"}},
+        _with("doors", "back", mode="observe", cooldown="5s"),
+        {"webhooks": {"phone": {"url": "https://example.org"}}},
+        {"log": {"level": "debug"}},
+    ],
+)
+def test_what_moves_nothing_needs_nobody(parts: dict[str, Any]) -> None:
+    """Nor does a default that was written out."""
+    assert _change(**parts) is None
+
+
+def test_a_number_is_for_one_change() -> None:
+    """From here to there, and no other."""
+    act, confirm = (_change(**_with("doors", "back", mode=mode)) for mode in ("act", "confirm"))
+    assert act is not None
+    assert confirm is not None
+    assert act.confirm != confirm.confirm
+    assert waiting({}, _form(**_with("doors", "back", mode="act"))) != act
+
+
+async def test_what_was_changed_stays_at_idle_until_somebody_agrees(tmp_path: Path) -> None:
+    """The first start counts; after a restart with another door it is refused, others open, a person agrees, it opens.
+
+    A return to idle waits for nobody, and what was agreed to holds at the next start.
+    """
+    clock = VirtualClock()
+    doors = {"main": DOORS["main"], "side": DoorConfig(output="gate", mode="act")}
+    other = doors | {"main": doors["main"].model_copy(update={"min_score": 0.0})}
+
+    def opening(number: int, door: str) -> Any:
+        return make_order(clock, "open", {"door": door}, number, plate_event(clock, number))
+
+    async with running(tmp_path, clock, doors=doors) as site:
+        assert site.safety.settings.waits is None
+        assert (await site.do(opening(1, "main"))).outcome == "done"
+        await site.advance(60)
+    async with running(tmp_path, clock, doors=other) as site:
+        assert (await site.do(opening(2, "main"))).reason == "unconfirmed"
+        assert (await site.do(opening(3, "side"))).outcome == "done"
+        off = make_order(clock, "relay", {"output": "barrier", "state": "off"}, 4)
+        assert (await site.do(off)).outcome == "done"
+        assert site.safety.settings.waits is not None
+        number = site.safety.settings.waits.confirm
+        with pytest.raises(ActionRejectedError, match=number):
+            await site.safety.settings.agree("0" * 12, "anna", "a guess")
+        await site.safety.settings.agree(number, "anna", "lanes are lit now")
+        assert (await site.do(opening(5, "main"))).outcome == "done"
+        with pytest.raises(ActionRejectedError):
+            await site.safety.settings.agree(number, "anna", "twice")
+        await site.advance(60)
+    async with running(tmp_path, clock, doors=other) as site:
+        assert (await site.do(opening(6, "main"))).outcome == "done"
+    said = json.loads((tmp_path / FILE).read_text())
+    assert (said["principal"], said["reason"]) == ("anna", "lanes are lit now")
+
+
+async def test_an_output_that_is_declared_harmless_now_waits_too(tmp_path: Path) -> None:
+    """`transient` has no limits, so it is asked before it is taken for that."""
+    clock = VirtualClock()
+    loose = OUTPUTS | {"gate": OUTPUTS["gate"].model_copy(update={"output_class": "transient"})}
+    async with running(tmp_path, clock):
+        pass
+    async with running(tmp_path, clock, outputs=loose) as site:
+        result = await site.do(make_order(clock, "relay", {"output": "gate"}, 1))
+    assert result.reason == "unconfirmed"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"agreed": 7}', "{"])
+async def test_a_damaged_copy_agrees_to_nothing(tmp_path: Path, content: str) -> None:
+    """Nobody can say what was agreed to, so everything waits."""
+    (tmp_path / FILE).write_text(content)
+    settings = Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock())
+    await settings.load()
+    assert settings.waits is not None
+    assert settings.hold_all()
+    assert {change.was for change in settings.waits.changes} == {None}
+
+
+async def test_what_is_configured_back_waits_for_nobody(tmp_path: Path) -> None:
+    """A change that nobody agreed to is forgotten when it is gone."""
+    for mode, waits in (("act", False), ("observe", True), ("act", False)):
+        config = BridgeConfig.model_validate(CONFIG | _with("doors", "in.side", mode=mode))
+        settings = Settings(config, tmp_path, VirtualClock())
+        await settings.load()
+        assert settings.hold("one") is waits
+        assert (settings.waits is not None) is waits
