@@ -141,5 +141,7 @@ class DoorConfig(Protected):
     confirm_within: Duration = Field(
         timedelta(seconds=60), description="How long an opening waits for people to agree to it."
     )
-    confirmed_by: Contact | None = Field(None, description="The input that shows that it really opened.")
+    confirmed_by: Contact | None = Field(
+        None, description="The input that shows that it really opened; one that is on before confirms nothing."
+    )
     hold: bool = Field(False, description="Stopped for good: never opens. `vms-bridge door hold` does it on the spot.")

@@ -35,6 +35,8 @@ from bridge.schema.units import format_duration
 
 __all__ = ["MAX_AGE", "DoorKeeper"]
 _LOG = logging.getLogger(__name__)
+ALREADY = "already"
+"""What stands for `confirmed` where the contact showed an open door before the order, and so confirms nothing."""
 
 
 class DoorKeeper:
@@ -92,6 +94,7 @@ class DoorKeeper:
         await self._outputs.breaker.asked(order.id)
         async with self._deciding:
             opening = await self._decide(name, door, order)
+        before = door.confirmed_by is not None and self._facts.holds(door.confirmed_by) is True
         try:
             hold = self._outputs.hold(door.output, pulse)
             await self._outputs.activate(door.output, order.id, hold, permit_still)
@@ -100,7 +103,7 @@ class DoorKeeper:
             raise
         _LOG.info("a door was opened", extra={"door": name, "order": order.id, "event": order.trigger.id})
         output: dict[str, JsonValue] = {"door": name, "output": door.output, "pulse": format_duration(pulse)}
-        return output | await self._confirmed(name, door)
+        return output | await self._confirmed(name, door, before)
 
     def _asked(self, name: str, door: DoorConfig, order: Order) -> AskedDoor:
         others = self._openings.others(door.output, order)
@@ -125,10 +128,13 @@ class DoorKeeper:
             waits = self.pending.ask(name, order, needed, persons, door.confirm_within)
             raise refusal(Reason.NEEDS_CONFIRMATION, f"{waits.id}, within {format_duration(door.confirm_within)}")
 
-    async def _confirmed(self, name: str, door: DoorConfig) -> dict[str, JsonValue]:
+    async def _confirmed(self, name: str, door: DoorConfig, before: bool) -> dict[str, JsonValue]:
+        """Return what the contact says: that it opened, or `already` where it said so before anything was sent."""
         contact = door.confirmed_by
         if contact is None:
             return {}
+        if before:  # it stood open, or the contact is stuck: nobody can tell, so neither is claimed
+            return {"confirmed": ALREADY}
         if await self._facts.seen(contact, contact.within):
             return {"confirmed": True}
         seconds = format_duration(contact.within)
