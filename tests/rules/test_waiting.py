@@ -101,6 +101,17 @@ def test_one_event_answers_all_that_wait_for_it() -> None:
     assert not run.state
 
 
+def test_what_was_logged_twice_begins_again_as_the_last_one() -> None:
+    """It is one firing, and its place is the same after a crash."""
+    run, twin = Run(rules_of(ANSWER)), Run(rules_of(ANSWER))
+    for one in (run, twin):
+        for number in (0, 1, 0):
+            one.feed(_call(number), at=_at(2))
+    twin.crash()
+    assert run.feed(_call(3)).changed == twin.feed(_call(3)).changed
+    assert _causes(run.feed(_ack(4)).orders) == ["e1", "e0", "e3"]
+
+
 # --- what one costs ---------------------------------------------------------------------------------------
 
 
