@@ -225,15 +225,19 @@ def test_those_in_line_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_together_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that few large ones do not fill the memory either; what goes takes its bytes along."""
     monkeypatch.setattr(underway, "MOST_BYTES", 250_000)
-    run = Run(rules_of(ANSWER))
+    run = Run(
+        rules_of(ANSWER.replace("when: {kind: custom.call}", "when: {kind: custom.call}\n    per: event.data.who"))
+    )
     for number in range(3):
-        run.feed(_call(number, text="x" * 100_000))
+        run.feed(_call(number, text="x" * 100_000, who=f"w{number}"))
     [(_, wanted, seen, who)] = _refused(run)
     assert (wanted, who) == ("at most 250000 bytes of all firings of a rule that wait", "e2")
     assert 200_000 < seen < 202_000
-    run.feed(_ack(4))
-    run.feed(_call(5, text="x" * 100_000))
-    assert len(_parked(run)) == 1
+    run.feed(event("custom.ack", {"who": "w0"}, time=_at(4)))
+    run.feed(_call(5, text="x" * 100_000, who="w5"))
+    assert [value["key"] for value in _parked(run).values()] == ["w1", "w5"]
+    run.feed(_call(6, text="x" * 100_000, who="w6"))
+    assert [who for *_, who in _refused(run)] == ["e2", "e6"]
 
 
 def test_a_large_event_waits_as_long_as_its_value_is_far_below_a_message() -> None:

@@ -266,6 +266,35 @@ async def test_another_owner_finishes_a_long_step_and_shuts_the_first_one_out(
     assert await second.load() == (mine, AFTER | {StateKey("r", "1"): {"n": 0}})
 
 
+async def test_who_loads_while_the_owner_copies_a_long_step_finds_it_whole(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He would have copied it too, was shut out of that by the owner himself, and reads again."""
+    first = bus.engine_store
+    second = JetEngineStore(bus.connection, bus._acks, bus.stream("ENGINE"), "home")
+    head = await first.commit(Step(HEAD, BEFORE))
+    copying, helping, copied = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    real = JetEngineStore._copy
+
+    async def waits(self: JetEngineStore, *what: Any) -> int:
+        if self is first:
+            copying.set()
+            await helping.wait()
+            revision = await real(self, *what)
+            copied.set()
+            return revision
+        helping.set()
+        await copied.wait()
+        return await real(self, *what)
+
+    monkeypatch.setattr(JetEngineStore, "_copy", waits)
+    async with asyncio.timeout(30):
+        commit = asyncio.create_task(first.commit(Step(replace(head, seq=7), CHANGED)))
+        await copying.wait()
+        loaded, state = await second.load()
+        assert (loaded, state) == (await commit, AFTER)
+
+
 async def test_a_lost_answer_is_read_back(tmp_path: Path) -> None:
     """The server wrote the step and its answer was lost: the commit succeeds, with the right revision, once."""
     async with linked_bus(tmp_path) as (bus, link):
