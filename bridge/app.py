@@ -31,6 +31,7 @@ from bridge.bus.appender import Appender, host_appender
 from bridge.bus.bus import Bus
 from bridge.bus.command_orders import CommandOrders
 from bridge.bus.datadir import Lock
+from bridge.bus.effects import write_end
 from bridge.bus.host import Host
 from bridge.bus.letters import DeadLetterBox
 from bridge.bus.marks import WAY_OUT
@@ -77,6 +78,7 @@ from bridge.safety.settings import Waiting
 from bridge.safety.site import Safety
 from bridge.schema.event import own_event
 from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged, SettingChanged, SettingsChanged
+from bridge.schema.orders import Result
 from bridge.services import ServiceTable
 from bridge.source_clocks import watch_clocks
 from bridge.tap import Tap
@@ -203,6 +205,7 @@ class _Start:
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         await self._sources(bus, matcher)
         await self._spawn("guardian", guardian.run(emit))
+        await self._spawn("waiting openings", safety.doors.pending.run(partial(_account, bus, instance)))
         await self._spawn("rule files", reloader.run())
         self._watch(bus, engine, runner, safety, appender)
         return Running(self.config, bus, server, http, engine, reloader, runner, self.health, self.metrics, self.tasks)
@@ -438,6 +441,11 @@ async def _appended(appender: Appender) -> None:
         await appender.anchor()
     except StoreError as error:
         log.warning("the audit trail waits", extra={"error": str(error)})
+
+
+async def _account(bus: Bus, instance: str, result: Result) -> None:
+    """Write down how an opening that waited for people has ended. Raises StoreUnavailableError."""
+    await write_end(bus.effects, result, instance)
 
 
 async def _for_ever(work: Coroutine[Any, Any, None]) -> None:

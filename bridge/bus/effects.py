@@ -16,11 +16,28 @@ from bridge.bus.stored import Stored
 from bridge.bus.wire import TTL, Outgoing
 from bridge.contracts import Claimed
 from bridge.errors import StaleOwnerError
-from bridge.schema.orders import Effect
+from bridge.schema.orders import Effect, Result
 from bridge.schema.subjects import Subjects
 
 _STATUS = "Vms-Status"
 """The record's status beside it, so that the scan at start reads headers and not a month of bodies."""
+
+
+async def write_end(ledger: JetEffectLedger, result: Result, executor: str) -> None:
+    """Write down how something ended that the queue never gave out; the same again changes nothing.
+
+    The audit trail and the event are made of it as of any end. Raises StoreUnavailableError.
+    """
+    effect = Effect(
+        order=result.order,
+        action_class=result.action_class,
+        status="ended",
+        attempt=1,
+        executor=executor,
+        claimed=result.ended,
+        result=result,
+    )
+    await ledger.claim(effect)
 
 
 class JetEffectLedger:

@@ -18,7 +18,7 @@ from pydantic import JsonValue, ValidationError
 
 from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
-from bridge.bus.effects import JetEffectLedger
+from bridge.bus.effects import JetEffectLedger, write_end
 from bridge.bus.engine_store import ORDERS_KEPT
 from bridge.bus.newest import newest
 from bridge.bus.pull import place
@@ -27,7 +27,7 @@ from bridge.bus.wire import EXPECTED, NO_MESSAGE, TTL, Outgoing, RefusedError
 from bridge.errors import StoreError
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin
-from bridge.schema.orders import ActionClass, Effect, Order, Result
+from bridge.schema.orders import ActionClass, Order, Result
 from bridge.schema.subjects import Subjects, escape, unescape
 
 _PATIENCE = 15.0
@@ -208,13 +208,4 @@ async def note(
         ended=now,
         causes=causes,
     )
-    effect = Effect(
-        order=name,
-        action_class=ActionClass.INFORMATION,
-        status="ended",
-        attempt=1,
-        executor=who,
-        claimed=now,
-        result=result,
-    )
-    await ledger.claim(effect)
+    await write_end(ledger, result, who)

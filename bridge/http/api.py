@@ -90,7 +90,7 @@ class SafetyApi:
         return _ended(end)
 
     async def _deny(self, request: Request, caller: Caller) -> Response:
-        denied = self._desk.deny(request.path_params["pending"], caller.who, reason=caller.said.reason)
+        denied = await self._desk.deny(request.path_params["pending"], caller.who, reason=caller.said.reason)
         return JSONResponse({"outcome": "denied", "pending": _waits(denied)})
 
     async def _hold(self, request: Request, caller: Caller) -> Response:
@@ -103,11 +103,11 @@ class SafetyApi:
 
     async def _lock(self, request: Request, caller: Caller) -> Response:
         span = min(caller.said.for_ or LOCK, MAX_LOCK)
-        self._desk.lock(_camera(request), caller.who, span, caller.said.reason)
+        await self._desk.lock(_camera(request), caller.who, span, caller.said.reason)
         return JSONResponse({"locked": True, "for": format_duration(span)})
 
     async def _unlock(self, request: Request, caller: Caller) -> Response:
-        self._desk.unlock(_camera(request), caller.who, caller.said.reason)
+        await self._desk.unlock(_camera(request), caller.who, caller.said.reason)
         return JSONResponse({"locked": False})
 
     async def _agree(self, _: Request, caller: Caller, said: Agree) -> Response:

@@ -2,7 +2,7 @@
 
 An order may hold a camera at a preset for a time, or while its event lasts; then the camera goes
 home. That it owes its return is written down before it turns, so that a restart turns it back. A
-person's lock keeps every rule away from it. Stopping a camera is nobody's to refuse.
+person's lock keeps every rule away from it, over restarts too. Stopping a camera is nobody's to refuse.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any
 from bridge.clock import Clock
 from bridge.contracts import ControlsPtz, Services
 from bridge.errors import ActionError, StartError
+from bridge.safety.cameralocks import Camera, CameraLocks
 from bridge.safety.journal import JsonLines
 from bridge.safety.reasons import Reason, refusal
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import Order
 from bridge.schema.units import format_duration
 
+__all__ = ["Camera", "Cameras"]
 _LOG = logging.getLogger(__name__)
 RETRY = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds between tries of a return; after the last one it is given up, and said."""
@@ -33,17 +35,6 @@ _MOST_ENDS = 1000
 """Ends that are remembered, one for each place; an order comes seconds after its event."""
 _End = tuple[str, str | None, str]
 """Source, subject and kind of an event that ends another."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Camera:
-    """A camera, by source and channel."""
-
-    source: str
-    channel: str
-
-    def __str__(self) -> str:
-        return f"{self.source}/{self.channel}"
 
 
 @dataclass(slots=True)
@@ -66,13 +57,15 @@ class Cameras:
         self._held: dict[Camera, _Holder] = {}
         self._ended: dict[_End, datetime] = {}
         """When each last came: what a camera is to be held for may be over before it is held."""
-        self._locks: dict[Camera, tuple[str, float]] = {}
+        self._locks = CameraLocks(folder, clock)
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
         """What is held and what is written change together, one camera after the other."""
 
     async def load(self) -> None:
-        """Read which cameras owe their return from before; all are due at once. Raises StartError."""
+        """Read which cameras people have, and which owe their return from before: they are due at once, or when
+        the people are done. Raises StartError."""
+        await self._locks.load()
         try:
             records = await asyncio.to_thread(self._file.load)
         except OSError as exc:
@@ -92,14 +85,15 @@ class Cameras:
                         await self._turn_back(camera, holder)
         finally:
             await asyncio.to_thread(self._file.close)
+            await self._locks.aclose()
 
     # --- rules -----------------------------------------------------------------------------------------
 
     def ask(self, camera: Camera, order: Order) -> None:
         """Raise ActionRejectedError if a person, or an order of higher priority, has the camera."""
-        person, until = self._locks.get(camera, ("", 0.0))
-        left = until - self._clock.monotonic()
+        left = self._locks.due(camera) - self._clock.monotonic()
         if left > 0:
+            person = self._locks.who(camera)
             raise refusal(Reason.CAMERA_LOCKED, f"{person}, for {format_duration(timedelta(seconds=left))}")
         holder = self._held.get(camera)
         if holder is not None and holder.order != order.id and holder.priority > order.priority:
@@ -149,20 +143,26 @@ class Cameras:
 
     # --- people ------------------------------------------------------------------------------------------
 
-    def lock(self, camera: Camera, who: str, span: timedelta) -> None:
-        """Keep rules away from a camera for a time. What it owes is put off, not forgotten."""
-        self._locks[camera] = (who, self._clock.monotonic() + span.total_seconds())
-        self._changed.set()
+    async def lock(self, camera: Camera, who: str, span: timedelta) -> None:
+        """Keep rules away from a camera for a time. What it owes is put off, not forgotten.
 
-    def unlock(self, camera: Camera) -> None:
-        """Let rules have it again."""
-        self._locks.pop(camera, None)
-        self._changed.set()
+        Raises OSError if a restart would forget it; it holds all the same.
+        """
+        try:
+            await self._locks.lock(camera, who, span)
+        finally:
+            self._changed.set()
+
+    async def unlock(self, camera: Camera) -> None:
+        """Let rules have it again. Raises OSError if a restart would lock it again for what is left."""
+        try:
+            await self._locks.unlock(camera)
+        finally:
+            self._changed.set()
 
     def locks(self) -> dict[str, str]:
         """Return which cameras people have, and who."""
-        now = self._clock.monotonic()
-        return {str(camera): who for camera, (who, until) in self._locks.items() if until > now}
+        return self._locks.all()
 
     def held(self) -> dict[str, str]:
         """Return which cameras are held, and for which order."""
@@ -186,8 +186,7 @@ class Cameras:
     def _put_off(self) -> None:
         """A camera that a person has turns back when they are done."""
         for camera, holder in self._held.items():
-            _, until = self._locks.get(camera, ("", 0.0))
-            holder.due = max(holder.due, until)
+            holder.due = max(holder.due, self._locks.due(camera))
 
     async def _turn_back(self, camera: Camera, holder: _Holder) -> None:
         try:

@@ -78,15 +78,13 @@ class Desk:
         if len(waits.persons) < max(waits.needed, needed_persons(self._safety.doors.get(waits.door))):
             self.tell("confirm", waits.door, (who,), reason, pending)
             return waits
-        self._safety.doors.pending.drop(pending)
+        await self._safety.doors.pending.agreed(pending)
         return await self._order(waits.door, waits.persons, "confirm", reason=reason, pending=pending)
 
-    def deny(self, pending: str, who: str, *, reason: str | None = None) -> Pending:
+    async def deny(self, pending: str, who: str, *, reason: str | None = None) -> Pending:
         """Say no to an opening. Raises ActionRejectedError when it waits no longer."""
-        found = next((one for one in self._safety.doors.pending.all() if one.id == pending), None)
-        if found is None:
-            raise refusal(Reason.NOT_PENDING, pending)
-        self._safety.doors.pending.drop(pending)
+        found = self._safety.doors.pending.get(pending)
+        await self._safety.doors.pending.denied(pending, who)
         self.tell("deny", found.door, (who,), reason, pending)
         return found
 
@@ -103,15 +101,19 @@ class Desk:
 
     # --- cameras ------------------------------------------------------------------------------------
 
-    def lock(self, camera: Camera, who: str, span: timedelta, reason: str | None = None) -> None:
-        """Keep rules away from a camera for a time; it is lost at a restart."""
-        self._safety.cameras.lock(camera, who, span)
-        self.tell("lock", str(camera), (who,), reason)
+    async def lock(self, camera: Camera, who: str, span: timedelta, reason: str | None = None) -> None:
+        """Keep rules away from a camera for a time. Raises OSError if a restart would forget it; it holds."""
+        try:
+            await self._safety.cameras.lock(camera, who, span)
+        finally:
+            self.tell("lock", str(camera), (who,), reason)
 
-    def unlock(self, camera: Camera, who: str, reason: str | None = None) -> None:
-        """Let rules have a camera again."""
-        self._safety.cameras.unlock(camera)
-        self.tell("unlock", str(camera), (who,), reason)
+    async def unlock(self, camera: Camera, who: str, reason: str | None = None) -> None:
+        """Let rules have a camera again. Raises OSError if a restart would lock it again for what is left."""
+        try:
+            await self._safety.cameras.unlock(camera)
+        finally:
+            self.tell("unlock", str(camera), (who,), reason)
 
     # --- the whole site ------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class DoorKeeper:
         self._settings = settings
         self._clock = clock
         self._deciding = asyncio.Lock()
-        self.pending = PendingOpenings(clock)
+        self.pending = PendingOpenings(folder, clock)
         self.holds = {name: hold_of(folder, name, clock) for name in doors}
 
     @property
@@ -119,13 +119,13 @@ class DoorKeeper:
         if door.mode == "observe":
             await self._openings.add(door.output, order, durable=False)
             raise refusal(Reason.OBSERVE)
-        self._people_agree(name, door, order)
+        await self._people_agree(name, door, order)
         return await self._openings.add(door.output, order)
 
-    def _people_agree(self, name: str, door: DoorConfig, order: Order) -> None:
+    async def _people_agree(self, name: str, door: DoorConfig, order: Order) -> None:
         persons, needed = persons_of(order), needed_persons(door)
         if len(persons) < needed:
-            waits = self.pending.ask(name, order, needed, persons, door.confirm_within)
+            waits = await self.pending.ask(name, order, needed, persons, door.confirm_within)
             raise refusal(Reason.NEEDS_CONFIRMATION, f"{waits.id}, within {format_duration(door.confirm_within)}")
 
     async def _confirmed(self, name: str, door: DoorConfig, before: bool) -> dict[str, JsonValue]:

@@ -45,6 +45,11 @@ class Reason(StrEnum):
     NEEDS_CONFIRMATION = "needs_confirmation"
     NOT_PENDING = "not_pending"
     NOT_CONFIRMED = "not_confirmed"
+    # openings that wait for people
+    NOBODY_AGREED = "nobody_agreed"
+    DENIED = "denied"
+    RESTARTED = "restarted"
+    TOO_MANY_WAIT = "too_many_wait"
     # outputs
     UNKNOWN_OUTPUT = "unknown_output"
     DOOR_OUTPUT = "door_output"
@@ -95,6 +100,10 @@ WORDS: dict[Reason, str] = {
     Reason.NEEDS_CONFIRMATION: "people must agree to it first",
     Reason.NOT_PENDING: "no such opening waits for anybody",
     Reason.NOT_CONFIRMED: "it was sent, and the input that should show it does not",
+    Reason.NOBODY_AGREED: "it waited for people, and not enough agreed in time",
+    Reason.DENIED: "it waited for people, and one said no",
+    Reason.RESTARTED: "it waited for people when the bridge was stopped; nothing opens late",
+    Reason.TOO_MANY_WAIT: "it waited for people, and a later one needed its place",
     Reason.UNKNOWN_OUTPUT: "no such output is declared",
     Reason.DOOR_OUTPUT: "the output belongs to a door, and only the door opens it",
     Reason.NO_JOURNAL: "its return to idle cannot be written down, so it is not switched",

@@ -63,6 +63,7 @@ class Safety:
         await self.releases.load()
         await self.openings.load()
         await self.cameras.load()
+        await self.doors.pending.load()
 
     async def aclose(self) -> None:
         """Let go of files."""

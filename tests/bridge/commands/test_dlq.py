@@ -94,9 +94,12 @@ def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
     _run(filled, "dlq", "drop", "3", "--why", "a test")
     assert [each["letter"] for each in _lines(_run(filled, "dlq", "list", "--json"))] == [2]
 
+    waited = {"op": "waits", "id": "0a1b2c3d", "order": "0a1b2c3d4e", "door": "main", "rule": "gate", "event": "e1"}
+    (filled / "data" / "safety").mkdir(exist_ok=True)
+    (filled / "data" / "safety" / "pending.jsonl").write_text(json.dumps(waited) + "\n", encoding="utf-8")
     with going("run", "--config", str(filled / "bridge.yaml"), cwd=filled) as bridge:
         bridge.line("listening", "err")
-        asyncio.run(_records(filled, 6))
+        asyncio.run(_records(filled, 7))
         records = _lines(_run(filled, "audit", "export"))
     assert [each["record"]["kind"] for each in records if "kind" in each["record"]] == ["rules.changed"]
     trail = [each["record"] for each in records if "action" in each["record"]]
@@ -105,7 +108,10 @@ def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
     ]  # fmt: skip
     assert trail[3]["message"].endswith("dead letter 3 (message, not_json) a test")
     # The order that went again has ended too: this site has no such receiver.
-    assert trail[4]["order"] == did[0]["order"]
+    assert did[0]["order"] in [each["order"] for each in trail[4:]]
+    # So has an opening that waited for people when the bridge of before was killed.
+    (ended,) = [each for each in trail[4:] if each["action"] == "confirm"]
+    assert (ended["rule"], ended["outcome"], ended["reason"]) == ("gate", "refused", "restarted")
     assert json.loads(_run(filled, "audit", "verify", "--json"))["state"] == "intact"
 
 

@@ -118,7 +118,7 @@ async def test_a_person_has_the_camera_before_any_rule(tmp_path: Path) -> None:
     clock = VirtualClock()
     async with running(tmp_path, clock) as site:
         await _goto(site, "gate", hold="20s", home="yard")
-        site.cameras.lock(NORTH, "anna", timedelta(minutes=5))
+        await site.cameras.lock(NORTH, "anna", timedelta(minutes=5))
         refused = await _goto(site, "alarm", priority=1000)
         assert (refused.reason, "anna" in str(refused.message)) == ("camera_locked", True)
         move = await site.do(make_order(clock, "ptz", {"move": {"pan": 1}}, next(_number)))
@@ -126,7 +126,7 @@ async def test_a_person_has_the_camera_before_any_rule(tmp_path: Path) -> None:
         assert (move.reason, stop.outcome) == ("camera_locked", "done")
         await site.advance(120, step=10)
         assert "yard" not in _went(site)
-        site.cameras.unlock(NORTH)
+        await site.cameras.unlock(NORTH)
         await site.advance(200, step=10)
         await until(lambda: _went(site)[-1] == "yard")
         assert (await _goto(site, "alarm")).outcome == "done"
@@ -146,6 +146,55 @@ async def test_a_restart_turns_it_back(tmp_path: Path) -> None:
     async with running(tmp_path, clock, Disk(), device=device) as third:
         await third.advance(10)
         assert _went(third) == ["gate", "yard"]
+
+
+async def test_a_persons_camera_is_theirs_after_a_restart(tmp_path: Path) -> None:
+    """For what is left of the time, no rule turns it and nothing turns it home; then it is free."""
+    clock, device = VirtualClock(), Device(VirtualClock())
+    site = Site(tmp_path, clock, device=device)
+    await site.start()
+    await _goto(site, "gate", hold="20s", home="yard")
+    await site.cameras.lock(NORTH, "anna", timedelta(minutes=5))
+    await site.cameras.lock(Camera("nvr", "2"), "bert", timedelta(minutes=1))
+    await site.cameras.lock(Camera("nvr", "3"), "bert", timedelta(minutes=5))
+    await site.cameras.unlock(Camera("nvr", "3"))
+    await site.die()
+    await clock.advance(120)  # the bridge is down
+    async with running(tmp_path, clock, Disk(), device=device) as again:
+        assert again.cameras.locks() == {"nvr/1": "anna"}
+        refused = await _goto(again, "alarm", priority=1000)
+        assert (refused.reason, "anna, for 3m" in str(refused.message)) == ("camera_locked", True)
+        await again.advance(170, step=10)
+        assert _went(again) == ["gate"]
+        await again.advance(20, step=10)
+        await until(lambda: _went(again) == ["gate", "yard"])
+        assert again.cameras.locks() == {}
+
+
+@pytest.mark.parametrize(("jump", "left"), [(timedelta(hours=-5), 300), (timedelta(minutes=-2), 300)])
+async def test_a_clock_set_back_makes_no_lock_longer(tmp_path: Path, jump: timedelta, left: int) -> None:
+    """What is left after a restart is never more than what was asked for."""
+    clock = VirtualClock()
+    site = Site(tmp_path, clock)
+    await site.start()
+    await site.cameras.lock(NORTH, "anna", timedelta(minutes=5))
+    await site.die()
+    clock.jump(jump)
+    async with running(tmp_path, clock, Disk()) as again:
+        await again.advance(left - 1, step=50)
+        assert again.cameras.locks() == {"nvr/1": "anna"}
+        await again.advance(1)
+        assert again.cameras.locks() == {}
+
+
+async def test_a_lock_that_cannot_be_written_down_holds_all_the_same(tmp_path: Path) -> None:
+    """And whoever asked is told that a restart would forget it."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        (tmp_path / "cameralocks.jsonl").mkdir()
+        with pytest.raises(OSError, match="directory"):
+            await site.cameras.lock(NORTH, "anna", timedelta(minutes=5))
+        assert (await _goto(site, "gate")).reason == "camera_locked"
 
 
 async def test_a_return_is_tried_again_and_given_up_at_last(tmp_path: Path) -> None:

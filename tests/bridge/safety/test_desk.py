@@ -193,10 +193,10 @@ async def test_a_person_says_no_to_one_opening(tmp_path: Path) -> None:
     """That one waits no longer; another one still does."""
     async with office(tmp_path, mode="confirm") as place:
         first, second = await place.waits(1), await place.waits(2)
-        assert place.desk.deny(second.id, "anna", reason="I do not know him") == second
+        assert await place.desk.deny(second.id, "anna", reason="I do not know him") == second
         assert place.site.doors.pending.all() == [first]
         with pytest.raises(ActionRejectedError, match="no such opening waits for anybody: " + second.id):
-            place.desk.deny(second.id, "anna")
+            await place.desk.deny(second.id, "anna")
         await until(lambda: place.log.events)
     assert place.log.said() == [
         CommandGiven(command="deny", target="main", persons=("anna",), reason="I do not know him", pending=second.id)
@@ -224,9 +224,9 @@ async def test_whatever_stops_something_is_written_down(tmp_path: Path, caplog: 
     assert not (safety.breaker.pulled)
     off = [record for record in caplog.records if record.message == "a latch is off"]
     assert [(record.principal, record.reason) for record in off] == [(who, why) for who in ("anna", "bert", "cleo")]  # type: ignore[attr-defined]
-    desk.lock(CAMERA, "anna", 60 * S, why)
+    await desk.lock(CAMERA, "anna", 60 * S, why)
     assert safety.cameras.locks() == {"nvr/1": "anna"}
-    desk.unlock(CAMERA, "anna", why)
+    await desk.unlock(CAMERA, "anna", why)
     assert safety.cameras.locks() == {}
     safety.clocks.learn("nvr", 6 * S)
     safety.clocks.learn("other", 7 * S)

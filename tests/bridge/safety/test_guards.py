@@ -94,7 +94,11 @@ async def test_people_are_needed_where_the_door_says_so(
     scenario = Scenario(name, reason, _plain, door=door)
     result, moved = await _play(tmp_path / "with", scenario)
     assert (result.reason, moved) == (reason, 0)
-    monkeypatch.setattr(owner, method, lambda *_: None)
+
+    async def everybody_agrees(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(owner, method, everybody_agrees)
     result, moved = await _play(tmp_path / "without", scenario)
     assert (result.outcome, moved) == ("done", 1)
 

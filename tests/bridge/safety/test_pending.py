@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,29 +27,29 @@ def _command(clock: VirtualClock, number: int) -> Order:
     return _order(clock, number, type="command.given", data=CommandGiven(command="open", target="main"))
 
 
-def _ask(waiting: PendingOpenings, order: Order, door: str = "main", persons: tuple[str, ...] = ()) -> Pending:
-    return waiting.ask(door, order, 2, persons, MINUTE)
+async def _ask(waiting: PendingOpenings, order: Order, door: str = "main", persons: tuple[str, ...] = ()) -> Pending:
+    return await waiting.ask(door, order, 2, persons, MINUTE)
 
 
-async def test_what_waits_says_what_for_and_until_when() -> None:
+async def test_what_waits_says_what_for_and_until_when(tmp_path: Path) -> None:
     """People see the door, the rule, the plate and the time that is left; they name it by the order's first digits."""
     clock = VirtualClock()
-    waiting, order = PendingOpenings(clock), _order(clock, 1)
+    waiting, order = PendingOpenings(tmp_path, clock), _order(clock, 1)
     await clock.advance(5)
-    asked = _ask(waiting, order, persons=("anna",))
+    asked = await _ask(waiting, order, persons=("anna",))
     now = START + timedelta(seconds=5)
     assert asked == Pending(
-        order.id[:8], "main", "a-rule", "12AB345", "event1", 2, ("anna",), now, now + MINUTE, 65.0
+        order.id[:8], "main", "a-rule", "12AB345", "event1", 2, ("anna",), now, now + MINUTE, order.id, 65.0
     )  # fmt: skip
     assert waiting.all() == [asked]
     assert "due" not in repr(asked)
 
 
-async def test_it_waits_no_longer_than_it_was_told() -> None:
+async def test_it_waits_no_longer_than_it_was_told(tmp_path: Path) -> None:
     """A minute is a minute, on the clock that nobody sets; at its very end nobody can agree any more."""
     clock = VirtualClock()
-    waiting = PendingOpenings(clock)
-    asked = _ask(waiting, _order(clock, 1))
+    waiting = PendingOpenings(tmp_path, clock)
+    asked = await _ask(waiting, _order(clock, 1))
     clock.jump(timedelta(hours=1))
     await clock.advance(59.999)
     assert waiting.all() == [asked]
@@ -58,49 +59,49 @@ async def test_it_waits_no_longer_than_it_was_told() -> None:
         waiting.agree(asked.id, "anna")
 
 
-async def test_a_plate_waits_once_at_each_door() -> None:
+async def test_a_plate_waits_once_at_each_door(tmp_path: Path) -> None:
     """Read again and again it is one question, the first; another plate or another door is another one."""
     clock = VirtualClock()
-    waiting = PendingOpenings(clock)
-    first = _ask(waiting, _order(clock, 1))
+    waiting = PendingOpenings(tmp_path, clock)
+    first = await _ask(waiting, _order(clock, 1))
     await clock.advance(1)
     same = _order(clock, 2, data=_order(clock, 1).trigger.data)
-    assert _ask(waiting, same) is first
-    assert _ask(waiting, _order(clock, 3)) is not first
-    assert _ask(waiting, _order(clock, 4, data=same.trigger.data), door="back") is not first
+    assert (await _ask(waiting, same)) is first
+    assert await _ask(waiting, _order(clock, 3)) is not first
+    assert await _ask(waiting, _order(clock, 4, data=same.trigger.data), door="back") is not first
     assert [one.door for one in waiting.all()] == ["main", "main", "back"]
 
 
-async def test_without_a_plate_the_event_tells_openings_apart() -> None:
+async def test_without_a_plate_the_event_tells_openings_apart(tmp_path: Path) -> None:
     """Two people who ask are two questions; the same event that comes again is not."""
     clock = VirtualClock()
-    waiting = PendingOpenings(clock)
-    first = _ask(waiting, _command(clock, 1))
+    waiting = PendingOpenings(tmp_path, clock)
+    first = await _ask(waiting, _command(clock, 1))
     again = _command(clock, 2).model_copy(update={"trigger": _command(clock, 1).trigger})
-    assert _ask(waiting, again) is first
-    assert _ask(waiting, _command(clock, 3)) is not first
+    assert await _ask(waiting, again) is first
+    assert await _ask(waiting, _command(clock, 3)) is not first
     assert [one.plate for one in waiting.all()] == ["", ""]
 
 
-async def test_the_oldest_gives_way_when_too_many_wait() -> None:
+async def test_the_oldest_gives_way_when_too_many_wait(tmp_path: Path) -> None:
     """A flood of openings cannot fill the memory, and the newest can always be agreed to."""
     clock = VirtualClock()
-    waiting = PendingOpenings(clock)
-    asked = [_ask(waiting, _order(clock, number)) for number in range(MOST)]
+    waiting = PendingOpenings(tmp_path, clock)
+    asked = [await _ask(waiting, _order(clock, number)) for number in range(MOST)]
     assert waiting.all() == asked
-    newest = _ask(waiting, _order(clock, MOST))
+    newest = await _ask(waiting, _order(clock, MOST))
     assert waiting.all() == [*asked[1:], newest]
 
 
-async def test_people_agree_one_by_one() -> None:
+async def test_people_agree_one_by_one(tmp_path: Path) -> None:
     """In the order in which they did, each once; what was dropped waits for nobody."""
     clock = VirtualClock()
-    waiting = PendingOpenings(clock)
-    asked = _ask(waiting, _order(clock, 1))
+    waiting = PendingOpenings(tmp_path, clock)
+    asked = await _ask(waiting, _order(clock, 1))
     assert waiting.agree(asked.id, "anna").persons == ("anna",)
     assert waiting.agree(asked.id, "bert").persons == ("anna", "bert")
     assert waiting.agree(asked.id, "anna").persons == ("anna", "bert")
     assert [one.persons for one in waiting.all()] == [("anna", "bert")]
-    waiting.drop(asked.id)
-    waiting.drop(asked.id)
+    await waiting.agreed(asked.id)
+    await waiting.agreed(asked.id)
     assert waiting.all() == []
