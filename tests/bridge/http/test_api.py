@@ -141,6 +141,21 @@ async def test_whoever_guesses_tokens_is_slowed_down(tmp_path: Path) -> None:
         assert (await place.ask("guard", "GET", "/api/safety")).status_code == 429
 
 
+async def test_whoever_guesses_tokens_cannot_keep_others_from_stopping(tmp_path: Path) -> None:
+    """Behind a proxy all have one address: a right token stops doors and everything; no other word is given."""
+    async with office(tmp_path) as place:
+        for _ in range(10):
+            await place.ask("wrong", "GET", "/api/safety")
+        for path in ("/api/kill", "/api/doors/main/hold"):
+            for who in ("wrong", "", "wall"):
+                answer = await place.ask(who, "POST", path)
+                assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+            assert (await place.ask("guard", "POST", path)).status_code == 200
+        assert place.site.kill.pulled
+        for path in ("/api/kill/reset", "/api/doors/main/release", "/api/doors/main/open"):
+            assert (await place.ask("chief", "POST", path)).status_code == 429
+
+
 @pytest.mark.parametrize(("age", "outcome"), [(9, "done"), (11, "expired"), (-5, "refused")])
 async def test_a_command_that_comes_late_opens_nothing(tmp_path: Path, age: float, outcome: str) -> None:
     """A telephone that had no network for a while sends what was pressed minutes ago."""
