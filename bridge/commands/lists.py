@@ -50,6 +50,8 @@ def show(
     elif name is None:
         for one in found["lists"]:
             _say(f"{one['list']}: {one['file']} in the file, {one['changed']} changed since")
+        if not found["lists"]:
+            _say("there are no lists; they are written under `lists` in a rule file")
     elif value is None:
         _say(f"{name}: {found['file']} in the file, {found['changed']} changed since")
         for one in found["entries"]:

@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.bridge.commands.helpers import cli, going, here, write_site
 
 RULES = """
@@ -57,6 +59,14 @@ def test_a_yes_outlives_the_bridge(tmp_path: Path) -> None:
     assert "VIS17" not in json.dumps(records)
     assert json.loads(_audit(tmp_path, "erase", "VIS17", "--json")) == {"erased": True}
     assert json.loads(_audit(tmp_path, "verify", "--json"))["state"] != "altered"
+
+
+def test_no_lists_are_said_to_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty answer leaves nobody wondering."""
+    write_site(tmp_path, "")
+    monkeypatch.setattr("bridge.commands.lists.ask", lambda *_: {"lists": []})
+    shown = here("list", "show", "--config", str(tmp_path / "bridge.yaml"))
+    assert shown.stdout == "there are no lists; they are written under `lists` in a rule file\n"
 
 
 def _audit(site: Path, *arguments: str) -> str:
