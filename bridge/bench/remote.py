@@ -59,7 +59,8 @@ async def device() -> AsyncIterator[Remote]:
     try:
         if process.stdout is None:
             raise StartError("the device has no output", "this is a bug: please report it")
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        async with asyncio.timeout(30):
+            line = await process.stdout.readline()
         if not line:
             raise StartError("the device did not start", "run `python -m bridge.bench.device` to see why")
         url = json.loads(line)["url"]

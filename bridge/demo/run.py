@@ -84,7 +84,8 @@ async def simulating() -> AsyncIterator[str]:
     if process.stdout is None or process.stderr is None:
         raise StartError("the simulator has no output", "this is a bug: please report it")
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        async with asyncio.timeout(30):
+            line = await process.stdout.readline()
         if not line:
             words = (await process.stderr.read()).decode(errors="replace").strip().splitlines()
             raise StartError(
@@ -138,7 +139,8 @@ async def _show(
         if once and elapsed > LENGTH and story.settled:
             break
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.2)
+            async with asyncio.timeout(0.2):
+                await stop.wait()
     if feed is not None:
         feed.update(story, time.monotonic(), ended=True)
 

@@ -137,7 +137,8 @@ class Feed:
         expires = self.principal.expires if self.principal.via == "token" else None
         left = (to_epoch_ms(expires) - to_epoch_ms(self._parts.now())) / 1000 if expires else None
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), left)
+            async with asyncio.timeout(left):
+                await self._ending.wait()
         with suppress(WebSocketDisconnect):
             await self._socket.close(_EXPIRED, "token expired")
 

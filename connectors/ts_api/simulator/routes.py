@@ -181,7 +181,8 @@ class _RestFaults:
             delay = self._world.faults.use("delay", path=path)
             if delay:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._world.stopping.wait(), delay.wait.total_seconds())
+                    async with asyncio.timeout(delay.wait.total_seconds()):
+                        await self._world.stopping.wait()
             if self._world.faults.use("bad_gateway", path=path):
                 await HTMLResponse(_BAD_GATEWAY, 502)(scope, receive, send)
                 return
