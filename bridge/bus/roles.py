@@ -44,6 +44,8 @@ class Grant:
     """What a role does: subjects it writes (after `vms.<site>.`), what it reads, the consumer it owns."""
 
     writes: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    """Subjects among them that it does not write all the same."""
     buckets: tuple[str, ...] = ()
     """Buckets it writes to."""
     reads: tuple[str, ...] = ()
@@ -56,10 +58,21 @@ class Grant:
     """Stream and name of its durable consumer."""
 
 
+_PEOPLE = ("event.bridge.command.>",)
+"""What speaks for people: who serves none cannot make one up."""
+_RULES = ("event.bridge.rules.>", "event.bridge.settings.>")
+"""What lets other rules decide, or other settings count."""
+
 GRANTS: dict[Role, Grant] = {
-    "connectors": Grant(writes=("event.>", "dlq.message.>"), buckets=("state", "cursors", "leases"), reads=("EVENTS",)),
+    "connectors": Grant(
+        writes=("event.>", "dlq.message.>"),
+        never=("event.bridge.>",),  # what it says of a source is filed under that source
+        buckets=("state", "cursors", "leases"),
+        reads=("EVENTS",),
+    ),
     "engine": Grant(
         writes=("event.bridge.>", "head.>", "state.>", "order.>", "trace.>", "checkpoint.>", "dlq.event.>"),
+        never=_PEOPLE,
         buckets=("state", "lists", "modes", "rulesets"),
         reads=("EVENTS", "ENGINE", "CHECKPOINTS"),
         purges=("CHECKPOINTS",),
@@ -67,17 +80,27 @@ GRANTS: dict[Role, Grant] = {
     ),
     "actions": Grant(
         writes=("event.bridge.>", "event.*.clip.>", "effect.>", "result.>", "dlq.>"),
+        never=(*_PEOPLE, *_RULES),
         buckets=("state", "cursors", "leases"),
         reads=("EVENTS", "ENGINE", "RESULTS"),
         direct=("ENGINE",),  # the audit trail is made of the ledger's records
         owns=("ENGINE", ORDER_READER),
     ),
     "media": Grant(writes=("event.*.clip.>",)),
-    "api": Grant(writes=("event.>", "dlq.message.>"), buckets=("state", "lists", "modes"), reads=_STREAMS),
+    "api": Grant(
+        writes=("event.>", "dlq.message.>"),
+        never=(*_RULES, "event.bridge.rule.>", "event.bridge.action.>", "event.bridge.bridge.>"),
+        buckets=("state", "lists", "modes"),
+        reads=_STREAMS,
+    ),
     "mqtt": Grant(writes=("event.*.custom.>",)),
     "reader": Grant(reads=_STREAMS),
 }
-"""`connectors` and `api` take events in from outside, so they write any of them, and what could not be understood."""
+"""`connectors` and `api` take events in from outside, so they write those of any source, and what nobody understood.
+
+Of the bridge's own events each role writes those that are its business: a connector that was taken over can
+say anything of cameras, and nothing of lists, rules or people.
+"""
 
 
 def user(role: Role) -> str:
@@ -101,10 +124,12 @@ def permissions(site: str, role: Role) -> dict[str, Any]:
     allow += _api(f"DIRECT.GET.{stream_name(site, stream)}" for stream in grant.direct)
     allow += _api(f"STREAM.PURGE.{stream_name(site, stream)}" for stream in grant.purges)
     foreign = [name for name in (ENGINE_READER, ORDER_READER) if grant.owns is None or grant.owns[1] != name]
+    denied = _api(verb.format(name) for name in foreign for verb in _OWNED)
+    denied += [f"{root}.{subject}" for subject in grant.never]
     if grant.owns is not None:
         allow.append(f"$JS.ACK.{stream_name(site, grant.owns[0])}.{grant.owns[1]}.>")
     return {
-        "publish": {"allow": allow, "deny": _api(verb.format(name) for name in foreign for verb in _OWNED)},
+        "publish": {"allow": allow, "deny": denied},
         "subscribe": {"allow": [f"{inbox(role)}.>"]},
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,12 @@ from tests.bridge.bus.helpers import CONFIG, event, order
 SUBJECTS = {
     "event": "vms.home.event.nvr1.plate.read.1",
     "own event": "vms.home.event.bridge.rule.fired._",
+    "list change": "vms.home.event.bridge.list.changed._",
+    "mode change": "vms.home.event.bridge.mode.changed._",
+    "rules change": "vms.home.event.bridge.rules.changed._",
+    "settings change": "vms.home.event.bridge.settings.changed._",
+    "command": "vms.home.event.bridge.command.given._",
+    "end of an order": "vms.home.event.bridge.action.ended._",
     "clip event": "vms.home.event.nvr1.clip.ready.1",
     "mqtt event": "vms.home.event.sensor.custom.door._",
     "head": "vms.home.head.0",
@@ -47,11 +53,36 @@ SUBJECTS = {
     "other site": "vms.away.order.0.evil",
 }
 MAY: dict[Role, set[str]] = {
-    "connectors": {"event", "own event", "clip event", "mqtt event", "parked", "cursors"},
-    "engine": {"own event", "head", "state", "order", "trace", "checkpoint", "lists", "rulesets"},
-    "actions": {"own event", "clip event", "effect", "result", "parked", "dead order", "cursors"},
+    "connectors": {"event", "clip event", "mqtt event", "parked", "cursors"},
+    "engine": {
+        "own event",
+        "list change",
+        "mode change",
+        "rules change",
+        "settings change",
+        "end of an order",
+        "head",
+        "state",
+        "order",
+        "trace",
+        "checkpoint",
+        "lists",
+        "rulesets",
+    },
+    "actions": {
+        "own event",
+        "list change",
+        "mode change",
+        "end of an order",
+        "clip event",
+        "effect",
+        "result",
+        "parked",
+        "dead order",
+        "cursors",
+    },
     "media": {"clip event"},
-    "api": {"event", "own event", "clip event", "mqtt event", "parked", "lists"},
+    "api": {"event", "list change", "mode change", "command", "clip event", "mqtt event", "parked", "lists"},
     "mqtt": {"mqtt event"},
     "reader": set(),
 }
@@ -129,6 +160,29 @@ async def test_a_role_without_an_engine_or_runners_manages_nothing(tmp_path: Pat
             assert info["num_ack_pending"] == 0
 
 
+OWNED: dict[Role, set[str]] = {"engine": {"CONSUMER.DELETE.VMS-home-EVENTS.engine-0"}}
+OWNED["actions"] = {name for name, _ in FORBIDDEN if name.endswith("VMS-home-ENGINE.runners")}
+
+
+@pytest.mark.parametrize("role", ["engine", "actions"])
+async def test_who_owns_a_consumer_manages_that_and_no_more(tmp_path: Path, role: Role) -> None:
+    """The engine cannot take orders away from the runners, nor the runners events from the engine."""
+    async with site(tmp_path) as (server, bus), connection(server, tmp_path, role).opened() as link:
+        for stream, name in (("ENGINE", "runners"), ("EVENTS", "engine-0")):
+            await create_consumer(bus.connection, bus.stream(stream), name, {"durable_name": name})
+
+        async def refused(subject: str, question: Any) -> bool:
+            try:
+                await link.api(subject, question, timeout=0.4)
+            except StoreUnavailableError:
+                return True
+            return False
+
+        tried = [one for one in FORBIDDEN if one[0] not in OWNED[role]]
+        assert len(tried) < len(FORBIDDEN)
+        assert all(await asyncio.gather(*(refused(subject, question) for subject, question in tried)))
+
+
 async def test_a_reader_reads_everything(tmp_path: Path) -> None:
     """With consumers of its own, which it may remove again."""
     async with site(tmp_path) as (server, _), connection(server, tmp_path, "reader").opened() as link:
@@ -181,16 +235,20 @@ async def test_who_only_writes_cannot_steer_answers_into_the_log(tmp_path: Path,
 @pytest.mark.parametrize("subject", [">", "vms.>", "_INBOX.>", "_INBOX_engine.>", "$JS.>", "$KV.>"])
 async def test_no_role_listens_in(tmp_path: Path, subject: str) -> None:
     """Not to traffic, and not to the answers that others get."""
-    async with site(tmp_path) as (server, bus), connection(server, tmp_path, "reader").opened() as link:
+    async with site(tmp_path) as (server, bus), AsyncExitStack() as stack:
         heard: list[str] = []
 
         def spy(message: Any) -> None:
             heard.append(message.subject)
 
-        await link.subscribe(subject, spy)
+        others = [role for role in ROLES if not subject.startswith(roles.inbox(role))]
+        links = [await stack.enter_async_context(connection(server, tmp_path, role).opened()) for role in others]
+        for link in links:
+            await link.subscribe(subject, spy)
         intake = await bus.intake()
         await (await intake([event(2)]))
-        await link.client.flush()
+        for link in links:
+            await link.client.flush()
         assert heard == []
 
 
