@@ -73,6 +73,9 @@ class VirtualClock:
 
 
 async def settle() -> None:
-    """Let every task run that can."""
+    """Let every task run that can, and the tasks that those let run, for some rounds of the loop."""
+    ready = getattr(asyncio.get_running_loop(), "_ready", (None,))  # asyncio's own loop tells that nothing is left
     for _ in range(20):
         await asyncio.sleep(0)
+        if not ready:
+            return

@@ -26,7 +26,7 @@ from connectors.ts_api.push import PUSH
 from tests.bridge.http.harness import Log, serving
 from tests.security.hostile import texts
 
-REQUESTS = int(os.environ.get("VMS_BRIDGE_REQUESTS", "3000"))
+REQUESTS = int(os.environ.get("VMS_BRIDGE_REQUESTS", "20000"))
 SEED = int(os.environ.get("VMS_BRIDGE_SEED", "0")) or secrets.randbits(32)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CLIENTS = {

@@ -97,10 +97,20 @@ PULSE = Suite(
     "the bridge dies at each step of a pulse",
     [_STORM],
     only="pulse",
-    variable="VMS_BRIDGE_HISTORIES",
+    what="delays at each step",
+    variable="VMS_BRIDGE_RUNS",
 )
-KILL_SWITCH = Suite("S4", "the kill switch is pulled under load", [f"{_SAFETY}test_killswitch.py", _STORM], "kill")
-STORM = Suite("S5", "10,000 allowed plates in a minute", [_STORM], only="a_storm")
+KILL_SWITCH = Suite(
+    "S4",
+    "the kill switch is pulled under load",
+    [f"{_SAFETY}test_killswitch.py", _STORM],
+    only="kill",
+    what="moments, bus up and down",
+    variable="VMS_BRIDGE_RUNS",
+)
+STORM = Suite(
+    "S5", "10,000 allowed plates in a minute", [_STORM], only="a_storm", what="storms", variable="VMS_BRIDGE_RUNS"
+)
 OUTAGES = Suite(
     "G1",
     "a source is away at random, its log grows and shifts",
@@ -125,4 +135,10 @@ FLOOD = Suite(
 INJECTION = Suite("X4", "texts try to be more than texts", ["tests/security/test_injection.py"])
 BOMBS = Suite("X5", "patterns, expressions and YAML try to take for ever", ["tests/security/test_bombs.py"])
 SECRETS = Suite("X6", "marked secrets are looked for everywhere", ["tests/security/test_canaries.py"])
-TRAIL = Suite("X8", "the audit trail is tampered with", ["tests/bridge/schema/test_audit.py"])
+TRAIL = Suite(
+    "X8",
+    "the audit trail is tampered with",
+    ["tests/bridge/schema/test_audit.py"],
+    what="attempts",
+    variable="VMS_BRIDGE_TAMPERINGS",
+)

@@ -67,16 +67,16 @@ ROWS: Mapping[str, Row] = {
         for suite, short, release in (
             (row_suite.HISTORY, 50, 50_000),
             (row_suite.GUARDS, 1, 1),
-            (row_suite.PULSE, 1, 1),
-            (row_suite.KILL_SWITCH, 1, 1),
-            (row_suite.STORM, 1, 1),
+            (row_suite.PULSE, 2, 50),
+            (row_suite.KILL_SWITCH, 4, 50),
+            (row_suite.STORM, 1, 5),
             (row_suite.OUTAGES, 10, 100),
             (row_suite.MALFORMED, 2_000, 200_000),
             (row_suite.FLOOD, 200, 2_000),
             (row_suite.INJECTION, 1, 1),
             (row_suite.BOMBS, 1, 1),
             (row_suite.SECRETS, 1, 1),
-            (row_suite.TRAIL, 1, 1),
+            (row_suite.TRAIL, 600, 20_000),
         )
     },
 }

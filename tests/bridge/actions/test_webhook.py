@@ -12,12 +12,15 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
@@ -30,6 +33,7 @@ from bridge.errors import ActionRejectedError, ActionUnavailableError
 from bridge.schema.orders import StepResult
 from tests.bridge.actions.receiver import Receiver, receiving
 from tests.bridge.actions.support import Locator, make_order, running, until
+from tests.bridge.actions.test_addresses import NEVER, PRIVATE
 from tests.clock import VirtualClock
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
@@ -117,11 +121,18 @@ async def test_the_signature_verifies_with_the_standard_library(tmp_path: Path) 
         Webhook(secret).verify(second.body, second.headers)
 
 
-def test_our_signature_is_the_librarys() -> None:
-    """Bit for bit, over bodies that are not ASCII too."""
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.from_regex(r"[A-Za-z0-9_-]{1,40}", fullmatch=True), st.text(max_size=200), st.binary(min_size=24, max_size=64)
+)
+def test_our_signature_is_the_librarys(name: str, body: str, key: bytes) -> None:
+    """Bit for bit, over bodies that are not ASCII too, and theirs is ours."""
     now = datetime.now(UTC).replace(microsecond=0)
-    ours = signature("msg1", int(now.timestamp()), '{"a":"ü"}'.encode(), [SecretStr(SECRET)])
-    assert ours == Webhook(SECRET).sign("msg1", now, '{"a":"ü"}')
+    secret = "whsec_" + base64.b64encode(key).decode()
+    ours = signature(name, int(now.timestamp()), body.encode(), [SecretStr(secret)])
+    assert ours == Webhook(secret).sign(name, now, body)
+    headers = {"webhook-id": name, "webhook-timestamp": f"{now.timestamp():.0f}", "webhook-signature": ours}
+    Webhook(secret).verify(body.encode(), headers, json_parse=False)
 
 
 async def test_each_try_has_its_own_time_stamp_and_the_same_id(tmp_path: Path) -> None:
@@ -413,6 +424,34 @@ async def test_no_way_of_writing_an_address_gets_past(host: str) -> None:
         async with sending(receiver, url=f"http://{host}:{receiver.port}/", allow_private=False) as hooks:
             with pytest.raises((ActionRejectedError, ActionUnavailableError)):
                 await hooks.send(_delivery())
+        assert (receiver.requests, receiver.connections) == ([], 0)
+
+
+def _writings(address: str) -> list[str]:
+    """Ways to write a forbidden address that some resolver or library takes for it."""
+    try:
+        parts = IPv4Address(address).packed
+    except ValueError:
+        return [f"[{address.replace('%', '%25')}]"] if ":" in address else []
+    number = int.from_bytes(parts, "big")
+    octal, dotless = ".".join(f"0{part:o}" for part in parts), address.replace(".", "。")
+    mapped = [f"[::ffff:{address}]", f"[::{address}]", f"[64:ff9b::{address}]"]
+    number_forms = [str(number), hex(number), octal, ".".join(map(hex, parts))]
+    return [address, f"{address}.", dotless, address.replace(".", "%2e"), *number_forms, *mapped]
+
+
+async def test_no_way_of_writing_a_forbidden_address_gets_past() -> None:
+    """Hundreds of them, at the port of a receiver that would notice: refused or unknown, and nothing is sent."""
+    hosts = [host for address in (*PRIVATE, *NEVER) for host in _writings(address)]
+    assert len(hosts) > 150
+    async with receiving() as receiver:
+        urls = {f"w{n}": f"http://{host}:{receiver.port}/" for n, host in enumerate(hosts)}
+        http = HttpClient()
+        hooks = Webhooks({name: WebhookConfig(url=url) for name, url in urls.items()}, http, VirtualClock())
+        for name in urls:
+            with pytest.raises((ActionRejectedError, ActionUnavailableError)):
+                await hooks.send(_delivery(to=name))
+        await http.aclose()
         assert (receiver.requests, receiver.connections) == ([], 0)
 
 

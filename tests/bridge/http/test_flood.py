@@ -79,7 +79,7 @@ async def test_slow_clients_do_not_keep_good_ones_out() -> None:
     why = Counter(reason for _, reason in log.seen)
     print(f"{SOCKETS} slow, {len(slow)} times: longest {max(slow):.2f} s; {len(took)} good: p99 {p99:.3f} s; {why}")
     assert max(slow) <= PATIENCE
-    assert len(took) >= 100
+    assert len(took) >= 20, "the good ones had no chance to show anything"
     assert p99 <= GOOD_P99
     assert set(why) <= {
         "slow_first_byte",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,7 +35,10 @@ PULSE = 2.0
 ASTRAY = {"effect.waiting", "effect.found", "effect.buried", "effect.told"}
 """Where only an order comes that fails."""
 STEPS = [name for name in POINTS if name.startswith(("effect.", "release.")) and name not in ASTRAY]
-DELAYS = [0.0, 0.5, 7.0, 3600.0] if os.environ.get("VMS_BRIDGE_HISTORIES") else [0.5, 60.0]
+RUNS = int(os.environ.get("VMS_BRIDGE_RUNS", "1"))
+"""How often the whole is tried; each time with other delays and at other moments."""
+CHANCE = random.Random(int(os.environ.get("VMS_BRIDGE_SEED", "1")))
+DELAYS = [0.5, 60.0, *(round(10 ** CHANCE.uniform(-2, 5), 2) for _ in range(2, RUNS))]
 SLACK = 3.0
 """Seconds that a restart may take to switch off what it finds, on top of its own delay."""
 
@@ -102,7 +106,7 @@ def _many(**fields: Any) -> tuple[dict[str, OutputConfig], dict[str, DoorConfig]
 
 
 @pytest.mark.parametrize("bus", ["up", "down"])
-@pytest.mark.parametrize("after", [0, 1, 10, 50])
+@pytest.mark.parametrize("after", [0, 1, 10, 50, *(CHANCE.randrange(MANY) for _ in range(4, RUNS))])
 async def test_the_kill_switch_stops_a_hundred_orders_in_flight(tmp_path: Path, bus: str, after: int) -> None:
     """Once it is pulled nothing more leaves idle, whatever was claimed before and whether or not the bus is there."""
     clock = VirtualClock()
@@ -143,7 +147,8 @@ async def test_the_kill_switch_stops_a_hundred_orders_in_flight(tmp_path: Path, 
         assert not any(site.device.positions.values()), "releases pass"
 
 
-async def test_a_storm_at_one_door_keeps_to_its_limit_and_trips_the_breaker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", range(RUNS))
+async def test_a_storm_at_one_door_keeps_to_its_limit_and_trips_the_breaker(tmp_path: Path, run: int) -> None:
     """Ten thousand allowed plates in a minute: one door opens as often as it may, and then the site stands still."""
     clock = VirtualClock()
     doors = {"main": DoorConfig(output="barrier", mode="act")}
@@ -163,7 +168,8 @@ async def test_a_storm_at_one_door_keeps_to_its_limit_and_trips_the_breaker(tmp_
         assert fine.outcome == "done"
 
 
-async def test_a_storm_over_many_doors_stops_at_the_limit_of_the_site(tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", range(RUNS))
+async def test_a_storm_over_many_doors_stops_at_the_limit_of_the_site(tmp_path: Path, run: int) -> None:
     """A hundred doors, each within its limits: the site opens twenty in a minute and then stands still."""
     clock = VirtualClock()
     outputs, doors = _many()

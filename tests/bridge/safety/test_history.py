@@ -226,7 +226,7 @@ class History(RuleBasedStateMachine):
 
 TestHistory = pytest.mark.timeout(7200)(History.TestCase)
 TestHistory.settings = settings(
-    max_examples=int(os.environ.get("VMS_BRIDGE_HISTORIES", "300")),
+    max_examples=int(os.environ.get("VMS_BRIDGE_HISTORIES", "2000")),
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
