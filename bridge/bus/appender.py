@@ -164,8 +164,9 @@ class Appender:
             if not part.messages:
                 return
             if found := _ended(part.messages):
-                hashes = await self._keys.hashes(plates_of(effect for _, effect in found))
-                made = [partial(record_of, effect, seq, hashes=hashes) for seq, effect in found]
+                said = [(effect.result.ended, plates_of([effect])) for _, effect in found if effect.result]
+                hashes = await self._keys.tokens(said)
+                made = [partial(record_of, one, seq, hashes=own) for (seq, one), own in zip(found, hashes, strict=True)]
                 tail = await self._append(tail, made, [effect for _, effect in found])
             self._ended_to, left = part.messages[-1].seq, part.left
 
@@ -177,8 +178,11 @@ class Appender:
             async for batch in batches:
                 for part in (batch[at : at + BATCH] for at in range(0, len(batch), BATCH)):
                     if found := _events(part):
-                        hashes = await self._keys.hashes({value for _, event in found for value in values_of(event)})
-                        made = [partial(change_of, event, seq, hashes=hashes) for seq, event in found]
+                        hashes = await self._keys.tokens([(event.received, values_of(event)) for _, event in found])
+                        made = [
+                            partial(change_of, event, seq, hashes=own)
+                            for (seq, event), own in zip(found, hashes, strict=True)
+                        ]
                         tail = await self._append(tail, made)
                     self._changed_to = place(part[-1].reply).seq
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from bridge.bus.connect import Connection
 from bridge.bus.effects import JetEffectLedger, write_end
 from bridge.bus.engine_store import ORDERS_KEPT
 from bridge.bus.newest import newest
-from bridge.bus.pull import place
+from bridge.bus.pull import place, scan
 from bridge.bus.streams import stream_name
 from bridge.bus.wire import EXPECTED, NO_MESSAGE, TTL, Outgoing, RefusedError
 from bridge.errors import StoreError
@@ -182,6 +183,16 @@ class DeadLetterBox:
         await self._note("drop", await self.get(seq), now, why)
         await self._remove(seq)
 
+    async def forget(self, plate: str) -> int:
+        """Take away every letter in which a plate stands, however it is written there; return how many."""
+        subject, named = f"{self._subjects.root}.dlq.>", naming(plate)
+        found: list[int] = []
+        async for batch in scan(self._connection, self._stream, [subject]):
+            found += [place(m.reply).seq for m in batch if named.search(m.data.decode(errors="replace"))]
+        for seq in found:
+            await self._remove(seq)
+        return len(found)
+
     async def _note(self, did: Literal["redrive", "drop"], letter: Letter, now: datetime, more: str) -> None:
         order = letter.order
         said = f"dead letter {letter.seq} ({letter.action_class}, {letter.reason}) {more}".rstrip()
@@ -190,6 +201,12 @@ class DeadLetterBox:
 
     async def _remove(self, seq: int) -> None:
         await self._connection.api(f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq})
+
+
+def naming(plate: str) -> re.Pattern[str]:
+    """Return what finds a plate in a text: in either case, with separators between, and not as a part of more."""
+    signs = r"[\s.\-·:/]{0,3}".join(map(re.escape, plate))
+    return re.compile(rf"(?<!\w){signs}(?!\w)", re.IGNORECASE)
 
 
 async def note(

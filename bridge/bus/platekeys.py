@@ -4,6 +4,10 @@ Who destroys a plate's key makes all its hashes meaningless, without touching a 
 tell any more whose they were, not even by trying plates, because the key was random. The file holds
 no plate either: it is found by a hash under the file's own key. Mode 0600, synced before a hash is used.
 
+Which keys were destroyed stands in `erased.jsonl`, by a hash of the key and the plate's name: so a key that comes
+back with an older copy of the file is destroyed again, and what was said of the plate before it was erased gets no new
+key when the trail has to be written again.
+
 A car park sees a million plates in a year. In memory are only the keys that were used lately, and a filter that
 says of a plate which never came that it never did; the others are looked up in the file.
 """
@@ -17,14 +21,17 @@ import hmac
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from bridge.errors import StoreUnavailableError
 from bridge.safety.journal import JsonLines
 
 FILE = "plates.jsonl"
+ERASED = "erased.jsonl"
 _HASH = 32
 """Hex digits of a hash that are kept: 128 bits."""
 _BEGIN = b'{"plate":"'
@@ -64,6 +71,8 @@ class PlateKeys:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._lines = JsonLines(self._path)
+        self._gone = JsonLines(folder / ERASED)
+        self._erased: dict[str, datetime] = {}
         self._seen: tuple[int, int] | None = None
         self._master = b""
         self._known = _Filter()
@@ -73,32 +82,63 @@ class PlateKeys:
         """Return each plate's keyed hash; a plate that has no key yet gets one. Raises StoreUnavailableError."""
         return await asyncio.to_thread(self._hashes, sorted(set(plates)))
 
+    async def tokens(self, said: Sequence[tuple[datetime, Set[str]]]) -> list[dict[str, str]]:
+        """Return, for each thing that was said then of some plates, what stands for them. Raises StoreUnavailableError.
+
+        Their hashes; for what was said before a plate was erased, a token that stands for nothing and is kept nowhere.
+        """
+        return await asyncio.to_thread(self._tokens, said)
+
     def find(self, plate: str) -> str | None:
         """Return a plate's keyed hash if it has a key. Raises OSError."""
         with self._fresh():
             key = self._found([self._name(plate)]).get(self._name(plate))
             return None if key is None else _mac(key, plate)
 
-    def forget(self, plate: str) -> bool:
+    def forget(self, plate: str, at: datetime) -> bool:
         """Destroy a plate's key; tell whether there was one. Raises OSError."""
         with self._fresh():
             name = self._name(plate)
-            if not self._found([name]):
+            found = self._found([name])
+            if not found:
                 return False
-            self._lines.rewrite([record for record in self._lines.each() if record.get("plate") != name])
+            # First the note: whatever happens now, the key goes when the file is read again.
+            self._gone.append({"key": _id(found[name]), "plate": name, "at": at.isoformat()})
             self._load()
             return True
 
-    def _hashes(self, plates: list[str]) -> dict[str, str]:
-        try:
-            with self._fresh():
-                named = {plate: self._name(plate) for plate in plates}
-                keys = self._found(named.values())
-                keys |= self._made(name for name in named.values() if name not in keys)
-                self._remember(keys)
-                return {plate: _mac(keys[name], plate) for plate, name in named.items()}
-        except OSError as exc:
-            raise StoreUnavailableError(f"the keys of plates cannot be written: {exc.strerror}") from exc
+    def take_erased(self, path: Path) -> None:
+        """Let what was erased elsewhere, or since, be erased here too. Raises OSError."""
+        with self._fresh():
+            known = {record.get("key") for record in self._gone.load()}
+            more = [record for record in JsonLines(path).load() if _erasure(record) and record["key"] not in known]
+            if more:
+                self._gone.append(*more)
+            self._load()
+
+    def _hashes(self, plates: Iterable[str]) -> dict[str, str]:
+        with self._usable():
+            return self._keyed(plates)
+
+    def _tokens(self, said: Sequence[tuple[datetime, Set[str]]]) -> list[dict[str, str]]:
+        with self._usable():
+            kept = [{plate for plate in plates if not self._erased_since(plate, at)} for at, plates in said]
+            keyed = self._keyed(sorted(set().union(*kept)))
+            return [
+                {plate: keyed[plate] if plate in own else secrets.token_hex(_HASH // 2) for plate in plates}
+                for (_, plates), own in zip(said, kept, strict=True)
+            ]
+
+    def _erased_since(self, plate: str, at: datetime) -> bool:
+        when = self._erased.get(self._name(plate))
+        return when is not None and at <= when
+
+    def _keyed(self, plates: Iterable[str]) -> dict[str, str]:
+        named = {plate: self._name(plate) for plate in plates}
+        keys = self._found(named.values())
+        keys |= self._made(name for name in named.values() if name not in keys)
+        self._remember(keys)
+        return {plate: _mac(keys[name], plate) for plate, name in named.items()}
 
     def _made(self, names: Iterable[str]) -> dict[str, bytes]:
         """Return new keys, after they were written down."""
@@ -134,6 +174,15 @@ class PlateKeys:
     # --- the file -------------------------------------------------------------------------------
 
     @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """As `_fresh`, for who writes the trail. Raises StoreUnavailableError."""
+        try:
+            with self._fresh():
+                yield
+        except OSError as exc:
+            raise StoreUnavailableError(f"the keys of plates cannot be written: {exc.strerror}") from exc
+
+    @contextmanager
     def _fresh(self) -> Iterator[None]:
         """Hold the file alone, read again if somebody else has changed it."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -149,6 +198,7 @@ class PlateKeys:
     def _load(self) -> None:
         self._lines.close()  # another process may have put a new file in its place
         self._known, self._recent = _Filter(), OrderedDict()
+        self._purge()
         master = ""
         for record in self._lines.each():
             master = master or record.get("master", "")
@@ -158,6 +208,15 @@ class PlateKeys:
             master = secrets.token_hex(32)
             self._lines.append({"master": master})
         self._master = bytes.fromhex(master)
+
+    def _purge(self) -> None:
+        """Read what was erased, and destroy the keys among it that are there: from a backup, or after a crash."""
+        self._gone.close()
+        erased = [one for record in self._gone.each() if (one := _erasure(record)) is not None]
+        self._erased = {name: at for _, name, at in erased}
+        gone = {key for key, _, _ in erased}
+        if gone and any(_erasable(record) in gone for record in self._lines.each()):
+            self._lines.rewrite([record for record in self._lines.each() if _erasable(record) not in gone])
 
     def _state(self) -> tuple[int, int] | None:
         try:
@@ -177,6 +236,27 @@ def _key_in(line: bytes) -> bytes | None:
         return bytes.fromhex(json.loads(line)["key"])
     except (ValueError, KeyError, TypeError):  # the journal has said so when it was read
         return None
+
+
+def _erasure(record: Mapping[str, Any]) -> tuple[str, str, datetime] | None:
+    """Read a line of what was erased: what the key was called, the plate's name, and when. None if it is none."""
+    try:
+        return record["key"], record["plate"], datetime.fromisoformat(record["at"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _erasable(record: Mapping[str, Any]) -> str | None:
+    """Return what a line of the file is called among what was erased; None for a line without a key."""
+    try:
+        return _id(bytes.fromhex(record["key"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _id(key: bytes) -> str:
+    """Return what a key is called: a hash that says nothing of it, nor of its plate."""
+    return hashlib.sha256(key).hexdigest()[:_HASH]
 
 
 def _mac(key: bytes, plate: str) -> str:

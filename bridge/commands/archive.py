@@ -23,6 +23,7 @@ import bridge
 from bridge.bus import snapshot, store_format, streams
 from bridge.bus.connect import Connection
 from bridge.bus.datadir import Lock, make, start_error, write_private
+from bridge.bus.platekeys import PlateKeys
 from bridge.bus.pull import scan
 from bridge.bus.server import EmbeddedServer
 from bridge.bus.wire import STREAM_NOT_FOUND, RefusedError
@@ -176,10 +177,13 @@ def _same(path: Path, sha256: str) -> None:
         raise StartError(f"{path} was changed or damaged since it was written", "use another backup")
 
 
-async def read(source: Path, config: BridgeConfig, data: Path, clips: Path) -> list[Entry]:
+async def read(
+    source: Path, config: BridgeConfig, data: Path, clips: Path, *, erased: Path | None = None
+) -> list[Entry]:
     """Put a backup into an empty data directory and look whether all is there. Raises StartError, StoreError.
 
-    Until it is, the directory says so, and no bridge starts on it.
+    Until it is, the directory says so, and no bridge starts on it. The plates that the file `erased` tells of are
+    erased again.
     """
     manifest = examine(source, config.site)
     lock = Lock(data)
@@ -190,6 +194,8 @@ async def read(source: Path, config: BridgeConfig, data: Path, clips: Path) -> l
             parts = PurePosixPath(name).parts
             target = clips.joinpath(*parts[1:]) if parts[0] == "clips" else data.joinpath(*parts)
             _place(source / _FILES / name, target)
+        if erased is not None:
+            _erase_again(erased, data / "audit")
         # Nobody else should reach the server while it is half full.
         bus = config.bus.model_copy(update={"mqtt": None, "host": "127.0.0.1", "port": 0})
         async with EmbeddedServer(bus, data, lock) as server:
@@ -205,6 +211,13 @@ async def read(source: Path, config: BridgeConfig, data: Path, clips: Path) -> l
         return entries
     finally:
         lock.release()
+
+
+def _erase_again(erased: Path, folder: Path) -> None:
+    try:
+        PlateKeys(folder).take_erased(erased)
+    except OSError as error:
+        raise start_error("use", erased, error) from error
 
 
 def _place(source: Path, target: Path) -> None:

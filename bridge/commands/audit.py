@@ -87,15 +87,22 @@ def erase(
 ) -> None:
     """Forget a plate: what the trail holds of it can never be linked to it again. The chain stays whole.
 
-    That a plate was forgotten is recorded, not which. In the log of events and in orders plates stand until
-    those leave by their age; clips are kept and removed by their own rules.
+    Dead letters that name it are dropped. That a plate was forgotten is recorded, not which. In the log of events, in
+    orders and traces plates stand until those leave by their age; clips are kept and removed by their own rules.
+    Backups written before still hold its key: restore them with `--erased`.
     """
     loaded = _load(config)
-    found = asyncio.run(_erase(loaded, plate))
+    found, letters = asyncio.run(_erase(loaded, plate))
     if as_json:
-        print_json({"erased": found})
-    else:
-        out().print("the plate is forgotten" if found else "the trail knows no such plate", highlight=False)
+        print_json({"erased": found, "letters": letters})
+        return
+    out().print("the plate is forgotten" if found else "the trail knows no such plate", highlight=False)
+    if letters:
+        out().print(f"{letters} dead letters that named it are dropped", highlight=False)
+    if found:
+        kept = _folder(loaded) / "erased.jsonl"
+        words = f"older backups still hold its key: keep {kept} apart from them, and restore them with --erased FILE"
+        out().print(words, markup=False, highlight=False)
 
 
 def _load(config: Path) -> Loaded:
@@ -173,10 +180,11 @@ async def _export(loaded: Loaded, since: datetime | None, token: str | None, *, 
                 print_json({"n": record.n, "hash": digest(body), "record": json.loads(body)})
 
 
-async def _erase(loaded: Loaded, plate: str) -> bool:
+async def _erase(loaded: Loaded, plate: str) -> tuple[bool, int]:
+    """Return whether the trail knew it, and how many dead letters named it."""
     from bridge.bus.acks import Acks
     from bridge.bus.effects import JetEffectLedger
-    from bridge.bus.letters import note
+    from bridge.bus.letters import DeadLetterBox, note
     from bridge.bus.platekeys import PlateKeys
     from bridge.bus.streams import stream_name
     from bridge.commands.dlq import principal
@@ -185,11 +193,13 @@ async def _erase(loaded: Loaded, plate: str) -> bool:
     site = loaded.config.site
     async with reaching(loaded) as connection:
         keys = PlateKeys(_folder(loaded))
-        if await asyncio.to_thread(keys.find, plate) is None:
-            return False
-        ledger = JetEffectLedger(connection, Acks(connection), stream_name(site, "ENGINE"), site)
-        await note(ledger, "plate-erase", principal(), datetime.now(UTC), "a plate was erased")
-        return await asyncio.to_thread(keys.forget, plate)
+        letters = await DeadLetterBox(connection, site, principal()).forget(plate)
+        known = await asyncio.to_thread(keys.find, plate) is not None
+        if known or letters:
+            ledger = JetEffectLedger(connection, Acks(connection), stream_name(site, "ENGINE"), site)
+            said = "a plate was erased" + (f", with {letters} dead letters" if letters else "")
+            await note(ledger, "plate-erase", principal(), datetime.now(UTC), said)
+        return known and await asyncio.to_thread(keys.forget, plate, datetime.now(UTC)), letters
 
 
 def _token(loaded: Loaded, plate: str) -> str:

@@ -45,17 +45,23 @@ def backup(
 def restore(
     directory: Annotated[Path, typer.Argument(help="What `vms-bridge backup` wrote.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    erased: Annotated[
+        Path | None, typer.Option(help="What was erased since: `audit/erased.jsonl` of the data directory before.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put a backup into the site's data directory, which must be empty, and look whether all is there.
 
     Events that came after the backup are not in it; what is decided again after a restore is old, and moves nothing.
+    Plates erased after the backup was written are in it: `--erased` erases them again.
     """
     logging.basicConfig(level=logging.CRITICAL)
     loaded = load_site(Path(config))
     if loaded.config.bus.servers:
         raise ConfigError(_OWN)
-    entries = asyncio.run(_restore(loaded, directory.absolute()))
+    if erased is not None and not erased.is_file():
+        raise ConfigError(f"--erased: {erased} is not there")
+    entries = asyncio.run(_restore(loaded, directory.absolute(), erased.absolute() if erased else None))
     _say(entries, "restored and complete", as_json=as_json)
 
 
@@ -70,11 +76,11 @@ async def _backup(loaded: Loaded, directory: Path, *, clips: bool) -> list[Entry
         )
 
 
-async def _restore(loaded: Loaded, directory: Path) -> list[Entry]:
+async def _restore(loaded: Loaded, directory: Path, erased: Path | None) -> list[Entry]:
     from bridge.commands import archive
     from bridge.commands.tail import data_dir
 
-    return await archive.read(directory, loaded.config, data_dir(loaded), _clips(loaded))
+    return await archive.read(directory, loaded.config, data_dir(loaded), _clips(loaded), erased=erased)
 
 
 def _clips(loaded: Loaded) -> Path:

@@ -273,8 +273,8 @@ async def test_a_forgotten_plate_gets_another_hash(tmp_path: Path) -> None:
     """What was written of it means nothing any more, also to a bridge that runs meanwhile."""
     running, beside = PlateKeys(tmp_path), PlateKeys(tmp_path)
     before = await running.hashes([PLATE, "99ZZ999"])
-    assert beside.forget(PLATE)
-    assert not beside.forget(PLATE)
+    assert beside.forget(PLATE, NOW)
+    assert not beside.forget(PLATE, NOW)
     assert running.find(PLATE) is None
     after = await running.hashes([PLATE, "99ZZ999"])
     assert after[PLATE] != before[PLATE]
@@ -376,10 +376,32 @@ async def test_a_plate_of_a_list_change_can_be_forgotten(bus: Bus, tmp_path: Pat
     assert changed.what["reason"] == f"{token} has moved in"
     stored = b"".join(await _bodies(bus, "RESULTS"))
     assert not any(plate.encode() in stored for plate in (PLATE, "99ZZ999", "77XX777"))
-    assert keys.forget(PLATE)
+    assert keys.forget(PLATE, NOW + timedelta(hours=1))
     assert keys.find(PLATE) is None
     await appender.anchor()
     assert (await _verdict(bus, tmp_path)).state == "intact"
+
+
+async def test_a_trail_made_again_does_not_bring_an_erased_plate_back(bus: Bus, tmp_path: Path) -> None:
+    """The ledger still knows it, but what ended before it was erased gets a token that nobody has the key of."""
+    keys = PlateKeys(tmp_path)
+    for number in (1, 2):
+        await _end(bus, number, PLATE)
+    await _change(bus, ListChanged(list="residents", added=(PLATE,)), "api:desk", "api")
+    await bus.appender(tmp_path).catch_up()
+    assert keys.forget(PLATE, NOW + timedelta(hours=1))
+    await bus.connection.api(f"STREAM.PURGE.{bus.stream('RESULTS')}")
+    await bus.appender(tmp_path).catch_up()
+    one, two, changed = await _whole_trail(bus)
+    assert keys.find(PLATE) is None
+    assert isinstance(one, AuditRecord)
+    assert isinstance(two, AuditRecord)
+    assert isinstance(changed, ChangeRecord)
+    assert one.about is not None
+    assert two.about is not None
+    tokens = [one.about.plate, two.about.plate, *changed.what["added"]]
+    assert len(set(tokens)) == 3
+    assert PLATE.encode() not in b"".join(await _bodies(bus, "RESULTS"))
 
 
 async def test_a_changed_change_is_found(bus: Bus, tmp_path: Path) -> None:

@@ -135,3 +135,16 @@ async def test_a_drop_is_recorded(bus: Bus, box: DeadLetterBox, tmp_path: Path) 
     assert record.message == "cli:anna: dead letter 1 (actuating, gave_up) the gate is gone"
     with pytest.raises(StoreError, match="no dead letter 1"):
         await box.drop(1, NOW)
+
+
+async def test_a_plate_is_forgotten_with_the_letters_that_name_it(bus: Bus, box: DeadLetterBox) -> None:
+    """However it is written there; what names another plate, or a longer one, stays."""
+    for text in ('{"plate": "12AB345"}', "plate=12-ab 345", '{"plate": "12AB3456"}', '{"plate": "712AB345"}', "x"):
+        await bus.dead.bury("message", "no_plate", text.encode(), {})
+    assert await box.forget("12AB345") == 2
+    assert [letter.body for letter in await box.newest(10)] == [
+        b'{"plate": "12AB3456"}',
+        b'{"plate": "712AB345"}',
+        b"x",
+    ]
+    assert await box.forget("12AB345") == 0

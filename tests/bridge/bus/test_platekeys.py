@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 import tracemalloc
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from bridge.bus import platekeys
-from bridge.bus.platekeys import FILE, PlateKeys
+from bridge.bus.platekeys import ERASED, FILE, PlateKeys
+from tests.bridge.bus.helpers import NOW
 
 PLATES = [f"12AB{number}" for number in range(12)]
 
@@ -46,7 +48,7 @@ async def test_a_key_that_is_not_in_memory_is_forgotten_too(tmp_path: Path, monk
     monkeypatch.setattr(platekeys, "RECENT", 3)
     keys = PlateKeys(tmp_path)
     first = await keys.hashes(PLATES)
-    assert keys.forget(PLATES[0])
+    assert keys.forget(PLATES[0], NOW)
     assert keys.find(PLATES[0]) is None
     after = await keys.hashes(PLATES)
     assert after.pop(PLATES[0]) != first.pop(PLATES[0])
@@ -78,3 +80,57 @@ async def test_memory_does_not_depend_on_how_many_plates_there_were(tmp_path: Pa
     tracemalloc.stop()
     assert held < 1.5 * 2**20
     assert most < 3 * 2**20
+
+
+async def test_an_erased_key_does_not_come_back_with_an_older_file(tmp_path: Path) -> None:
+    """Put back from a backup it is destroyed again, here or elsewhere, by what was erased; all others stay."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    keys = PlateKeys(there)
+    first = await keys.hashes(PLATES)
+    old = (there / FILE).read_bytes()
+    assert keys.forget(PLATES[0], NOW)
+    assert not keys.forget(PLATES[0], NOW)
+    erased = (there / ERASED).read_text()
+    assert not any(plate in erased or first[plate] in erased for plate in PLATES)
+
+    (there / FILE).write_bytes(old)  # as a crash between note and deed leaves it, too
+    assert PlateKeys(there).find(PLATES[0]) is None
+
+    here.mkdir()
+    (here / FILE).write_bytes(old)
+    other = PlateKeys(here)
+    assert other.find(PLATES[0]) == first[PLATES[0]]
+    for _ in range(2):
+        other.take_erased(there / ERASED)
+        assert PlateKeys(here).find(PLATES[0]) is None
+    assert (here / ERASED).read_text() == erased
+    assert {plate: other.find(plate) for plate in PLATES[1:]} == {plate: first[plate] for plate in PLATES[1:]}
+    assert json.loads(old.splitlines()[1])["key"] not in (here / FILE).read_text()
+
+
+async def test_what_was_said_before_a_plate_was_erased_gets_no_key(tmp_path: Path) -> None:
+    """Written again it cannot be linked, not to what comes later nor to itself; a key that is new stays."""
+    keys = PlateKeys(tmp_path)
+    one, two = PLATES[:2]
+    before, after = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+    first = await keys.hashes([one, two])
+    assert await keys.tokens([(before, {one}), (before, set())]) == [{one: first[one]}, {}]
+    keys.forget(one, NOW)
+    again = await keys.tokens([(before, {one, two}), (NOW, {one}), (after, {one})])
+    assert again[0][two] == first[two]
+    assert len({first[one], *(said[one] for said in again)}) == 4
+    assert {len(said[one]) for said in again} == {len(first[one])}
+    assert keys.find(one) == again[2][one]
+    assert PlateKeys(tmp_path).find(one) == again[2][one]
+    assert (await PlateKeys(tmp_path).tokens([(before, {one})]))[0][one] not in {said[one] for said in again}
+
+
+async def test_what_is_no_note_of_an_erasure_erases_nothing(tmp_path: Path) -> None:
+    """A file that somebody wrote into is read as far as it goes."""
+    keys = PlateKeys(tmp_path / "audit")
+    first = await keys.hashes(PLATES)
+    other = tmp_path / "notes"
+    other.write_text('{"key": 7}\n{"key": "a", "plate": "b", "at": "yesterday"}\n{"at": 1}\n')
+    keys.take_erased(other)
+    keys.take_erased(tmp_path / "nothing")
+    assert await PlateKeys(tmp_path / "audit").hashes(PLATES) == first

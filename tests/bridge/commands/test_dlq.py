@@ -146,10 +146,16 @@ def test_a_plate_is_found_and_forgotten(filled: Path) -> None:
     (found,) = _lines(_run(filled, "audit", "export", "--plate", PLATE))
     assert found["record"]["order"] == "o1"
     assert PLATE not in _run(filled, "audit", "export", "--raw")
-    assert json.loads(_run(filled, "audit", "erase", PLATE, "--json")) == {"erased": True}
-    assert json.loads(_run(filled, "audit", "erase", PLATE, "--json")) == {"erased": False}
+    _run(filled, "backup", str(filled / "copy"))
+    assert "restore them with --erased" in _run(filled, "audit", "erase", PLATE)
+    assert json.loads(_run(filled, "audit", "erase", PLATE, "--json")) == {"erased": False, "letters": 0}
     assert "no such plate" in _run(filled, "audit", "export", "--plate", PLATE, code=2)
     assert "intact" in _run(filled, "audit", "verify")
+    (filled / "data").rename(filled / "old")
+    erased = str(filled / "old" / "audit" / "erased.jsonl")
+    assert "is not there" in _run(filled, "restore", str(filled / "copy"), "--erased", f"{erased}x", code=2)
+    _run(filled, "restore", str(filled / "copy"), "--erased", erased)
+    assert "no such plate" in _run(filled, "audit", "export", "--plate", PLATE, code=2)
 
 
 def test_what_limits_may_have_dropped() -> None:
