@@ -52,6 +52,7 @@ from bridge.http.letters import LettersApi
 from bridge.http.lists import ListsApi
 from bridge.http.rules import RulesApi
 from bridge.http.schema import SchemaPage
+from bridge.http.store import StoreApi
 from bridge.http.verify import Throttle
 from bridge.live.lists import ListDesk
 from bridge.live.messages import Messages
@@ -322,6 +323,7 @@ class _Start:
             *LettersApi(callers, letters, desk.tell, self.clock).routes(),
             *RulesApi(callers, reloader, desk.tell).routes(),
             *ListsApi(callers, live.lists, live.modes, self.clock).routes(),
+            *StoreApi(callers, bus.accept_damage, desk.tell).routes(),
             *SchemaPage(partial(schema_of_rules, self.registries.actions)).routes(),
         ]
 

@@ -25,6 +25,7 @@ from bridge.commands.reload import reload
 from bridge.commands.ruletests import run_rule_tests
 from bridge.commands.run import run
 from bridge.commands.simulate import simulate
+from bridge.commands.store import store
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """For commands that hand their options over to somebody else."""
@@ -70,6 +71,7 @@ app.command()(kill)
 app.add_typer(door)
 app.add_typer(breaker)
 app.add_typer(clock)
+app.add_typer(store)
 app.add_typer(lists)
 app.add_typer(mode)
 app.add_typer(bench)

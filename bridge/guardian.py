@@ -19,7 +19,7 @@ from bridge.clock import Clock
 from bridge.config.safety import SafetyConfig
 from bridge.contracts import Emit
 from bridge.errors import ActionError, StoreUnavailableError
-from bridge.runtime.health import HealthBook, Level
+from bridge.runtime.health import HealthBook, Level, PartState
 from bridge.runtime.stuck import Stuck
 from bridge.runtime.troubles import Report, Troubles, words
 from bridge.safety.site import Safety
@@ -32,6 +32,8 @@ SAFETY = "safety"
 """The part of health that says whether anything is stopped or in doubt."""
 DOUBT = 600.0
 """Seconds for which health shows that nobody knows what came of an order."""
+_FLAWS = frozenset({"store_damaged", "foreign_record"})
+"""Reasons why a part is degraded of which people are told: something is lost, or somebody else has written."""
 _TRIES = (0.0, 2.0, 10.0, 60.0)
 """Seconds before each try of telling somebody."""
 _GOOD = frozenset({"connected", "unused", "unknown", "connecting"})
@@ -56,6 +58,7 @@ class Guardian:
         self._troubles = Troubles()
         self._stuck = Stuck({"motion.started": config.stuck.motion, "call.started": config.stuck.call})
         self._doubt = ("", -DOUBT)
+        self._flaws: set[tuple[str, str]] = set()
         self._beat = clock.monotonic()
         self._tasks: asyncio.TaskGroup | None = None
         health.register(SAFETY, needed=False)
@@ -111,6 +114,7 @@ class Guardian:
             starting = part.reason == "starting"
             self._troubles.note(part.name, up=starting or part.level is not Level.DOWN, now=mono)
             why[part.name] = part.message
+            self._say_flaw(part)
         for end in self._stuck.overdue(now, mono):
             self._later(self._end(emit, end))
         events: list[VmsEvent] = []
@@ -123,6 +127,12 @@ class Guardian:
             events.append(self._event("bridge.heartbeat", self._heartbeat()))
         for event in events:
             self._later(self._store(emit, event))
+
+    def _say_flaw(self, part: PartState) -> None:
+        """Tell of a flaw that a person must look at: once, and once more after a restart if it is still there."""
+        if part.reason in _FLAWS and (part.name, part.message) not in self._flaws:
+            self._flaws.add((part.name, part.message))
+            self._tell(f"{part.name}: {part.message}; {part.cure}")
 
     def _say_how_safe(self, mono: float) -> None:
         doubt, at = self._doubt

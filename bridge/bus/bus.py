@@ -27,6 +27,7 @@ from bridge.bus.engine_store import JetEngineStore
 from bridge.bus.guard import Backlog, Guard
 from bridge.bus.intake import IntakeCounters, JetIntake
 from bridge.bus.kv import Bucket, Contents
+from bridge.bus.losses import Losses
 from bridge.bus.marks import EVERY, Damage, Marks
 from bridge.bus.orders import JetOrderQueue
 from bridge.bus.publish import Publisher
@@ -99,8 +100,7 @@ class Bus:
         self.traces = JetTraces(self._trace_writer, site)
         self.contents = Contents(connection, self._acks, site)
         disk = server.directory if server else None
-        self.damage: tuple[Damage, ...] = ()
-        """What the embedded store had lost when we started."""
+        self._losses = Losses(server.directory.parent if server else None)
         self.guard = Guard(connection, self.stream("EVENTS"), self._events, self._head_seq, clock, disk)
 
     @classmethod
@@ -120,11 +120,13 @@ class Bus:
             connection = await stack.enter_async_context(_connection(site, config, server).opened())
             await _prepare(connection, site, config, server)
             bus = cls(site, connection, stack, server=server, clock=clock or SystemClock(), limits=limits)
+            await bus._losses.load()
+            found: list[Damage] = []
             if server is not None:
-                await bus._mark(server.directory.parent)
+                found = await bus._mark(server.directory.parent)
             await stack.enter_async_context(bus._events)
             await stack.enter_async_context(bus._trace_writer)
-            await bus._report_damage()
+            await bus._report_damage(found)
             await bus.guard.look()
             await stack.enter_async_context(_every(guard_interval, bus.guard.look, "bus guard"))
             yield bus
@@ -140,6 +142,15 @@ class Bus:
         self._stack.push_async_callback(_quietly, book.flush)
         await self._stack.enter_async_context(_every(_FLUSH_EVERY, book.flush, "state book"))
         return JetIntake(self._events, book, self.guard, self.site, counters)
+
+    @property
+    def damage(self) -> tuple[Damage, ...]:
+        """What the store has lost, as far as nobody has accepted it: found at a start, or as a hole while reading."""
+        return self._losses.known
+
+    async def accept_damage(self) -> tuple[Damage, ...]:
+        """Take it that somebody knows of the damage, and return it. Raises OSError if a restart brings it back."""
+        return await self._losses.accept()
 
     async def newest_own(self, kind: str) -> VmsEvent | None:
         """Return the newest event of a kind that the bridge itself wrote, whether the engine has come to it or not.
@@ -223,16 +234,18 @@ class Bus:
             totals=self._events.totals,
         )
 
-    async def _mark(self, folder: Path) -> None:
-        """Look for what the store has lost since it was noted last, and note from now on how far it is."""
+    async def _mark(self, folder: Path) -> list[Damage]:
+        """Return what the store has lost since it was noted last, and note from now on how far it is."""
         table = [self.stream(name) for name in ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES")]
         marks = Marks(folder, self.connection, table, [self.stream("EVENTS")], self._clock)
-        self.damage = tuple(await marks.check())
+        found = await marks.check()
+        await self._losses.add(found)
         self._stack.push_async_callback(_quietly, marks.note)  # once everything that writes has ended
         await self._stack.enter_async_context(_every(EVERY, marks.note, "store marks"))
+        return found
 
-    async def _report_damage(self) -> None:
-        for damage in self.damage:
+    async def _report_damage(self, found: Iterable[Damage]) -> None:
+        for damage in found:
             if damage.stream == self.stream("EVENTS"):
                 await self._report_hole(damage.first, damage.last)
 
@@ -241,6 +254,7 @@ class Bus:
         return head.seq if head else None
 
     async def _report_hole(self, first: int, last: int) -> None:
+        await self._losses.add([Damage(self.stream("EVENTS"), first, last)])
         hole = LogHole(first_missing=first, last_missing=last)
         name = stable_id("log.hole", self.site, first, last)
         event = own_event(self.site, "log.hole", hole, self._clock.now(), id=name)

@@ -29,7 +29,9 @@ FILE = "marks.json"
 EVERY = 5.0
 """Seconds between two notes: as much as can be lost without being missed."""
 
-WAY_OUT = "stop the bridge and restore a backup (vms-bridge restore), or go on: what is lost stays lost"
+WAY_OUT = (
+    "stop the bridge and restore a backup (vms-bridge restore), or go on without it and say so: vms-bridge store accept"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Damage:
     last: int
 
     def __str__(self) -> str:
+        if not self.last:
+            return f"{self.stream} has lost messages"
         return f"{self.stream} has lost messages {self.first} to {self.last}"
 
 

@@ -34,7 +34,7 @@ MANIFEST = "manifest.json"
 VERSION = 1
 """Of the form of a backup."""
 _FIRST, _LAST = "ENGINE", "EVENTS"
-_NOT_COPIED = frozenset({"bus", "lock", "marks.json", "clips", store_format.RESTORING})
+_NOT_COPIED = frozenset({"bus", "lock", "marks.json", "lost.json", "clips", store_format.RESTORING})
 _FILES, _STREAMS = "files", "streams"
 
 

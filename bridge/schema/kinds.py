@@ -451,7 +451,7 @@ class CommandGiven(Payload):
 
     command: str = Field(
         description="open, hold, unhold, confirm, deny, kill, unkill, reset_breaker, lock, unlock, accept_clock, "
-        "redrive, drop, reload, agree."
+        "accept_loss, redrive, drop, reload, agree."
     )
     target: str | None = Field(None, description="The door, camera, clock or dead letter it is about.")
     persons: tuple[str, ...] = Field((), description="Everybody who wants it; several where a door needs them.")

@@ -107,6 +107,22 @@ async def test_people_are_told_of_an_outage_though_the_bus_is_what_is_down(tmp_p
         assert [data.parts for data in world.of("outage.started")] == [("bus",)]
 
 
+async def test_people_are_told_once_what_the_store_has_lost(tmp_path: Path) -> None:
+    """The bus works, so it is no outage; but somebody must know. More that is lost is told again."""
+    async with watched(tmp_path) as world:
+        bus = world.health.register("bus")
+        bus.degraded("store_damaged", "1 to 3", "look")
+        await world.seconds(3)
+        bus.down("store", "away")
+        await world.seconds(2)
+        bus.degraded("store_damaged", "1 to 3", "look")
+        await world.seconds(8)
+        assert world.receivers.texts == ["bus: 1 to 3; look"]
+        bus.degraded("store_damaged", "1 to 3; 7 to 7", "look")
+        await world.seconds(2)
+        assert world.receivers.texts[1:] == ["bus: 1 to 3; 7 to 7; look"]
+
+
 async def test_an_alert_is_tried_again_with_the_same_id(tmp_path: Path) -> None:
     """A receiver that is busy hears of it later, and can tell that it is the same."""
     async with watched(tmp_path) as world:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.bus.losses import Losses
 from bridge.bus.marks import Damage, Marks
 from bridge.clock import SystemClock
 from bridge.schema.event import VmsEvent
@@ -94,7 +95,37 @@ async def test_damage_is_said_and_lived_with(filled: Path, tmp_path: Path, harm:
     assert holes == {(one.first, one.last) for one in damage}
     assert seen[-1].id == "eafter"
     async with running_bus(folder) as bus:
+        assert bus.damage == damage, "nobody has said that they know"
+        assert await bus.accept_damage() == damage
         assert bus.damage == ()
+    async with running_bus(folder) as bus:
+        assert bus.damage == ()
+
+
+async def test_a_hole_that_a_reader_meets_is_a_loss_too(tmp_path: Path) -> None:
+    """It is kept like what was found at a start, also where there is nowhere to keep it over a restart."""
+    async with running_bus(tmp_path) as bus:
+        for _ in range(2):
+            await bus._report_hole(3, 5)
+        assert [str(each) for each in bus.damage] == [f"{STREAM} has lost messages 3 to 5"]
+    kept, unkept = Losses(tmp_path), Losses(None)
+    await kept.load()
+    assert kept.known == (Damage(STREAM, 3, 5),)
+    await unkept.load()
+    await unkept.add(kept.known)
+    assert (unkept.known, await unkept.accept(), unkept.known) == (kept.known, kept.known, ())
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"lost": [{"stream": "x"}]}', '{"lost": 3}'])
+async def test_what_was_lost_and_cannot_be_read_is_a_loss(tmp_path: Path, content: str) -> None:
+    """Until somebody says that they know."""
+    (tmp_path / "lost.json").write_text(content)
+    losses = Losses(tmp_path)
+    await losses.load()
+    assert [str(each) for each in losses.known] == ["a store before this start has lost messages"]
+    await losses.accept()
+    await losses.load()
+    assert losses.known == ()
 
 
 async def test_a_store_that_was_killed_is_not_damaged(filled: Path, tmp_path: Path) -> None:
