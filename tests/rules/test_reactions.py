@@ -217,7 +217,7 @@ class TestThreshold:
         assert (key.see(_x(0, 1)).forget, key.see(_x(1, 11)).forget) == (_at(10), None)
         assert key.see(_x(2, 12)).forget is None
         assert key.see(_x(3, 1)).forget == _at(13)
-        assert key.see(_x(4, 9)).forget == _at(14)
+        assert self._above().see(_x(4, 9)).forget == _at(14)
         assert key.ring(1, 1) == Reaction()
 
     def test_a_late_change_that_is_over_already(self) -> None:
