@@ -64,7 +64,8 @@ def test_time_that_the_rule_waits_makes_it_later_and_not_older() -> None:
 def test_what_was_changed_of_a_list_at_run_time() -> None:
     """By name, at the time of the event and of what the rule waits; without changes the file counts."""
     until = (START + timedelta(seconds=60)).isoformat()
-    value = {"version": "1", "listed": True, "from": START.isoformat(), "tags": ["staff"]}
+    ends = (START + timedelta(seconds=91)).isoformat()
+    value = {"version": "1", "listed": True, "from": START.isoformat(), "ends": ends, "tags": ["staff"]}
     keys = {StateKey(f"{LISTS}x", "12AB345"): value, StateKey(f"{LISTS}x", "99ZZ999"): {**value, "from": until}}
     moment = _moment(Overlay(Book(keys)))
     assert [moment.changed(name, "12AB345", tag) for name, tag in (("x", None), ("x", "staff"), ("x", "boss"))] == [

@@ -18,7 +18,7 @@ from rules.patterns import Now, OneEvent, Pattern, Reaction
 from rules.patterns.absent import Absent
 from rules.patterns.clock import Cron, Daily, Rings
 from rules.patterns.held import Held
-from rules.patterns.placing import micros
+from rules.patterns.placing import LATENESS, from_micros, micros, span
 from rules.patterns.sequence import InOrder, Stage
 from rules.patterns.silent import Silent
 from rules.patterns.threshold import Threshold
@@ -28,7 +28,6 @@ from rules.schedules import Point, Sun
 from tests.rules.support import START, event, rules_of
 
 PLACE = rules_of("rules: []", site=SiteSettings("UTC", 0.0, 0.0)).place
-LATENESS = timedelta(seconds=10)
 
 
 def _at(seconds: float) -> datetime:
@@ -71,6 +70,12 @@ class Key:
 
 def _x(seconds: float, value: Any = None, *, name: str | None = None, **more: Any) -> VmsEvent:
     return event("custom.x", {"v": value}, time=_at(seconds), event_id=name or f"e{seconds:g}", **more)
+
+
+def test_times_are_written_as_whole_microseconds() -> None:
+    """Numbers that every reader of JSON reads alike."""
+    assert json.dumps([micros(START), span(LATENESS)]) == "[1767614400000000, 10000000]"
+    assert from_micros(micros(_at(0.000001))) == _at(0.000001)
 
 
 def test_one_event_is_enough_and_leaves_nothing() -> None:
