@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -636,3 +637,19 @@ class TestRings:
         assert sunset is not None
         late = Daily((Point(timedelta(hours=12), Sun.SET),), place)
         assert late.after(datetime(2026, 6, 2, tzinfo=UTC)) == sunset + timedelta(hours=12)
+
+    def test_the_zone_of_the_host_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Days are those of the site, and times are told in UTC, on whichever machine the bridge runs."""
+        place = rules_of("rules: []", site=SiteSettings("Pacific/Honolulu", 21.3, -157.9)).place
+        sunset = place.moment_of(date(2026, 6, 1), Point(timedelta(), Sun.SET))
+        assert sunset is not None
+        try:
+            monkeypatch.setenv("TZ", "Pacific/Auckland")
+            time.tzset()
+            late = Daily((Point(timedelta(hours=12), Sun.SET),), place)
+            assert late.after(datetime(2026, 6, 2, 12, tzinfo=UTC)) == sunset + timedelta(hours=12)
+            found = Cron("0 13 * * *", ZoneInfo("Europe/Berlin")).after(_at(0))
+            assert (found, found and found.tzinfo) == (datetime(2026, 1, 6, 12, tzinfo=UTC), UTC)
+        finally:
+            monkeypatch.undo()
+            time.tzset()
