@@ -167,6 +167,14 @@ class TestLooks:
         }
         assert run.engine.state() == {}
 
+    def test_a_test_that_the_index_does_not_ask_is_traced(self) -> None:
+        """At its place of the log, with what was wanted and seen."""
+        run = _run("{kind: plate.read}", "match: {plate: A, score: {at_least: 90}}")
+        one = plate("A", score=80)
+        wanted = ("match.score", "at least 90", 80.0)
+        told = Trace("r", _rule(run).version, "unmet", 1, one.id, START, None, *wanted)
+        assert run.feed(one).traces == (told,)
+
     def test_one_value_of_what_is_remembered(self) -> None:
         """By its key."""
         run = _run("{kind: plate.read}", "cooldown: 1m")
