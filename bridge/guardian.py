@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -30,6 +30,7 @@ from bridge.schema.orders import ActionClass, Order, Result
 _LOG = logging.getLogger(__name__)
 SAFETY = "safety"
 """The part of health that says whether anything is stopped or in doubt."""
+UNKNOWN_OUTCOME = "unknown_outcome"
 DOUBT = 600.0
 """Seconds for which health shows that nobody knows what came of an order."""
 _FLAWS = frozenset({"store_damaged", "foreign_record"})
@@ -59,6 +60,8 @@ class Guardian:
         self._stuck = Stuck({"motion.started": config.stuck.motion, "call.started": config.stuck.call})
         self._doubt = ("", -DOUBT)
         self._flaws: set[tuple[str, str]] = set()
+        self._told: set[str] = set()
+        self._saying = asyncio.Lock()
         self._beat = clock.monotonic()
         self._tasks: asyncio.TaskGroup | None = None
         health.register(SAFETY, needed=False)
@@ -116,17 +119,17 @@ class Guardian:
             why[part.name] = part.message
             self._say_flaw(part)
         for end in self._stuck.overdue(now, mono):
-            self._later(self._end(emit, end))
+            self._later(self._once(emit, end))
         events: list[VmsEvent] = []
         for report in self._troubles.look(mono):
             text = words(report, why)
             events.append(self._event(*_outage(report, text)))
             self._tell(text)
-        if mono - self._beat >= self._config.heartbeat.total_seconds():
-            self._beat = mono
-            events.append(self._event("bridge.heartbeat", self._heartbeat()))
         for event in events:
             self._later(self._store(emit, event))
+        if mono - self._beat >= self._config.heartbeat.total_seconds():
+            self._beat = mono
+            self._later(self._once(emit, self._event("bridge.heartbeat", self._heartbeat())))
 
     def _say_flaw(self, part: PartState) -> None:
         """Tell of a flaw that a person must look at: once, and once more after a restart if it is still there."""
@@ -135,28 +138,34 @@ class Guardian:
             self._tell(f"{part.name}: {part.message}; {part.cure}")
 
     def _say_how_safe(self, mono: float) -> None:
-        doubt, at = self._doubt
-        until, off = self._safety.own_clock.shut_until(), self._safety.clocks.off()
-        if self._safety.kill.pulled:
-            self._bad("kill_switch", "the kill switch is pulled; nothing moves", "vms-bridge kill --reset")
-        elif self._safety.breaker.pulled:
-            self._bad("breaker", "the breaker has tripped; nothing moves", "vms-bridge breaker reset")
-        elif until is not None:
-            words = f"our clock went back; nothing moves until it has caught up at {until:%Y-%m-%d %H:%M:%S} UTC"
-            self._bad("clock_stepped", words, "look at NTP; if it is right now: vms-bridge clock accept")
-        elif mono - at < DOUBT:
-            self._bad("unknown_outcome", doubt, "look whether it is as it should be")
-        elif off and self._safety.moves:
-            told = ", ".join(f"{name} {ahead.total_seconds():+.0f} s" for name, ahead in off.items())
-            cure = f"set it by NTP; when it is right: vms-bridge clock accept {next(iter(off))}"
-            self._bad("clock_off", f"clocks too far from ours, whose events open nothing: {told}", cure)
+        """Show the worst in health; tell of each thing when it begins, whatever else there is."""
+        wrong = list(self._wrong(mono))
+        for reason, message, _ in wrong:
+            if reason not in self._told and reason != UNKNOWN_OUTCOME:  # of which people were told when it ended
+                self._tell(message)
+        self._told = {reason for reason, _, _ in wrong}
+        if wrong:
+            self._health.set(SAFETY, Level.DEGRADED, *wrong[0])
         else:
             self._health.set(SAFETY, Level.UP)
 
-    def _bad(self, reason: str, message: str, cure: str) -> None:
-        if self._health[SAFETY].reason != reason:
-            self._tell(message)
-        self._health.set(SAFETY, Level.DEGRADED, reason, message, cure)
+    def _wrong(self, mono: float) -> Iterator[tuple[str, str, str]]:
+        """Yield what stops things or is in doubt: reason, words and cure, the worst first."""
+        doubt, at = self._doubt
+        until, off = self._safety.own_clock.shut_until(), self._safety.clocks.off()
+        if self._safety.kill.pulled:
+            yield "kill_switch", "the kill switch is pulled; nothing moves", "vms-bridge kill --reset"
+        if self._safety.breaker.pulled:
+            yield "breaker", "the breaker has tripped; nothing moves", "vms-bridge breaker reset"
+        if until is not None:
+            words = f"our clock went back; nothing moves until it has caught up at {until:%Y-%m-%d %H:%M:%S} UTC"
+            yield "clock_stepped", words, "look at NTP; if it is right now: vms-bridge clock accept"
+        if mono - at < DOUBT:
+            yield UNKNOWN_OUTCOME, doubt, "look whether it is as it should be"
+        if off and self._safety.moves:
+            told = ", ".join(f"{name} {ahead.total_seconds():+.0f} s" for name, ahead in off.items())
+            cure = f"set it by NTP; when it is right: vms-bridge clock accept {next(iter(off))}"
+            yield "clock_off", f"clocks too far from ours, whose events open nothing: {told}", cure
 
     def _heartbeat(self) -> BridgeHeartbeat:
         sources = [part.level for part in self._health if part.name.startswith("source ")]
@@ -184,20 +193,19 @@ class Guardian:
         _LOG.error("nobody could be told", extra={"webhook": name, "alert": text})
 
     @staticmethod
-    async def _end(emit: Emit, event: VmsEvent) -> None:
-        """Try once: what still lasts at the next look is ended then."""
+    async def _once(emit: Emit, event: VmsEvent) -> None:
+        """Try once: what still lasts at the next look is ended then, and a heartbeat that is late says nothing."""
         with suppress(StoreUnavailableError):
             await (await emit([event]))
 
     async def _store(self, emit: Emit, event: VmsEvent) -> None:
-        while True:
-            try:
-                await (await emit([event]))
-                return
-            except StoreUnavailableError as exc:
-                if event.type == "bridge.heartbeat":
-                    return  # one that is late says nothing
-                await self._clock.sleep(max(1.0, exc.retry_after.total_seconds()))
+        async with self._saying:  # a fair lock: an outage ends after it has begun
+            while True:
+                try:
+                    await (await emit([event]))
+                    return
+                except StoreUnavailableError as exc:
+                    await self._clock.sleep(max(1.0, exc.retry_after.total_seconds()))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:

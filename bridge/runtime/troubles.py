@@ -102,7 +102,8 @@ class Troubles:
 
 
 def words(report: Report, why: Mapping[str, str]) -> str:
-    """Say a report in one line."""
+    """Say a report in one line; `why` is how parts are now, so what they say once they are well is not the cause."""
+    why = why if report.down else {}
     shown = ", ".join(f"{part} ({why[part]})" if why.get(part) else part for part in report.parts[:5])
     more = f" and {len(report.parts) - 5} more" if len(report.parts) > 5 else ""
     if not report.down:

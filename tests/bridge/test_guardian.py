@@ -147,7 +147,7 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
         )  # fmt: skip
         await world.seconds(1)
         assert world.health[SAFETY].reason == "unknown_outcome"
-        assert world.receivers.texts[0] == "open of r ended unknown: no_answer"
+        assert world.receivers.texts == ["open of r ended unknown: no_answer"]
         world.clock.jump(timedelta(seconds=-30))
         await world.seconds(1)
         assert world.health[SAFETY].reason == "clock_stepped"
@@ -158,7 +158,11 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
         await world.seconds(1)
         assert (world.health[SAFETY].reason, world.health[SAFETY].level) == ("kill_switch", Level.DEGRADED)
         await world.site.kill.reset("anna", "fine")
+        await world.seconds(2)
+        assert world.health[SAFETY].reason == "breaker"
         await world.site.safety.breaker.reset("anna", "fine")
+        await world.seconds(2)
+        assert len(world.receivers.texts) == 4, "each once, whatever was worse meanwhile"
         await world.clock.advance(600)
         await world.seconds(2)
         assert world.health[SAFETY].level is Level.UP

@@ -63,4 +63,4 @@ def test_a_report_says_why() -> None:
     """In words, where they are known."""
     assert words(Report(True, "", ("bus",)), {"bus": "the disk is full"}) == "bus (the disk is full): down"
     assert words(Report(True, "", ("a",), ("a",)), {}) == "a: comes and goes"
-    assert words(Report(False, "", ("a", "b")), {}) == "a, b: well again"
+    assert words(Report(False, "", ("a", "b")), {"a": "what it says now"}) == "a, b: well again"
