@@ -96,20 +96,20 @@ class Explainer:
         answers = [Answer(trace, kept=True) for trace in kept]
         explained = Explained(logged, await self._led(answers, logged.stamp))
         if rule is None or not any(answer.trace["event"] == logged.event.id for answer in answers):
-            explained = await self._completed(explained, None if rule is None else {rule})
+            explained = await self._completed(explained, rule)
         known = {answer.trace["id"] for answer in explained.answers}
         found = [Answer(trace, kept=True) for trace in later if trace["id"] not in known]
         return replace(explained, later=await self._led(found, logged.stamp))
 
-    async def _completed(self, explained: Explained, rules: Iterable[str] | None) -> Explained:
-        """Add what was not kept, worked out again."""
+    async def _completed(self, explained: Explained, rule: str | None) -> Explained:
+        """Add what was not kept, worked out again; of one rule only, where one is asked for."""
         logged = explained.logged
         begin = await beginnings(self.connection, self.site, logged.seq - 1)
         if begin.nearest is None:
             return replace(explained, unknown=True, unknown_before=begin.known_since, notes=begin.problems)
-        async with aclosing(self._steps(begin, logged.seq, logged.seq, rules)) as steps:
+        async with aclosing(self._steps(begin, logged.seq, logged.seq, _one(rule))) as steps:
             async for _, answers in steps:
-                merged = _merged(explained.answers, answers)
+                merged = _merged(explained.answers, _of(answers, rule))
                 led = await self._led(merged, logged.stamp)
                 return replace(explained, answers=led, notes=[*begin.problems, *map(str, self.log.holes)])
         return replace(explained, notes=begin.problems)
@@ -137,10 +137,10 @@ class Explainer:
                         yield Explained(logged, [Answer(trace, kept=True) for trace in kept[logged.seq]])
         elif begin.problems:
             yield Explained(first, notes=begin.problems)
-        async with aclosing(self._steps(begin, known_from, last, None if rule is None else {rule})) as steps:
+        async with aclosing(self._steps(begin, known_from, last, _one(rule))) as steps:
             async for logged, answers in steps:
-                mine = [one for one in answers if rule is None or one.trace["rule"] == rule]
-                merged = _merged([Answer(trace, kept=True) for trace in kept.get(logged.seq, ())], mine)
+                before = [Answer(trace, kept=True) for trace in kept.get(logged.seq, ())]
+                merged = _merged(before, _of(answers, rule))
                 if worth := [answer for answer in merged if not answer.elsewhere]:
                     yield Explained(logged, worth)
 
@@ -183,6 +183,15 @@ class Explainer:
             else answer
             for answer in answers
         ]
+
+
+def _one(rule: str | None) -> set[str] | None:
+    return None if rule is None else {rule}
+
+
+def _of(answers: Iterable[Answer], rule: str | None) -> list[Answer]:
+    """Return the answers of one rule, or all: a step of the engine tells of every rule."""
+    return [answer for answer in answers if rule is None or answer.trace["rule"] == rule]
 
 
 def _computed(traces: Iterable[MadeTrace], answers: Iterable[MadeTrace]) -> list[Answer]:

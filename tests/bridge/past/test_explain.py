@@ -68,6 +68,15 @@ async def test_what_was_kept_is_taken_and_the_rest_is_worked_out_again(site: Wor
     assert told["pairs"].trace["seen"] == "1 of 2 within 1h"
 
 
+async def test_asked_for_one_rule_it_tells_of_no_other(site: World) -> None:
+    """Kept or worked out again: the other rules that looked at the event are left out."""
+    await _decided(site, plate(1, "A"))
+    for rule, outcome in (("gate", "fired"), ("pairs", "unmet"), ("moved", "unmet")):
+        explained = await site.explainer.event(await site.logged(2), rule)
+        assert [(one.trace["rule"], one.outcome) for one in explained.answers] == [(rule, outcome)]
+        assert {one.trace["rule"] for one in explained.later} <= {rule}
+
+
 async def test_without_any_trace_the_answer_is_the_same(site: World) -> None:
     """From the beginning of the log, and from a checkpoint in the middle: the same to the byte."""
     await _decided(site, plate(1, "B"), plate(2, "A"))
