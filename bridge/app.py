@@ -209,6 +209,9 @@ class _Start:
         await self._spawn("waiting openings", safety.doors.pending.run(partial(_account, bus, instance)))
         await self._spawn("rule files", reloader.run())
         self._watch(bus, engine, runner, safety, appender)
+        if self.config.mqtt is not None:
+            broker = self.services.get(MqttPublisher)
+            self.stack.enter_context(_Probe(lambda: broker.available(guardian.able)))
         return Running(self.config, bus, server, http, engine, reloader, runner, self.health, self.metrics, self.tasks)
 
     # --- the parts, in order ------------------------------------------------------------------------

@@ -33,6 +33,8 @@ SAFETY = "safety"
 UNKNOWN_OUTCOME = "unknown_outcome"
 DOUBT = 600.0
 """Seconds for which health shows that nobody knows what came of an order."""
+_STOPS = frozenset({"kill_switch", "breaker", "clock_stepped", UNKNOWN_OUTCOME})
+"""What is wrong so that nothing moves, or nobody knows what has."""
 _FLAWS = frozenset({"store_damaged", "foreign_record"})
 """Reasons why a part is degraded of which people are told: something is lost, or somebody else has written."""
 _TRIES = (0.0, 2.0, 10.0, 60.0)
@@ -82,6 +84,14 @@ class Guardian:
         if event.type == "channel.status" and event.origin in (Origin.LIVE, Origin.RESYNC):
             up = getattr(event.data, "state", "unknown") in _GOOD
             self._troubles.note(f"source {event.source_name}/{event.subject}", up=up, now=now)
+
+    @property
+    def able(self) -> bool:
+        """Whether the bridge can be relied on: what it needs works, nothing stops all that moves, nothing is in doubt.
+
+        A source that is away, or one whose clock is wrong, is told of itself.
+        """
+        return self._health.ready and not self._told & _STOPS
 
     # --- what the runner tells -------------------------------------------------------------------------
 

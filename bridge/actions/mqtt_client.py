@@ -69,7 +69,8 @@ def check_topic(topic: str) -> str:
 class MqttPublisher:
     """The one connection of a site to its broker. `run` keeps it; `publish` uses it.
 
-    `<prefix>/<site>/bridge/state` says `online` or `offline`, retained, also when we die.
+    `<prefix>/<site>/bridge/state` says `online` or `offline`, retained: whether we can be relied on, as `available`
+    was told last, and `offline` also when we end or die.
     """
 
     def __init__(self, config: MqttConfig, site: str, instance: str, clock: Clock) -> None:
@@ -81,6 +82,8 @@ class MqttPublisher:
         self._session: Session | None = None
         self._inbox: dict[str, Callable[[bytes], None]] = {}
         self._newest: OrderedDict[str, datetime] = OrderedDict()
+        self._able = True
+        self._turned = asyncio.Event()
         self.problem: str | None = _NOT_YET
         """Why there is no connection; None while there is one."""
 
@@ -93,6 +96,12 @@ class MqttPublisher:
     def version(self) -> Literal["3.1.1", "5"]:
         """The MQTT version spoken now, or tried next."""
         return "5" if self._versions[0] == _V5 else "3.1.1"
+
+    def available(self, able: bool) -> None:
+        """Say whether the bridge can be relied on; the broker is told when that changes."""
+        if able is not self._able:
+            self._able = able
+            self._turned.set()
 
     def listen(self, topic: str, take: Callable[[bytes], None]) -> None:
         """Take the messages of a topic under our prefix, from the next connection on; retained ones are left out.
@@ -153,12 +162,27 @@ class MqttPublisher:
                 self._versions.append(self._versions.pop(0))  # some old brokers hang up on a version they do not know
                 raise OSError(f"the connection ended before the broker answered ({session.closed.result()})")
             session.subscribe()
-            await session.publish(self._state_topic, b"online", 1, True)
+            await self._say_state(session)
             self._session, self.problem = session, None
             _LOG.info("the MQTT broker is connected", extra={"version": self.version})
-            return await asyncio.shield(session.closed)
+            while await self._turned_before_end(session):
+                await self._say_state(session)
+            return session.closed.result()
         finally:
             await self._leave(session)
+
+    async def _say_state(self, session: Session) -> None:
+        self._turned.clear()
+        await session.publish(self._state_topic, b"online" if self._able else b"offline", 1, True)
+
+    async def _turned_before_end(self, session: Session) -> bool:
+        """Wait for what comes first: something new to say, or the end of the session."""
+        turned = asyncio.ensure_future(self._turned.wait())
+        try:
+            await asyncio.wait((turned, session.closed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            turned.cancel()
+        return not session.closed.done()
 
     async def _leave(self, session: Session) -> None:
         online, self._session = self._session is session, None

@@ -123,6 +123,25 @@ async def test_people_are_told_once_what_the_store_has_lost(tmp_path: Path) -> N
         assert world.receivers.texts[1:] == ["bus: 1 to 3; 7 to 7; look"]
 
 
+async def test_what_the_bridge_needs_decides_whether_it_can_be_relied_on(tmp_path: Path) -> None:
+    """Not a source that is away, nor a flaw; a needed part that is down, and a source's clock shuts only its doors."""
+    async with watched(tmp_path) as world:
+        bus, source = world.health.register("bus"), world.health.register("source a", needed=False)
+        bus.degraded("store_damaged", "1 to 3", "look")
+        source.down("unavailable", "no answer")
+        world.site.safety.clocks.learn("nvr", timedelta(days=1))
+        await world.seconds(2)
+        assert world.health[SAFETY].reason == "clock_off"
+        assert world.guardian.able
+        bus.down("store", "the disk is full")
+        assert not world.guardian.able
+        bus.up()
+        assert world.guardian.able
+        (tmp_path / "kill").touch()
+        await world.seconds(2)
+        assert not world.guardian.able
+
+
 async def test_an_alert_is_tried_again_with_the_same_id(tmp_path: Path) -> None:
     """A receiver that is busy hears of it later, and can tell that it is the same."""
     async with watched(tmp_path) as world:
@@ -139,6 +158,7 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
     async with watched(tmp_path) as world:
         await world.seconds(1)
         assert world.health[SAFETY].level is Level.UP
+        assert world.guardian.able
         world.guardian.ended(
             Result(
                 order="o1", rule="r", action="open", action_class=ActionClass.ACTUATING,
@@ -147,6 +167,7 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
         )  # fmt: skip
         await world.seconds(1)
         assert world.health[SAFETY].reason == "unknown_outcome"
+        assert not world.guardian.able
         assert world.receivers.texts == ["open of r ended unknown: no_answer"]
         world.clock.jump(timedelta(seconds=-30))
         await world.seconds(1)
@@ -160,6 +181,7 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
         await world.site.kill.reset("anna", "fine")
         await world.seconds(2)
         assert world.health[SAFETY].reason == "breaker"
+        assert not world.guardian.able
         await world.site.safety.breaker.reset("anna", "fine")
         await world.seconds(2)
         assert len(world.receivers.texts) == 4, "each once, whatever was worse meanwhile"

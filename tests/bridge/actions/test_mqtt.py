@@ -111,6 +111,22 @@ async def test_the_state_topic_says_online_and_offline(tmp_path: Path, kind: Kin
 
 
 @BOTH
+async def test_the_state_topic_says_whether_the_bridge_can_be_relied_on(tmp_path: Path, kind: Kind) -> None:
+    """Each change once, over a reconnect as it is then; other messages are published all the same."""
+    async with broker(kind, tmp_path) as served, listening(served.port) as listener:
+        states = lambda: listener.of("vms/site/bridge/state")  # noqa: E731
+        async with publishing(served.port) as publisher:
+            publisher.available(False)
+            await until(lambda: publisher.connected and states() == [b"offline"])
+            assert await publisher.publish("still", b"here")
+            publisher.available(True)
+            await until(lambda: states() == [b"offline", b"online"])
+            publisher.available(True)
+            publisher.available(False)
+            await until(lambda: states() == [b"offline", b"online", b"offline"])
+
+
+@BOTH
 async def test_an_outage_is_survived(tmp_path: Path, kind: Kind) -> None:
     """While the broker is away orders wait in the ledger; when it is back they are published, each at least once."""
     clock = VirtualClock()
