@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.commands.events import harmless, since_when
-from bridge.commands.explain import progress
+from bridge.commands.explain import in_order, known_rule, progress
 from bridge.commands.output import ConfigOption, JsonOption, command, out, print_json
 from bridge.commands.site import DEFAULT_CONFIG, actions, load_site
 from bridge.errors import ConfigError
@@ -57,9 +57,12 @@ def backtest(
     zone = loaded.config.tzinfo
     new = _compiled(loaded, rules)
     begin, end = since_when(since, zone), since_when(until, zone, "--until")
+    begin = begin or datetime.now(UTC)
+    in_order(begin, end, since)
     settle()  # what the rules are made of stays
-    report = uvloop.run(_run(loaded, new, begin or datetime.now(UTC), end, _span(warm_up)))
+    report = uvloop.run(_run(loaded, new, begin, end, _span(warm_up)))
     if rule is not None:
+        known_rule(rule, report.known)
         report.rules = {name: one for name, one in report.rules.items() if name == rule}
     if as_json:
         print_json(report.as_json())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +64,7 @@ def explain(
     zone = loaded.config.tzinfo
     begin = since_when(since, zone) or datetime.now(UTC) - timedelta(days=1)
     end = since_when(until, zone, "--until")
+    in_order(begin, end, since or "24h")
     found = asyncio.run(_find(loaded, event, rule, begin, end, limit))
     if as_json:
         for explained in found:
@@ -82,8 +83,6 @@ def explain(
 async def _find(
     loaded: Loaded, event: str | None, rule: str | None, begin: datetime, end: datetime | None, limit: int
 ) -> list[Explained]:
-    from collections import deque
-
     from bridge.commands.tail import reaching
     from bridge.past.explain import Explainer
     from bridge.rulebook import action_specs
@@ -92,16 +91,42 @@ async def _find(
         with progress("reading the log") as say:
             explainer = Explainer(connection, loaded.config.site, action_specs(actions()), say)
             if event is not None:
-                logged = await _one(explainer, event)
-                return [await explainer.event(logged, rule)]
-            log = explainer.log
-            last = (await log.ends()).last if end is None else await log.before(end)
-            kept: deque[Explained] = deque(maxlen=limit)
-            said: list[Explained] = []
-            async with aclosing(explainer.span(await log.before(begin), last, rule)) as spans:
-                async for explained in spans:
-                    (kept if explained.answers else said).append(explained)
-            return [*said, *[await explainer.led(explained) for explained in kept]]
+                found = [await explainer.event(await _one(explainer, event), rule)]
+            else:
+                found = await _span(explainer, rule, begin, end, limit)
+            if rule is not None and not any(one.answers or one.later for one in found):
+                known_rule(rule, await explainer.known_rules())
+            return found
+
+
+async def _span(
+    explainer: Explainer, rule: str | None, begin: datetime, end: datetime | None, limit: int
+) -> list[Explained]:
+    from collections import deque
+
+    log = explainer.log
+    last = (await log.ends()).last if end is None else await log.before(end)
+    kept: deque[Explained] = deque(maxlen=limit)
+    said: list[Explained] = []
+    async with aclosing(explainer.span(await log.before(begin), last, rule)) as spans:
+        async for explained in spans:
+            (kept if explained.answers else said).append(explained)
+    return [*said, *[await explainer.led(explained) for explained in kept]]
+
+
+def known_rule(name: str, known: Iterable[str]) -> None:
+    """Raise ConfigError for a rule that never was: "nothing" about it would read as an answer."""
+    from bridge.registry import unknown
+
+    names = set(known)
+    if name not in names:
+        raise ConfigError(f"--rule: {unknown('rule', name, names)}")
+
+
+def in_order(begin: datetime, end: datetime | None, since: str) -> None:
+    """Raise ConfigError for a span of time that ends before it begins."""
+    if end is not None and end <= begin:
+        raise ConfigError(f"--until is not after --since ({since}): there is no time between them")
 
 
 async def _one(explainer: Explainer, event: str) -> Logged:

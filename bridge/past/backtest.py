@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic_core import from_json
-
-from bridge.bus import stored
 from bridge.bus.connect import Connection
 from bridge.bus.pull import scan
 from bridge.bus.streams import stream_name
@@ -54,6 +51,8 @@ class Report:
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     """Rules, against those in force at the end."""
+    known: frozenset[str] = frozenset()
+    """Every rule that could have fired: of the new rules, and of all that were in force meanwhile."""
     left_out: int = 0
     ticks: int = 0
     notes: list[str] = field(default_factory=list)
@@ -92,7 +91,7 @@ class Backtest:
         log, rules = PastLog(self.connection, self.site), PastRules(self.connection, self.site, self.actions)
         last = (await log.ends()).last if until is None else await log.before(until)
         report = Report(since)
-        begin = await self._begin(log, await log.before(since - warm_up), last, report)
+        begin = await self._begin(log, rules, await log.before(since - warm_up), last, report)
         old = await Replay.begun(begin, rules, self.site)
         before = old.engine.rules
         other = Otherwise(before, new, begin.state, self.site, self.actions)
@@ -120,9 +119,10 @@ class Backtest:
         report.left_out, report.ticks = other.left_out, other.ticks
         report.notes += map(str, log.holes)
         _name_rules(report, old.engine.rules, new)
+        report.known = rules.names | new.by_id.keys()
         return report
 
-    async def _begin(self, log: PastLog, seq: int, last: int, report: Report) -> Beginning:
+    async def _begin(self, log: PastLog, rules: PastRules, seq: int, last: int, report: Report) -> Beginning:
         """Return where to begin: the nearest checkpoint before, or the first one after, or with nothing known."""
         found = await beginnings(self.connection, self.site, seq)
         report.notes += found.problems
@@ -131,9 +131,9 @@ class Backtest:
             return begin
         ends = await log.ends()
         report.notes.append("there is no checkpoint: both begin at the start of the log and know nothing")
-        return Beginning(ends.first - 1, None, await self._first_rules(), {})
+        return Beginning(ends.first - 1, None, await self._first_rules(rules), {})
 
-    async def _first_rules(self) -> str:
+    async def _first_rules(self, rules: PastRules) -> str:
         """Return the rules in force where the log begins: what the first change of rules names, or those now."""
         subjects = Subjects(self.site)
         changes = scan(self.connection, stream_name(self.site, "EVENTS"), [subjects.events(kind="rules.changed")])
@@ -141,10 +141,9 @@ class Backtest:
             async for batch in batches:
                 data = VmsEvent.decode(batch[0].data).data
                 return (data.previous or "") if isinstance(data, RulesChanged) else ""
-        head = await stored.last(self.connection, stream_name(self.site, "ENGINE"), subjects.head())
-        if head is None:
+        if (now := await rules.in_force()) is None:
             raise StartError("no rules have decided anything here yet", "start the bridge first: vms-bridge run")
-        return str(from_json(head.body)["ruleset"])
+        return now
 
 
 async def _old(replay: Replay, logged: Logged) -> Decision:

@@ -144,6 +144,14 @@ class Explainer:
                 if worth := [answer for answer in merged if not answer.elsewhere]:
                     yield Explained(logged, worth)
 
+    async def known_rules(self) -> frozenset[str]:
+        """Return the rules that decided in what was explained, and those that decide now.
+
+        Raises StartError, StoreUnavailableError.
+        """
+        await self.rules.load(await self.rules.in_force() or "")
+        return self.rules.names
+
     async def led(self, explained: Explained) -> Explained:
         """Follow the firings of a place to what came of them. Raises StoreUnavailableError."""
         return replace(explained, answers=await self._led(explained.answers, explained.logged.stamp))

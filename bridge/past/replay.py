@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
+
+from bridge.bus import stored
 from bridge.bus.checkpoints import Checkpoint, CheckpointReader
 from bridge.bus.connect import Connection
 from bridge.bus.kv import stored_rules
+from bridge.bus.streams import stream_name
 from bridge.contracts import Logged, StateKey
 from bridge.errors import StartError, StoreError, StoreUnavailableError
 from bridge.past.log import PastLog
 from bridge.rulebook import Actions
 from bridge.schema.kinds import RulesChanged
+from bridge.schema.subjects import Subjects
 from rules.engine import Decision, Engine
 from rules.ruleset import RuleSet
 from rules.trace import Trace
@@ -30,6 +35,16 @@ class PastRules:
     def __init__(self, connection: Connection, site: str, actions: Actions) -> None:
         self._connection, self._site, self._actions = connection, site, actions
         self._compiled: dict[str, RuleSet] = {"": RuleSet.empty()}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The ids of all rules that decided in what was read."""
+        return frozenset(name for ruleset in self._compiled.values() for name in ruleset.by_id)
+
+    async def in_force(self) -> str | None:
+        """Return the hash of the rules that decide now; None before the first. Raises StoreUnavailableError."""
+        head = await stored.last(self._connection, stream_name(self._site, "ENGINE"), Subjects(self._site).head())
+        return None if head is None else str(from_json(head.body)["ruleset"])
 
     async def load(self, content_hash: str) -> RuleSet:
         """Return a rule set. Raises StartError when it is not there, StoreUnavailableError."""

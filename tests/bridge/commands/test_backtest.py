@@ -33,6 +33,14 @@ def test_a_changed_rule_is_tried_on_the_past(site: Path, monkeypatch: pytest.Mon
     assert (found["different"], found["changed"]) == (True, ["hello"])
     assert hello["lost_fires"][0]["orders"][0]["action"] == "webhook"
     assert here("events", "--json", "--all").stdout == before
+    misspelt = here("backtest", "--rules", "new.yaml", "--rule", "helo", "--json")
+    assert (misspelt.exit_code, misspelt.stdout) == (2, "")
+    assert "--rule: unknown rule 'helo'; did you mean 'hello'?" in misspelt.stderr
+    (site / "other.yaml").write_text(RULE.replace("hello", "other"), encoding="utf-8")
+    for rule in ("hello", "other"):  # one of those in force then, one of the new ones
+        either = here("backtest", "--rules", "other.yaml", "--rule", rule, "--json")
+        assert list(json.loads(either.stdout)["rules"]) == [rule]
+    assert "--until is not after --since" in here("backtest", "--since", "1h", "--until", "2h").stderr
     wrong = here("backtest", "--rules", "none.yaml")
     assert (wrong.exit_code, "none.yaml" in wrong.stderr) == (2, True)
     assert "--warm-up: 'soon' is no duration" in here("backtest", "--warm-up", "soon").stderr

@@ -52,6 +52,11 @@ def test_a_person_asks_why(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = here("explain", str(told["seq"]), "--rule", "moved")
     assert "  not fired    moved" in one.stdout
     assert "when.kind: wanted motion.started, saw bridge.started" in one.stdout
+    for options in (["--since", "1h"], [started["id"]]):
+        misspelt = here("explain", "--rule", "movd", *options)
+        assert (misspelt.exit_code, misspelt.stdout) == (2, "")
+        assert "--rule: unknown rule 'movd'; did you mean 'moved'?" in misspelt.stderr
+    assert "nothing: no rule had anything" in here("explain", "--rule", "moved", "--since", "1h").stderr
     assert here("events", "--json", "--all").stdout == before
 
 
@@ -71,4 +76,7 @@ def test_what_cannot_be_explained_is_said(site: Path, monkeypatch: pytest.Monkey
     assert "name an event, or say --since" in here("explain").stderr
     shown = here("explain", "--since", "soon")
     assert (shown.exit_code, "--since: 'soon' is neither" in shown.stderr) == (2, True)
+    for options in (["--since", "1h", "--until", "2h"], ["--until", "2d", "--rule", "x"]):
+        shown = here("explain", *options)
+        assert (shown.exit_code, "--until is not after --since" in shown.stderr) == (2, True)
     assert "start the bridge first" in here("explain", "x").stderr
