@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.config.models import DoorConfig
-from bridge.errors import ActionUnavailableError
+from bridge.errors import ActionRejectedError, ActionUnavailableError
 from bridge.safety.reasons import WORDS, Reason
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import PlateRead
@@ -216,6 +216,62 @@ async def test_the_kill_switch_is_asked_right_before_sending(tmp_path: Path) -> 
         site.journal._file.append = append  # type: ignore[method-assign]
         assert (await _ask(site)).outcome == "done"
     assert _openings(site) == 1
+
+
+async def test_a_hold_is_asked_for_right_before_sending(tmp_path: Path) -> None:
+    """Put on while the debt is being written: the door stays shut, and nothing counts."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        append = site.journal._file.append
+
+        def append_and_hold(record: Any) -> None:
+            append(record)
+            (tmp_path / "holds").mkdir(exist_ok=True)
+            (tmp_path / "holds" / "main").touch()
+
+        site.journal._file.append = append_and_hold  # type: ignore[method-assign]
+        result = await _ask(site)
+        assert (result.outcome, result.reason) == ("refused", "hold")
+        assert (site.journal.owed(), site.device.switched) == ({}, [])
+
+
+async def test_the_age_is_asked_for_right_before_sending(tmp_path: Path) -> None:
+    """A disk that took its time makes the cause too old for this door, though not for the gate."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock, doors=_door(max_age="3s")) as site:
+        append = site.journal._file.append
+
+        def append_slowly(record: Any) -> None:
+            append(record)
+            clock.jump(timedelta(seconds=4))
+
+        site.journal._file.append = append_slowly  # type: ignore[method-assign]
+        result = await _ask(site)
+        assert (result.outcome, result.reason) == ("expired", "too_old")
+        assert (site.journal.owed(), site.device.switched) == ({}, [])
+
+
+async def test_a_door_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With the one that was meant."""
+    doors = Site(tmp_path, VirtualClock()).doors
+    with pytest.raises(ActionRejectedError, match=r"unknown door 'mian'; did you mean 'main'\?$"):
+        doors.get("mian")
+
+
+async def test_the_breaker_counts_openings_of_doors_by_their_order(tmp_path: Path) -> None:
+    """Three orders are three: the third is one too many."""
+    clock, limits = VirtualClock(), {"breaker": {"per_minute": 2, "storm": 9}}
+    async with running(tmp_path, clock, doors=_door(cooldown="0s"), safety=limits) as site:
+        outcomes = [(await _ask(site)).reason for _ in range(3)]
+    assert outcomes == [None, None, "breaker"]
+
+
+async def test_a_storm_at_a_door_is_counted_by_order(tmp_path: Path) -> None:
+    """Also of orders that the door refuses."""
+    clock, limits = VirtualClock(), {"breaker": {"per_minute": 9, "storm": 2}}
+    async with running(tmp_path, clock, doors=_door(hold=True), safety=limits) as site:
+        outcomes = [(await _ask(site)).reason for _ in range(3)]
+    assert outcomes == ["hold", "hold", "breaker"]
 
 
 async def test_a_person_may_open_by_command(tmp_path: Path) -> None:

@@ -70,8 +70,7 @@ def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, cut: int) 
     path = tmp_path / "x.jsonl"
     file = JsonLines(path)
     file.append({"a": 1})
-    file.append({"a": 2})
-    file.append({"b": 3})
+    file.append({"a": 2}, {"b": 3})
     file.close()
     path.write_bytes(path.read_bytes()[:-cut])
     again = JsonLines(path)
@@ -83,7 +82,7 @@ def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, cut: int) 
 def test_a_damaged_line_is_skipped_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Bit rot in one line does not take the others with it."""
     path = tmp_path / "x.jsonl"
-    path.write_bytes(b'{"a":1}\n{"b":\xff}\n[1]\n{"c":3}\n')
+    path.write_bytes(b'{"a":1}\n\n{"b":\xff}\n[1]\n{"c":3}\n')
     assert JsonLines(path).load() == [{"a": 1}, {"c": 3}]
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
 

@@ -44,6 +44,16 @@ def test_what_a_source_tells_counts_for_a_while() -> None:
     assert clocks.offset("nvr") is None
 
 
+@pytest.mark.parametrize(("ahead", "told"), [(8, True), (8.001, False), (-60, True)])
+def test_what_comes_before_it_happens_denies_what_was_told(ahead: float, told: bool) -> None:
+    """Further ahead than the source said by more than the tolerance; what is late shows nothing."""
+    clock = VirtualClock()
+    clocks = _clocks(clock)
+    clocks.learn("nvr", 3 * S)
+    clocks.heard(plate_event(clock, 1, time=clock.now() + ahead * S))
+    assert clocks.told("nvr") is told
+
+
 def test_only_the_last_messages_show_a_clock() -> None:
     """Fifty of them, for six hours: what it showed before that, a quartz may have lost."""
     clock = VirtualClock()
