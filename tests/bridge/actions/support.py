@@ -243,6 +243,7 @@ class Locator:
     def source(self, name: str, capability: type[T]) -> T:
         if name not in self._sources:
             raise ActionRejectedError(f"no source {name}")
+        assert isinstance(self._sources[name], capability)
         return self._sources[name]
 
 

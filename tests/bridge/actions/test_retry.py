@@ -59,3 +59,4 @@ def test_what_was_asked_for_is_never_shortened() -> None:
     delays = [delay_before(1, ActionClass.INFORMATION, 100 * S) for _ in range(100)]
     assert min(delays) >= 100 * S
     assert max(delays) <= 100 * (1 + ASKED_JITTER) * S
+    assert delay_before(1, ActionClass.INFORMATION, 0.5 * S, spread=-1) >= 0.5 * S  # just what we had planned

@@ -103,6 +103,29 @@ async def test_a_lamp_without_a_time_stays_on_and_owes_nothing(tmp_path: Path) -
         assert (device.heard, site.journal.owed()) == ([("4", "r3", True)], {})
 
 
+async def test_a_lamp_is_no_opening(tmp_path: Path) -> None:
+    """Nobody is counted who switches it: not by the breaker, not by limits."""
+    async with _site(tmp_path, safety={"breaker": {"per_minute": 1, "storm": 1}}) as (site, device):
+        for number in range(3):
+            await site.outputs.switch_on("lamp", _order(site, number), S, _allowed)
+        assert len(device.heard) == 3
+        assert site.safety.openings.others("lamp", _order(site, 9)) == []
+
+
+async def test_limits_look_at_this_output_and_at_the_state_of_things(tmp_path: Path) -> None:
+    """Its own openings by other orders, and what the book knows."""
+    shut = [{"entity": "nvr/2", "attribute": "motion", "is": "off"}]
+    outputs = {"gate": OutputConfig(**PLACE, relay="r1", idle="off", requires=shut, per_minute=1)}
+    async with running(tmp_path, VirtualClock(), outputs=outputs, doors={}) as site:
+        await site.safety.openings.add("another", _order(site, 7))
+        with pytest.raises(ActionRejectedError, match="motion of nvr/2"):
+            await site.outputs.switch_on("gate", _order(site, 1), S, _allowed)
+        site.known["nvr/2", "motion"] = "off"
+        await site.outputs.switch_on("gate", _order(site, 2), S, _allowed)
+        with pytest.raises(ActionRejectedError, match=r"at most 1$"):
+            await site.outputs.switch_on("gate", _order(site, 3), S, _allowed)
+
+
 @pytest.mark.parametrize("name", ["gate", "lamp"])
 async def test_the_debt_names_its_order(tmp_path: Path, name: str) -> None:
     """Whoever reads the journal finds who took the output away from idle, and for how long."""
