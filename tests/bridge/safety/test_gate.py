@@ -240,6 +240,16 @@ async def test_only_what_actuates_waits_for_the_start(tmp_path: Path, action_cla
 
 
 @pytest.mark.parametrize("action_class", list(ActionClass))
+def test_only_what_actuates_waits_for_a_change_that_is_not_agreed_to(tmp_path: Path, action_class: ActionClass) -> None:
+    """Nothing leaves idle under settings that nobody has confirmed; afterwards it does."""
+    clock = VirtualClock()
+    held = "unconfirmed" if action_class is ActionClass.ACTUATING else "go"
+    for unconfirmed, says in ((True, held), (False, "go")):
+        gate = make_gate(tmp_path, clock, unconfirmed=lambda waits=unconfirmed: waits)
+        assert _check(gate, _order(clock, action_class), action_class) == says
+
+
+@pytest.mark.parametrize("action_class", list(ActionClass))
 async def test_the_breaker_blocks_actuations_only(tmp_path: Path, action_class: ActionClass) -> None:
     """What is switched back, and what tells people, is what a storm needs most."""
     clock = VirtualClock()
