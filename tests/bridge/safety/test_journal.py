@@ -116,7 +116,7 @@ def test_rewrite_keeps_what_it_is_given(tmp_path: Path) -> None:
     for number in range(5):
         file.append({"n": number})
     file.rewrite([{"n": 3}, {"n": 4}])
-    file.append({"n": 5})
-    assert path.read_bytes() == b'{"n":3}\n{"n":4}\n{"n":5}\n'
-    assert file.lines == 3
+    file.append({"n": 5}, {"n": 6})
+    assert path.read_bytes() == b'{"n":3}\n{"n":4}\n{"n":5}\n{"n":6}\n'
+    assert file.lines == 4
     assert [each.name for each in tmp_path.iterdir()] == ["x.jsonl"]
