@@ -66,6 +66,8 @@ class _Open:
     variable: str | None = None
     macro: str | None = None
     items: int = 0
+    call: int | None = None
+    """Where the call of `state` begins whose bracket it is."""
 
 
 class _Refused(ValueError):  # noqa: N818 - internal; the compiler shows the sentence
@@ -99,6 +101,7 @@ class Scan:
 
     def __init__(self, text: str, scope: Scope) -> None:
         self._tokens = _tokens(text)
+        self._text = text
         self._scope = scope
         self._open: list[_Open] = []
         self.tally = Tally()
@@ -108,6 +111,8 @@ class Scan:
         self.names: set[str] = set()
         self.entities: set[str] = set()
         """Entities that `state()` is asked about by name."""
+        self.looked: dict[str, None] = {}
+        """What it looks at, in its own words: `event.data.score`, `state("door", "status")`."""
 
     def run(self) -> None:
         """Look at everything. Raises ValueError with a sentence for the user."""
@@ -117,7 +122,7 @@ class Scan:
             elif token.text in {"(", "[", "{"} and token.kind == "mark":
                 self._enter(position, token)
             elif token.text in {")", "]", "}"} and token.kind == "mark" and self._open:
-                self._open.pop()
+                self._close(token)
             elif token.text in {"'", '"'}:
                 raise _Refused(f"at character {token.at + 1}: a text that does not end")
             elif token.kind == "mark":
@@ -142,7 +147,7 @@ class Scan:
 
     def _enter(self, position: int, token: _Token) -> None:
         before = self._at(position - 1)
-        opened = _Open()
+        opened = _Open(call=before.at if token.text == "(" and before.text == "state" else None)
         if token.text == "(" and before.text in MACROS and self._at(position - 2).text == ".":
             if any(one.counts for one in self._open):
                 raise _Refused(f"`{before.text}` inside another macro is not allowed: its cost has no bound")
@@ -155,6 +160,11 @@ class Scan:
         self._open.append(opened)
         if len(self._open) > MAX_NESTING:
             raise _Refused(f"nested deeper than {MAX_NESTING} brackets")
+
+    def _close(self, token: _Token) -> None:
+        closed = self._open.pop()
+        if closed.call is not None and not any(one.counts for one in self._open):  # a macro's variable may be in it
+            self.looked[self._text[closed.call : token.at + 1]] = None
 
     @staticmethod
     def _is_index(token: _Token, before: _Token) -> bool:
@@ -216,6 +226,8 @@ class Scan:
             raise _Refused(unknown("step in `with`", path[0], sorted(self._scope.steps)))
         if name == "event" and path:
             self._event_path(path)
+            if not any(one.call is not None for one in self._open):
+                self.looked[".".join([name, *path])] = None
 
     def _event_path(self, path: Sequence[str]) -> None:
         known = model_fields(VmsEvent)

@@ -7,6 +7,7 @@ functions and fields are found here, at load, because CEL itself notices them on
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from rules.regex import MAX_WORK, pattern
 
 MAX_VALUES = 5000
 """Of one event. What expressions may do with so many is bounded by their cost."""
+MOST_LOOKED, LONGEST_LOOKED = 8, 80
+"""Values of an expression that are told when it does not hold, and characters of each."""
 MAX_MATCHING = 2 * MAX_WORK
 """Steps times bytes of all `matches` in one evaluation."""
 _MATCHES = "re2fits"
@@ -37,7 +40,7 @@ class ExpressionError(Exception):
 class Expression:
     """A compiled expression: the variables it looks at, and the entities it asks `state()` about by name."""
 
-    __slots__ = ("_limit", "_program", "_tally", "entities", "names", "text")
+    __slots__ = ("_limit", "_program", "_tally", "entities", "looked", "names", "text")
 
     def __init__(self, text: str, scope: Scope) -> None:
         """Compile. Raises ValueError with a sentence for the user."""
@@ -46,6 +49,7 @@ class Expression:
         scan = Scan(text, scope)
         scan.run()
         self.text, self.names, self.entities = text, frozenset(scan.names), frozenset(scan.entities)
+        self.looked = tuple(one for one in scan.looked if "matches" not in one)  # not with CEL's own, see _MATCHES
         self._tally, self._limit = scan.tally, -1  # worked out when the first event comes: most files hold many
         for at, written in scan.patterns:
             _check_pattern(written)
@@ -72,17 +76,22 @@ class Expression:
 
     def evaluate(self, context: cel.Context) -> Any:
         """Return what it comes to, as JSON. Raises ExpressionError."""
-        try:
-            return as_json(self._program.execute(context))
-        except ExpressionError:
-            raise
-        except KeyError as error:
-            raise ExpressionError(f"{error.args[0]!r} is absent" if error.args else "a value is absent") from error
-        except Exception as error:
-            raise ExpressionError(_first_line(error)) from error
-        except BaseException as error:
-            _not_ours(error)
-            raise ExpressionError("could not be evaluated") from error
+        return _answer(self._program, context)
+
+
+def _answer(program: Any, context: cel.Context) -> Any:
+    """Return what a program comes to, as JSON. Raises ExpressionError."""
+    try:
+        return as_json(program.execute(context))
+    except ExpressionError:
+        raise
+    except KeyError as error:
+        raise ExpressionError(f"{error.args[0]!r} is absent" if error.args else "a value is absent") from error
+    except Exception as error:
+        raise ExpressionError(_first_line(error)) from error
+    except BaseException as error:
+        _not_ours(error)
+        raise ExpressionError("could not be evaluated") from error
 
 
 def _not_ours(error: BaseException) -> None:
@@ -180,6 +189,11 @@ def size_of(value: Any) -> Size:
     return Size(values, items, characters)
 
 
+def _shortened(value: JsonValue) -> JsonValue:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if len(text) <= LONGEST_LOOKED else f"{text[: LONGEST_LOOKED - 3]}..."
+
+
 class _Matching:
     """`matches` for the expressions of one event, until it has worked enough."""
 
@@ -228,6 +242,24 @@ class EventContext:
         if expression.about_event_alone:
             self._results[expression.text] = result
         return self._settle(result)
+
+    def looked(self, expression: Expression, *, rule: str, key: str) -> dict[str, JsonValue]:
+        """Return what an expression looked at, by what it calls it; None for what is absent.
+
+        Worked out anew, for a person who wants to know why it does not hold. Raises nothing.
+        """
+        values: dict[str, JsonValue] = {}
+        try:
+            context = self._prepared()
+        except ExpressionError:
+            return values
+        context.update({"rule": rule, "key": key})
+        for text in expression.looked[:MOST_LOOKED]:
+            try:
+                values[text] = _shortened(_answer(_program(text), context))
+            except ExpressionError:  # it is absent
+                values[text] = None
+        return values
 
     @staticmethod
     def _settle(result: Any) -> JsonValue:

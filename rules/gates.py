@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
+
+from pydantic import JsonValue
 
 from bridge.sdk import BRIDGE, MODE, Origin, VmsEvent, format_duration
 from rules.conditions import Test
@@ -29,12 +32,15 @@ class Unmet(NamedTuple):
     wanted: str
     seen: Any
     key: str | None = None
+    looked: Callable[[], Mapping[str, JsonValue]] | None = None
+    """Finds the values that an expression looked at; asked only when somebody is told."""
 
     def trace(self, rule: Rule, moment: Moment) -> Trace:
         """Return it as a trace."""
         where = (self.key, self.condition, self.wanted, self.seen)
+        looked = (self.looked() or None) if self.looked is not None else None
         named = (rule.id, rule.version, "unmet", moment.seq, moment.event.id, moment.stamp)
-        return Trace._make((*named, *where, (), (), (), rule.shadow, ()))
+        return Trace._make((*named, *where, (), (), (), rule.shadow, (), looked))
 
 
 AROUND = ("max_age", "during", "mode", "cooldown", "quiet_for", "limit", "concurrency", "if")
@@ -46,7 +52,7 @@ _new = tuple.__new__
 def unmet_test(rule: Rule, test: Test, moment: Moment) -> Trace:
     """Return the trace of a rule whose `match` does not hold. Thousands of them are made a second."""
     told = (rule.id, rule.version, "unmet", moment.seq, moment.event.id, moment.stamp, None)
-    return _new(Trace, (*told, test.name, test.wanted, moment.value(test.field), (), (), (), rule.shadow, ()))
+    return _new(Trace, (*told, test.name, test.wanted, moment.value(test.field), (), (), (), rule.shadow, (), None))
 
 
 def failed_test(test: Test, moment: Moment) -> Unmet:
@@ -102,5 +108,8 @@ def gate(
     try:
         answer = context.evaluate(rule.condition, rule=rule.id, key=key)
     except ExpressionError as error:
-        return Unmet("if", rule.condition.text, str(error), key)
-    return None if answer is True else Unmet("if", rule.condition.text, answer, key)
+        answer = str(error)
+    if answer is True:
+        return None
+    looked = partial(context.looked, rule.condition, rule=rule.id, key=key)
+    return Unmet("if", rule.condition.text, answer, key, looked)

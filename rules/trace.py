@@ -6,6 +6,8 @@ did not fire costs next to nothing.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -47,6 +49,9 @@ class Trace(NamedTuple):
     taken: tuple[str, ...] = ()
     """Steps whose own `if` held, `wait_for` that were answered, `on_error` that were told of a failure."""
 
+    looked: Mapping[str, JsonValue] | None = None
+    """The values that an expression which did not hold looked at, by what it calls them."""
+
     @property
     def fired(self) -> bool:
         """The rule fired."""
@@ -67,13 +72,23 @@ class Trace(NamedTuple):
     def __str__(self) -> str:
         if self.outcome in ("unmet", "inconclusive"):
             verdict = "did not fire" if self.outcome == "unmet" else "is inconclusive"
-            return f"rule {self.rule} {verdict}: {self.condition}: wanted {self.wanted}, saw {_show(self.seen)}"
+            return f"rule {self.rule} {verdict}: {self.condition}: wanted {self.wanted}, {saw(self.seen, self.looked)}"
         made = ", ".join(self.orders) or "no orders"
         notes = "".join(f"; {note}" for note in (*self.failed, *self.skipped))
         return f"rule {self.rule} {self.outcome}{' in shadow' if self.shadow else ''}: {made}{notes}"
 
 
-def _show(value: Any) -> str:
+def saw(seen: Any, looked: Mapping[str, JsonValue] | None = None) -> str:
+    """Return what was seen in words, with the values that led to it."""
+    values = ", ".join(f"{name} is {_show(value, quoted=True)}" for name, value in (looked or {}).items())
+    return f"saw {_show(seen)}{f' ({values})' if values else ''}"
+
+
+def _show(value: Any, *, quoted: bool = False) -> str:
     if value is None:
         return "nothing"
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str) and not quoted:
+        return value
+    return json.dumps(to_jsonable_python(value), ensure_ascii=False)

@@ -205,6 +205,8 @@ def _unknown(explained: Explained, zone: ZoneInfo) -> str:
 
 
 def _answer(answer: Answer, logged: Logged, zone: ZoneInfo) -> Iterator[str]:
+    from rules.trace import saw
+
     trace = answer.trace
     mark = _MARKS.get(answer.outcome, answer.outcome)
     shadow = " (shadow: decided, not done)" if trace.get("shadow") else ""
@@ -213,17 +215,15 @@ def _answer(answer: Answer, logged: Logged, zone: ZoneInfo) -> Iterator[str]:
     about = f" (about event {trace['event']})" if trace["event"] != logged.event.id else ""
     head = f"  {mark:<12} {trace['rule']:<{_WIDTH}}{key}{when}{about}{shadow}".rstrip()
     if trace.get("condition"):
-        yield harmless(f"{head}  {trace['condition']}: wanted {trace.get('wanted')}, saw {_seen(trace.get('seen'))}")
+        yield harmless(
+            f"{head}  {trace['condition']}: wanted {trace.get('wanted')}, {saw(trace.get('seen'), trace.get('looked'))}"
+        )
     else:
         yield harmless(head)
     for note in (*trace.get("failed", ()), *trace.get("skipped", ())):
         yield harmless(f"               {note}")
     for led in answer.led_to:
         yield harmless(f"               {_led(led, zone)}")
-
-
-def _seen(value: Any) -> str:
-    return "nothing" if value is None else str(value)
 
 
 def _led(led: Led, zone: ZoneInfo) -> str:

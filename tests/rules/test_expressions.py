@@ -204,6 +204,27 @@ def test_entities_and_names_are_known_beforehand() -> None:
     assert expression.names == {"event", "key"}
 
 
+@pytest.mark.parametrize(
+    ("text", "looked"),
+    [
+        ('state("door", "status") == "shut"', {'state("door", "status")': "door.status"}),
+        ('state(event.source + "x", "y") == ""', {'state(event.source + "x", "y")': "site/nvr1x.y"}),
+        (
+            "event.data.score > 99.0 || event.data.lot.entrance == 'a' || event.data.score < 2.0",
+            {"event.data.score": 97.0, "event.data.lot.entrance": None},
+        ),
+        ("event.data.linked_channels.exists(c, state(c, 'x') == event.data.plate)", {
+            "event.data.linked_channels": ["1", "2"], "event.data.plate": "12AB345",
+        }),
+        ("state('" + "a" * 90 + "', 'b') == ''", {"state('" + "a" * 90 + "', 'b')": "a" * 77 + "..."}),
+        ("key == '' && rule == ''", {}),
+    ],
+)  # fmt: skip
+def test_what_an_expression_looked_at_can_be_told(text: str, looked: dict[str, Any]) -> None:
+    """The states and fields in it, as it calls them; not what depends on the variable of a macro."""
+    assert _context(plate(linked_channels=["1", "2"])).looked(Expression(text, FREE), rule="r", key="k") == looked
+
+
 def test_as_json_refuses_what_json_does_not_have() -> None:
     """Infinity is no number there."""
     with pytest.raises(ExpressionError):

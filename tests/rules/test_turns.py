@@ -152,6 +152,15 @@ class TestLooks:
         decision, answers = one.engine.step_explained(Logged(3, START, tick), ["a"])
         assert (decision.orders, [trace.seen for trace in answers]) == ((), ["bridge.tick"])
 
+    def test_a_condition_that_does_not_hold_tells_the_values_it_looked_at(self) -> None:
+        """In JSON as they are; in words as a rule writes them. What was asked for stays the answer itself."""
+        text = 'rules: [{id: r, when: {kind: plate.read}, if: \'event.data.score > 99.0 || state("a", "b") == "x"\','
+        run = Run(rules_of(f"{text} then: [{{open: g}}]}}]"))
+        [trace] = run.engine.step(Logged(1, START, plate("A")), trace=True).traces
+        told = trace.as_json()
+        assert (told["seen"], told["looked"]) == (False, {"event.data.score": 97, 'state("a", "b")': None})
+        assert str(trace).endswith('saw false (event.data.score is 97.0, state("a", "b") is nothing)')
+
     def test_what_keeps_a_trigger_from_an_event(self) -> None:
         """Its kind or place, its first test that does not hold, its key; or nothing."""
         run = Run(rules_of(self.TEXT))
