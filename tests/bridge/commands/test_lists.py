@@ -57,7 +57,7 @@ def test_a_yes_outlives_the_bridge(tmp_path: Path) -> None:
     assert (records[2]["what"]["mode"], records[2]["what"]["reason"]) == ("away", "holidays")
     assert [one["n"] for one in _exported(tmp_path, "--plate", "VIS17")] == [2]
     assert "VIS17" not in json.dumps(records)
-    assert json.loads(_audit(tmp_path, "erase", "VIS17", "--json")) == {"erased": True}
+    assert json.loads(_audit(tmp_path, "erase", "VIS17", "--json")) == {"erased": True, "letters": 0}
     assert json.loads(_audit(tmp_path, "verify", "--json"))["state"] != "altered"
 
 
