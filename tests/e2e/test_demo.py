@@ -29,7 +29,6 @@ def test_the_demo_plays_once_and_everything_happens(tmp_path: Path) -> None:
     assert summary["complete"]
     assert summary["actions"]["open"] == {"done": 1, "expired": 1}
     assert summary["webhooks"]["refused"] == 0
-    assert summary["seconds"] < 60
     assert summary["clips"]
     for clip in summary["clips"]:
         assert clip["complete"]
