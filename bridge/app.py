@@ -34,7 +34,6 @@ from bridge.bus.datadir import Lock
 from bridge.bus.effects import write_end
 from bridge.bus.host import Host
 from bridge.bus.letters import DeadLetterBox
-from bridge.bus.marks import WAY_OUT
 from bridge.bus.server import EmbeddedServer
 from bridge.checkpointing import Checkpointing
 from bridge.clock import Clock, SystemClock
@@ -399,7 +398,9 @@ class _Start:
         state = bus.health()
         if state.ok and bus.damage:
             lost = "; ".join(map(str, bus.damage))
-            self.health.set("bus", Level.DEGRADED, "store_damaged", lost, WAY_OUT)
+            self.health.set(
+                "bus", Level.DEGRADED, "store_damaged", lost, max((one.cure for one in bus.damage), key=len)
+            )
         elif state.ok:
             self.health.set("bus", Level.UP)
         else:

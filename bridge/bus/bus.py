@@ -28,7 +28,7 @@ from bridge.bus.guard import Backlog, Guard
 from bridge.bus.intake import IntakeCounters, JetIntake
 from bridge.bus.kv import Bucket, Contents
 from bridge.bus.losses import Losses
-from bridge.bus.marks import EVERY, Damage, Marks
+from bridge.bus.marks import EVERY, MARKED, Damage, Marks
 from bridge.bus.orders import JetOrderQueue
 from bridge.bus.publish import Publisher
 from bridge.bus.pull import scan
@@ -236,7 +236,7 @@ class Bus:
 
     async def _mark(self, folder: Path) -> list[Damage]:
         """Return what the store has lost since it was noted last, and note from now on how far it is."""
-        table = [self.stream(name) for name in ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES")]
+        table = [self.stream(name) for name in MARKED]
         marks = Marks(folder, self.connection, table, [self.stream("EVENTS")], self._clock)
         found = await marks.check()
         await self._losses.add(found)

@@ -26,11 +26,19 @@ from bridge.errors import StartError
 _log = logging.getLogger(__name__)
 
 FILE = "marks.json"
+MARKED = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES")
+"""The streams that are noted."""
 EVERY = 5.0
 """Seconds between two notes: as much as can be lost without being missed."""
 
 WAY_OUT = (
     "stop the bridge and restore a backup (vms-bridge restore), or go on without it and say so: vms-bridge store accept"
+)
+AGAIN = (
+    "what the engine had decided is lost with it, so it decides the log again from the last place it knows: nothing "
+    "moves, but webhooks, MQTT messages and clips of all that time go out again, with the ids they had. To decide "
+    "without sending: stop the bridge, set `dry_run: true`, start it, and take that out when the metric "
+    "vms_bridge_engine_position rests"
 )
 
 
@@ -59,6 +67,11 @@ class Damage:
             return f"{self.stream} has lost messages"
         return f"{self.stream} has lost messages {self.first} to {self.last}"
 
+    @property
+    def cure(self) -> str:
+        """What a person may do about it, and what happens meanwhile."""
+        return f"{WAY_OUT}. {AGAIN}" if self.stream.endswith("-ENGINE") else WAY_OUT
+
 
 class Marks:
     """The notes about some streams. `dense` names those in which every number must be there."""
@@ -84,7 +97,7 @@ class Marks:
         for damage in found:
             _log.error(
                 "stored messages are gone",
-                extra={"stream": damage.stream, "first": damage.first, "last": damage.last, "cure": WAY_OUT},
+                extra={"stream": damage.stream, "first": damage.first, "last": damage.last, "cure": damage.cure},
             )
         return found
 

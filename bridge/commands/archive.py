@@ -23,10 +23,12 @@ import bridge
 from bridge.bus import snapshot, store_format, streams
 from bridge.bus.connect import Connection
 from bridge.bus.datadir import Lock, make, start_error, write_private
+from bridge.bus.marks import MARKED, Marks
 from bridge.bus.platekeys import PlateKeys
 from bridge.bus.pull import scan
 from bridge.bus.server import EmbeddedServer
 from bridge.bus.wire import STREAM_NOT_FOUND, RefusedError
+from bridge.clock import SystemClock
 from bridge.config.models import BridgeConfig
 from bridge.errors import StartError, StoreError
 
@@ -207,6 +209,10 @@ async def read(
                     await _restore(connection, name, about, wanted.get(name, {}), source)
                     for name, about in manifest["streams"].items()
                 ]
+                # What is lost from now on is noticed, even before the first start.
+                marked = [streams.stream_name(config.site, name) for name in MARKED]
+                marked = [name for name in marked if name in manifest["streams"]]
+                await Marks(data, connection, marked, [], SystemClock()).note()
         store_format.end_restore(data)
         return entries
     finally:

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from bridge.bus.bus import Bus
+from bridge.bus.marks import WAY_OUT, Damage
 from bridge.bus.server import EmbeddedServer
+from bridge.commands import archive
 from bridge.config.load import load
 from bridge.contracts import Head, Step
 from bridge.registry import Registry
@@ -68,6 +70,23 @@ def site(filled: Path, tmp_path: Path) -> Path:
     """A copy of the site whose data are gone."""
     shutil.copytree(filled, tmp_path / "site", ignore=shutil.ignore_patterns("data"))
     return tmp_path / "site"
+
+
+async def test_what_is_lost_before_the_first_start_is_noticed(site: Path) -> None:
+    """How far each stream went is noted at the restore: an engine that is gone then is told, with what it leads to."""
+    loaded = load(site / "bridge.yaml", Registry("source type", BUILTIN, "vms_bridge.none"), {})
+    await archive.read(site / "b", loaded.config, site / "data", site / "data" / "clips")
+    [engine] = (site / "data" / "bus").rglob("VMS-home-ENGINE")
+    shutil.rmtree(engine)
+    [damage] = await _on_the_bus(site, _damage)
+    assert str(damage).startswith("VMS-home-ENGINE has lost messages 1 to ")
+    assert "with the ids they had" in damage.cure
+    assert "dry_run" in damage.cure
+    assert damage.cure.startswith(WAY_OUT)
+
+
+async def _damage(bus: Bus) -> tuple[Damage, ...]:
+    return bus.damage
 
 
 async def test_everything_comes_back(filled: Path, site: Path) -> None:
