@@ -10,7 +10,6 @@ says why, and why FastStream has a connection of its own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -96,6 +95,7 @@ class Host:
         self._subscribers: dict[str, Subscriber[Any]] = {}
         self._told: list[_Told] = []
         self._closed = asyncio.Event()
+        self._over = False
 
     @classmethod
     def beside(cls, connection: Connection, dead: DeadLetters, observer: SubscriberObserver | None = None) -> Host:
@@ -131,9 +131,11 @@ class Host:
         try:
             yield self
         finally:
+            # Told as well as cancelled: Python 3.11's `wait_for`, which nats-py uses, may swallow a cancellation.
+            self._over = True
+            self._closed.set()
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait((task,))
 
     def document(self) -> str:
         """Return the AsyncAPI document."""
@@ -147,7 +149,7 @@ class Host:
     async def _run(self) -> None:
         """Keep a broker running. nats-py closes a connection for good on errors that are none; then a new one."""
         failures = 0
-        while True:
+        while not self._over:
             self._closed.clear()
             try:
                 async with self._started():
@@ -155,6 +157,7 @@ class Host:
                         _log.info("the subscribers are back")
                     failures = 0
                     await self._closed.wait()
+                if not self._over:
                     _log.warning("the subscribers' connection was closed; they begin again")
             except (nats.errors.Error, FastStreamException, TimeoutError, OSError) as exc:
                 if not failures:
@@ -163,7 +166,8 @@ class Host:
             except Exception:  # noqa: BLE001 - the edge of a supervised task: subscribers must come back
                 _log.exception("the subscribers have failed")
                 failures += 1
-            await asyncio.sleep(_RESTART[min(failures, len(_RESTART) - 1)])
+            if not self._over:
+                await asyncio.sleep(_RESTART[min(failures, len(_RESTART) - 1)])
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -214,6 +215,22 @@ async def test_a_connection_closed_for_good_is_replaced(bus: Bus, monkeypatch: p
         await bus.effects.claim(effect(2))
         await until(lambda: ("o2", 2) in seen.deliveries)
     assert all(client.is_closed for client in clients)
+
+
+async def test_it_ends_although_a_cancellation_is_swallowed(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `asyncio.wait_for` of Python 3.11 does now and then, while the subscribers are begun."""
+    begun = asyncio.Event()
+
+    async def start(broker: NatsBroker) -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(NatsBroker, "start", start)
+    async with asyncio.timeout(10) as limit:
+        async with _host(bus, Seen()).opened():
+            await begun.wait()
+    assert not limit.expired()
 
 
 async def test_a_name_is_given_once(bus: Bus) -> None:
