@@ -28,8 +28,10 @@ from rules.watching import Watch
 
 __all__ = ["Trial", "TrialResult", "read_trials", "run_trial", "run_trials", "trial_results"]
 
-MAX_EVENTS = 100_000
-"""Of one test; timers that set each other would else keep it going for ever."""
+MOST_OF_ONE = 100_000
+"""Events, timers, orders and looks of rules that one test may lead to: some seconds, and some 200 MB."""
+MOST_OF_ALL = 5_000_000
+"""The same, of the tests that are run together."""
 Actions = Mapping[str, ActionSpec[Any]]
 
 
@@ -43,6 +45,8 @@ class TrialResult:
     traces: tuple[Trace, ...]
     reached: frozenset[Goal] = field(default=frozenset(), repr=False)
     """What it has shown of the rules, if it was watched."""
+    work: int = 0
+    """Events, timers, orders and looks that it led to."""
 
     @property
     def passed(self) -> bool:
@@ -66,17 +70,20 @@ def trial_results(
 ) -> Iterator[TrialResult]:
     """Run tests one after the other. `watch`: note what they show of the rules."""
     sets: dict[tuple[str, SiteSettings], RuleSet] = {}
+    left = MOST_OF_ALL
     for trial in rules.trials:
         if wanted(trial):
             own = sets.get((trial.file, trial.site))
             if own is None:
                 own = sets[trial.file, trial.site] = _rules_for(rules, actions, trial)
-            yield _run(own, actions, trial, watch=watch)
+            result = _run(own, actions, trial, watch=watch, most=min(left, MOST_OF_ONE))
+            left -= result.work
+            yield result
 
 
 def run_trial(rules: RuleSet, actions: Actions, trial: Trial) -> TrialResult:
     """Run one test."""
-    return _run(_rules_for(rules, actions, trial), actions, trial, watch=False)
+    return _run(_rules_for(rules, actions, trial), actions, trial, watch=False, most=MOST_OF_ONE)
 
 
 def _rules_for(rules: RuleSet, actions: Actions, trial: Trial) -> RuleSet:
@@ -91,21 +98,37 @@ def _rules_for(rules: RuleSet, actions: Actions, trial: Trial) -> RuleSet:
     )
 
 
-def _run(rules: RuleSet, actions: Actions, trial: Trial, *, watch: bool) -> TrialResult:
+def _run(rules: RuleSet, actions: Actions, trial: Trial, *, watch: bool, most: int) -> TrialResult:
     watched = watch or bool(trial.part.expect_unmet)
-    player = _Player(rules, actions, trial, watch=watched)
+    player = _Player(rules, actions, trial, watch=watched, most=most)
     played = player.play()
+    if player.worn_out:
+        return TrialResult(trial, (_stopped(player.now, most),), (), (), player.reached, player.work)
     found = differences(trial, played, actions)
     if found and not watched:  # once more, and closely: the same will come of it, and why
-        found = differences(trial, _Player(rules, actions, trial, watch=True).play(), actions)
-    return TrialResult(trial, tuple(found), played.orders, played.traces, player.reached)
+        closely = _Player(rules, actions, trial, watch=True, most=most)
+        seen = closely.play()
+        found = found if closely.worn_out else differences(trial, seen, actions)
+    return TrialResult(trial, tuple(found), played.orders, played.traces, player.reached, player.work)
+
+
+def _stopped(now: datetime, most: int) -> str:
+    if most < MOST_OF_ONE:
+        return (
+            f"not finished: all tests together led to more than {MOST_OF_ALL:,} events and firings; run fewer with -k"
+        )
+    return (
+        f"stopped at {now:%Y-%m-%d %H:%M:%S} UTC: it led to more than {most:,} events and firings; "
+        "give fewer, or `wait` for less long where rules of the clock fire often"
+    )
 
 
 class _Player:
     """Plays one test: its clock, its log, its engine."""
 
-    def __init__(self, rules: RuleSet, actions: Actions, trial: Trial, *, watch: bool) -> None:
+    def __init__(self, rules: RuleSet, actions: Actions, trial: Trial, *, watch: bool, most: int) -> None:
         self._rules, self._actions, self._trial = rules, actions, trial
+        self._most, self.work = most, 0
         self._now = trial.start.astimezone(UTC)  # time passes by the clock of the world, not by the one on the wall
         self._seq = 0
         self._engine = Engine(rules, self._at_first(), site=rules.site.name)
@@ -116,6 +139,16 @@ class _Player:
         self._names: dict[str, str] = {}
         self._orders: list[Order] = []
         self._traces: list[Trace] = []
+
+    @property
+    def now(self) -> datetime:
+        """The moment it has reached."""
+        return self._now
+
+    @property
+    def worn_out(self) -> bool:
+        """It led to more than it may, and was not played to its end."""
+        return self.work > self._most
 
     @property
     def reached(self) -> frozenset[Goal]:
@@ -147,11 +180,14 @@ class _Player:
             self._step(self._own(TICK, Origin.TIMER, kinds.BridgeTick(due=self._now)))
         last: int | None = None
         for number, item in enumerate(self._trial.given):
+            if self.worn_out:
+                break
             if isinstance(item, Wait):
                 self._pass_time(item.wait)
             elif isinstance(item, Repeat):
                 for _ in range(item.repeat if last is not None else 0):
-                    self._send(last or 0, number)
+                    if not self.worn_out:
+                        self._send(last or 0, number)
             else:
                 last = number if isinstance(item, GivenEvent) else last
                 self._send(number, number)
@@ -191,7 +227,7 @@ class _Player:
     def _pass_time(self, span: timedelta) -> None:
         """Let time go by: timers fire and steps end on the way, in the order of their times."""
         target = self._now + span
-        while self._seq < MAX_EVENTS:
+        while not self.worn_out:
             due = self._engine.next_due
             if self._coming and self._coming[0][0] <= min(target, due or target):
                 self._now, _, event = heapq.heappop(self._coming)
@@ -200,8 +236,8 @@ class _Player:
                 self._now = max(self._now, due)
                 self._step(self._own(TICK, Origin.TIMER, kinds.BridgeTick(due=due)))
             else:
-                break
-        self._now = target
+                self._now = target
+                return
 
     def _step(self, event: VmsEvent) -> None:
         self._seq += 1
@@ -210,8 +246,11 @@ class _Player:
         self._names.setdefault(event.id, event.type)
         self._orders += decision.orders
         self._traces += decision.traces
+        self.work += 1 + len(decision.orders) + len(decision.traces)
         if self._watch is not None:
+            before = len(self._watch.looks)
             self._watch.saw(self._engine, logged, decision)
+            self.work += len(self._watch.looks) - before
         for order in decision.orders:
             self._carry_out(order)
 

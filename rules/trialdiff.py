@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +25,8 @@ from rules.trialmodel import INCONCLUSIVE, UnmetPart
 from rules.trialreader import Trial
 from rules.watching import how_far
 
+MOST_BESIDE = 300
+"""Orders, expected and made, that are laid side by side from the first difference on."""
 MOST_REASONS = 3
 """That are told of one rule, and rules that are asked, for one missing order."""
 _IN = "    "
@@ -57,9 +60,10 @@ def differences(trial: Trial, played: Played, actions: Mapping[str, ActionSpec[A
     if trial.expect_some:
         lines += teller.compared(trial.expect_some, all_of_them=False)
     for unwanted in trial.expect_not:
-        lines += [
-            f"+ {teller.made(order)}, and must not be" for order in played.orders if unwanted.matches(order, actions)
-        ]
+        made = [order for order in played.orders if unwanted.matches(order, actions)]
+        lines += [f"+ {teller.made(order)}, and must not be" for order in made[:MOST_BESIDE]]
+        if len(made) > MOST_BESIDE:
+            lines.append(f"  (and {len(made) - MOST_BESIDE} more)")
     for unmet in trial.part.expect_unmet:
         lines += teller.unmet(unmet)
     return lines
@@ -79,10 +83,32 @@ class _Teller:
     def compared(self, expected: Sequence[Expected], *, all_of_them: bool) -> list[str]:
         """Return the two rows side by side, or nothing if they agree. `all_of_them`: there is nothing besides."""
         orders = self._played.orders
-        pairs = _aligned([[one.matches(order, self._actions) for order in orders] for one in expected], len(orders))
-        lacks = any(right is None for _, right in pairs)
-        if not lacks and (not all_of_them or all(left is not None for left, _ in pairs)):
+        agreeing, passed = self._agreeing(expected, orders, all_of_them=all_of_them)
+        if agreeing == len(expected) and (not all_of_them or passed == len(orders)):
             return []
+        if len(expected) * len(orders) <= MOST_BESIDE**2:
+            return self._beside_all(expected, orders, all_of_them=all_of_them)
+        rest, came = expected[agreeing:], orders[passed:]
+        lines = self._beside_all(rest[:MOST_BESIDE], came[:MOST_BESIDE], all_of_them=all_of_them)
+        if agreeing:
+            lines.insert(0, f"  (the first {agreeing} orders are as expected)")
+        if len(rest) > MOST_BESIDE or len(came) > MOST_BESIDE:
+            lines.append(f"  (from there on {len(rest)} orders were expected and {len(came)} came; not all are shown)")
+        return lines
+
+    def _agreeing(self, expected: Sequence[Expected], orders: Sequence[Order], *, all_of_them: bool) -> tuple[int, int]:
+        """Return how many of the expected orders came, one after the other, and how many orders went by till then."""
+        passed = 0
+        for number, one in enumerate(expected):
+            further = islice(enumerate(orders, 1), passed, passed + 1 if all_of_them else None)
+            found = next((count for count, order in further if one.matches(order, self._actions)), None)
+            if found is None:
+                return number, passed
+            passed = found
+        return len(expected), passed
+
+    def _beside_all(self, expected: Sequence[Expected], orders: Sequence[Order], *, all_of_them: bool) -> list[str]:
+        pairs = _aligned([[one.matches(order, self._actions) for order in orders] for one in expected], len(orders))
         lines: list[str] = []
         missing: list[Expected] = []
         extra: list[Order] = []

@@ -12,6 +12,10 @@ from rules.parts import Name, Part, Positive, TimeOfDay, Word, Words
 
 INCONCLUSIVE = "inconclusive"
 """What a rule did not fire `by` when nobody can know."""
+MOST_EXPECTED = 1_000
+"""Orders that one test expects."""
+MOST_UNWANTED = 100
+"""Orders and firings that one test must not see; each is held against everything that happens in it."""
 RULE = "rule"
 """Stands beside an expected order and says whose it must be."""
 
@@ -176,13 +180,19 @@ class TestPart(Part):
         default_factory=dict, description="How steps named with `as` end; without it at once and well."
     )
     expect: tuple[dict[str, JsonValue], ...] | None = Field(
-        None, description="All orders, in order; parameters may be left out. []: nothing happens."
+        None,
+        max_length=MOST_EXPECTED,
+        description="All orders, in order; parameters may be left out. []: nothing happens.",
     )
     expect_some: tuple[dict[str, JsonValue], ...] = Field(
-        (), description="Orders that must be among them, in this order; others may be too."
+        (), max_length=MOST_EXPECTED, description="Orders that must be among them, in this order; others may be too."
     )
-    expect_not: tuple[dict[str, JsonValue], ...] = Field((), description="Orders that must not be among them.")
-    expect_unmet: tuple[UnmetPart, ...] = Field((), description="Rules that do not fire, and by which condition.")
+    expect_not: tuple[dict[str, JsonValue], ...] = Field(
+        (), max_length=MOST_UNWANTED, description="Orders that must not be among them."
+    )
+    expect_unmet: tuple[UnmetPart, ...] = Field(
+        (), max_length=MOST_UNWANTED, description="Rules that do not fire, and by which condition."
+    )
 
     @model_validator(mode="after")
     def _expects(self) -> TestPart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -39,6 +39,8 @@ _GIVEN = [{"wait": "1s"}]
 """Stands for what is given while the rest of a test is read."""
 DEFAULT_START = "2026-01-05T12:00:00"
 """A Monday, noon; the site's wall clock."""
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Between these all tests play."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class _TrialReader:
         start = start or datetime.fromisoformat(DEFAULT_START).replace(tzinfo=self._zone)
         payloads: dict[int, kinds.Payload] = {}
         changes: dict[int, Change] = {}
+        now = start
         times: dict[int, datetime | None] = {}
         for index, item in enumerate(given or ()):
             here = spot / "given" / index
@@ -167,6 +170,9 @@ class _TrialReader:
                 payload = payload_of(item, start, here)
                 if payload is not None:
                     payloads[index] = payload
+            elif isinstance(item, Wait):
+                if now <= LAST < (now := now + item.wait):
+                    (here / "wait").problem(f"the test would wait beyond {LAST.year}")
             elif isinstance(item, GivenMode):
                 self._mode_known(item.mode, here / "mode")
             elif isinstance(item, GivenList):
@@ -225,7 +231,11 @@ class _TrialReader:
         except ValueError:
             spot.problem(f"{text!r} is not a time; write 2026-01-31T18:00:00, with +01:00 or in the site's zone")
             return None
-        return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
+        if not FIRST <= moment <= LAST:
+            spot.problem(f"{text!r} is not between {FIRST.year} and {LAST.year}, where tests play")
+            return None
+        return moment
 
     # --- names --------------------------------------------------------------------------------------
 

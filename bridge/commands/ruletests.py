@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +59,7 @@ def run_rule_tests(
     with _progress(len(chosen), lines=not as_json) as step:
         for number, result in _results(sets, specs, chosen, watch=coverage):
             step()
-            results.append(result)
+            results.append(replace(result, orders=(), traces=()))  # of many tests they would fill the memory
             reached[number] |= result.reached
             if not as_json:
                 out().print(str(result), markup=False, highlight=False, style=None if result.passed else "red")

@@ -16,6 +16,7 @@ from bridge.sdk import Known, RuleCompileError
 from rules.compiler import compile_rules
 from rules.load import load_documents
 from rules.ruleset import SiteSettings
+from rules.trial import trial_results
 from tests.rules.support import ACTIONS
 
 MEMORY = 1 << 30
@@ -133,22 +134,24 @@ CASES: Mapping[str, Callable[[], str | Mapping[str, str]]] = {
     "many inputs": lambda: "templates:\n  t:\n    inputs:\n" + _many(10_000, "      i%: text\n") + "    rule: {when: {kind: plate.read}, then: []}\n",
     "many windows": lambda: "schedules:\n  s: [" + _many(5_000, '{days: mon}, ') + "]\n" + _RULE,
     "tests without end": lambda: _RULE + "tests:\n  - name: x\n    given: [{kind: plate.read}, " + _many(5_000, "{repeat: 10000}, ") + "]\n    expect: []\n",
+    "a test that waits for ages": lambda: _rule(when='{every: "* * * * *"}', then="[{mqtt: {topic: a}}]") + "tests: [{name: x, given: [{wait: 36500d}], expect: []}]\n",
+    "a test that waits for ever": lambda: _RULE + "tests: [{name: x, given: [" + _many(200, "{wait: 36500d}, ") + "], expect: []}]\n",
     "zeros": lambda: "\x00" * 100_000,
     "half pairs": lambda: 'rules: [{id: "\\ud800"}]\n',
 }  # fmt: skip
 
 
 def read(folder: Path, made: str | Mapping[str, str]) -> list[str]:
-    """Compile what was made. Return the first problems, shortened as no user would see them."""
+    """Compile what was made and run its tests. Return the problems, or else in what the tests differ."""
     for old in folder.iterdir():
         old.unlink()
     for name, text in ({"r.yaml": made} if isinstance(made, str) else made).items():
         (folder / name).write_text(text, encoding="utf-8", errors="surrogatepass")
     try:
-        compile_rules(load_documents([folder / "r.yaml"], folder), ACTIONS, Known(), SiteSettings())
+        rules = compile_rules(load_documents([folder / "r.yaml"], folder), ACTIONS, Known(), SiteSettings())
     except RuleCompileError as error:
         return [str(problem) for problem in error.problems]
-    return []
+    return [line for result in trial_results(rules, ACTIONS) for line in result.difference]
 
 
 def main() -> None:

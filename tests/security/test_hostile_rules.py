@@ -91,7 +91,9 @@ SAID: Mapping[str, str] = {
     "templates that grow": "rule r249: the rule made from template t is too large: with the others",
     "many inputs": "template t: 10000 inputs, at most 32",
     "many windows": "",
-    "tests without end": "",
+    "tests without end": "stopped at 2026-01-05 12:00:00 UTC: it led to more than 100,000 events",
+    "a test that waits for ages": "stopped at 2026-01-28 15:34:00 UTC: it led to more than 100,000 events and firings;",
+    "a test that waits for ever": "test 'x': the test would wait beyond 2200",
     "zeros": "holds a character that YAML does not allow",
     "half pairs": "rule \\ud800: `then` is missing",
 }
