@@ -41,6 +41,7 @@ def known(loaded: Loaded) -> Known:
         sources=frozenset(config.sources)
         | frozenset(client.source or name for name, client in config.http.push.items()),
         doors=frozenset(config.doors),
+        door_ages={name: door.max_age for name, door in config.doors.items()},
         outputs=frozenset(config.outputs),
         webhooks=frozenset(config.webhooks),
         mqtt=config.mqtt is not None,

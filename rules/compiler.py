@@ -154,7 +154,7 @@ class _Compiler:
                 self._others.append(tree.problem((), message))
             if not isinstance(tree.value, dict):
                 continue
-            report = Report(tree)
+            report = Report(tree, accepted=self._documents.accepted)
             self._reports.append(report)
             for section in tree.value:
                 if section not in SECTIONS and not report.full:

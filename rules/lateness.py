@@ -1,39 +1,59 @@
-"""Steps that always come too late: what moves something is not done for an event that is old by then."""
+"""Steps that are never done: too late for what moves something, or of the clock without its bound."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
 
-from bridge.sdk import MAX_AGE, ActionClass, format_duration
+from bridge.sdk import MAX_AGE, ActionClass, Known, format_duration
 from rules.model import RulePart
 from rules.report import Spot
-from rules.steps import Act, Pause, Step
+from rules.steps import Act, Pause, Step, validated
+
+_CLOCK = ("every", "at", "silent")
+"""Ways to say when that no event stands behind."""
 
 
-def too_late(steps: Sequence[Step], rule: RulePart, spot: Spot) -> None:
-    """Report the actions that can never be done in time."""
+def never_done(steps: Sequence[Step], rule: RulePart, known: Known, spot: Spot) -> None:
+    """Report the actions that can never be done: too late by then, or of the clock without its bound."""
+    clock = next((word for word in _CLOCK if getattr(rule.when, word) is not None), None)
     over: dict[int, timedelta] = {}
     for step in steps:
         begun = max((over.get(index, timedelta()) for index in step.after), default=timedelta())
         certain = isinstance(step.does, Pause) and step.holds and step.condition is None
         over[step.index] = begun + step.wait if certain else begun
-        limit = _limit(step.does, rule) if isinstance(step.does, Act) else None
+        if not isinstance(step.does, Act) or _may_release(step.does):
+            continue
+        here = spot.below(step.path)
+        if clock is not None and step.does.action_class is ActionClass.ACTUATING and rule.when.max_lateness is None:
+            here.pointless(f"`{step.does.word}` is never done from {_by_clock(clock)}")
+            continue
+        limit = _limit(step.does, rule, known)
         if limit is not None and begun > limit:
             late, old = format_duration(begun), format_duration(limit)
-            spot.below(step.path).problem(
+            here.pointless(
                 f"`{step.does.word}` comes {late} after the event at the earliest, and is not done for one older "
                 f"than {old}; let `when` wait instead: `for`, or `absent` and `after`"
             )
 
 
-def _limit(act: Act, rule: RulePart) -> timedelta | None:
+def _may_release(act: Act) -> bool:
+    """What returns something to idle is never too late; and it may be that, as long as its parameters are open."""
+    return act.action_class is ActionClass.RELEASING or (act.fixed_class is None and act.spec.classify is not None)
+
+
+def _by_clock(word: str) -> str:
+    if word == "silent":
+        return "`silent`: that nothing was heard is no reason to move something"
+    return f"`{word}` alone: say with `max_lateness` in `when` how late it may still be, like `max_lateness: 30s`"
+
+
+def _limit(act: Act, rule: RulePart, known: Known) -> timedelta | None:
     """Return how old the event may be; None if it does not matter, or is not known before an event comes."""
     found = act.action_class
-    if found is ActionClass.RELEASING or (act.fixed_class is None and act.spec.classify is not None):
-        return None
     limit = act.spec.max_age if act.spec.max_age is not None else MAX_AGE.get(found)
     if found is ActionClass.ACTUATING and rule.when.max_lateness is not None:
         limit = rule.when.max_lateness  # of the clock: late, not old
+    here = act.spec.age_here(validated(act.spec, act.fixed), known) if act.fixed is not None else None
     own = rule.max_age if found is not ActionClass.INFORMATION else None
-    return min((one for one in (limit, own) if one is not None), default=None)
+    return min((one for one in (limit, here, own) if one is not None), default=None)

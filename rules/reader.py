@@ -11,7 +11,7 @@ from bridge.sdk import AT_MOST_ONCE, BRIDGE, RULES, ActionSpec, Known, shortened
 from rules.celscan import Scope
 from rules.expressions import Expression
 from rules.flow import FlowReader
-from rules.lateness import too_late
+from rules.lateness import never_done
 from rules.matching import Conditions
 from rules.model import NotDuring, NotMode, RulePart, WindowPart
 from rules.modes import Modes
@@ -156,7 +156,7 @@ class RuleReader:
         reader = StepReader(self._actions, self._known, scope)
         flow = FlowReader(reader, Selectors(self._names, part.when, part.match, part.per, spot))
         steps = flow.read(spot / "then", spot / "on_error")
-        too_late(steps, part, spot)
+        never_done(steps, part, self._known, spot)
         _meeting(part, steps, spot)
         _exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
         self._entities([*reader.expressions, *([condition] if condition else [])], spot)

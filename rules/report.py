@@ -48,8 +48,8 @@ ENOUGH = 200
 class Report:
     """The problems and warnings of one file."""
 
-    def __init__(self, root: YamlFile) -> None:
-        self.file, self.root = root.file, root
+    def __init__(self, root: YamlFile, *, accepted: bool = False) -> None:
+        self.file, self.root, self.accepted = root.file, root, accepted
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
@@ -95,6 +95,10 @@ class Spot:
     def problem(self, message: str, *, key: bool = False) -> None:
         """Report an error at the value here, or at its key."""
         self._report.problems.append(self._report.make(self.path, self.where, message, key=key))
+
+    def pointless(self, message: str, *, key: bool = False) -> None:
+        """Report what can be told to have no effect: an error, but none in rules that decided before it was told."""
+        (self.warning if self._report.accepted else self.problem)(message, key=key)
 
     def warning(self, message: str, *, key: bool = False) -> None:
         """Report something odd that does not stop the file from being used."""

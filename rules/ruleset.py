@@ -63,6 +63,8 @@ class Documents:
     """The files as they were read, where that is done already."""
     wanted: tuple[Path, ...] = field(default=(), compare=False, repr=False)
     """Every file that was looked for, there or not: a change of one of them may change what is here."""
+    accepted: bool = False
+    """They decided before: what only a newer version sees to have no effect keeps nobody from repeating that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +141,7 @@ class RuleSet:
             content = json.loads(bytes(bundle))
             if content["format"] != FORMAT:
                 raise PayloadError("bad_bundle", f"the rule set has format {content['format']!r}, not {FORMAT}")
-            documents = Documents(content["files"], content["tables"])
+            documents = Documents(content["files"], content["tables"], accepted=True)
             site = SiteSettings(**content["site"])
         except (ValueError, KeyError, TypeError) as error:
             raise PayloadError("bad_bundle", f"this is no rule set: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 
 from pydantic import Field, JsonValue
 
@@ -34,6 +35,10 @@ def _check(params: OpenParams, known: Known) -> Iterable[str]:
         yield unknown("door", params.door, known.doors)
 
 
+def _age_here(params: OpenParams, known: Known) -> timedelta | None:
+    return known.door_ages.get(params.door)
+
+
 def _target(params: OpenParams, _order: Order) -> str:
     return f"door:{params.door}"
 
@@ -47,6 +52,7 @@ SPEC = ActionSpec(
     example="open: main-gate",
     shorthand="door",
     max_age=MAX_AGE,  # the longest any door may have; each door's own is asked by its keeper
+    age_here=_age_here,
     check=_check,
     target=_target,
 )

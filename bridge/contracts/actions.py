@@ -35,6 +35,8 @@ class Known:
     channels: Mapping[str, frozenset[str]] | None = None
     presets: Mapping[tuple[str, str], frozenset[str]] | None = None
     doors: frozenset[str] | None = None
+    door_ages: Mapping[str, timedelta] = field(default_factory=dict)
+    """How old a cause each door lets in, where that is known."""
     outputs: frozenset[str] | None = None
     webhooks: frozenset[str] | None = None
     mqtt: bool | None = None
@@ -90,6 +92,8 @@ class ActionSpec(Generic[P]):
     """The parameter that a bare value sets: `open: main-gate` is `open: {door: main-gate}`."""
     max_age: timedelta | None = None
     """How old the cause may be when it starts; None: no limit."""
+    age_here: Callable[[P, Known], timedelta | None] = lambda params, known: None
+    """The same for what the parameters name, where the site asks for less; None: it does not, or is not known."""
     timeout: timedelta = timedelta(seconds=15)
     """One try is cut off after this."""
     give_up_after: timedelta = timedelta(days=3)

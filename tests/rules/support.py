@@ -97,6 +97,10 @@ def _check_door(params: OpenParams, known: Known) -> Iterable[str]:
         yield unknown("door", params.door, known.doors)
 
 
+def _door_age(params: OpenParams, known: Known) -> timedelta | None:
+    return known.door_ages.get(params.door)
+
+
 def _check_webhook(params: WebhookParams, known: Known) -> Iterable[str]:
     if known.webhooks is not None and params.to is not None and params.to not in known.webhooks:
         yield unknown("webhook", params.to, known.webhooks)
@@ -120,6 +124,7 @@ ACTIONS: dict[str, ActionSpec[Any]] = {
             shorthand="door",
             max_age=timedelta(seconds=10),
             check=_check_door,
+            age_here=_door_age,
         ),
         _spec("relay", RelayParams, ActionClass.ACTUATING, shorthand="output", classify=_relay_class),
         _spec("ptz", PtzParams, ActionClass.TRANSIENT, shorthand="preset", max_age=timedelta(seconds=30)),

@@ -10,9 +10,11 @@ from textwrap import indent
 import jsonschema
 import pytest
 
-from bridge.sdk import Order, Origin, StateKey
+from bridge.sdk import Known, Order, Origin, StateKey
+from rules.compiler import compile_rules
 from rules.flow import WORDS
 from rules.jsonschema import rule_schema
+from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.stepreader import RESERVED
 from rules.trial import run_trials
 from rules.waiting import place_of
@@ -104,6 +106,45 @@ def test_a_rule_of_the_clock_says_itself_how_late_it_may_be() -> None:
     text = "rules: [{id: r, when: {at: '07:00', max_lateness: %s}, then: [{wait: 20s}, {relay: siren}]}]"
     assert problems_of(text % "30s") == []
     assert problems_of(text % "15s")
+
+
+def test_a_door_of_the_site_may_ask_for_a_younger_event() -> None:
+    """What is young enough for some door may be too old for this one; without its site nobody can know."""
+    text = "rules: [{id: r, when: {kind: plate.read}, then: [{wait: 8s}, {open: main-gate}]}]"
+    site = Known(doors=frozenset({"main-gate"}), door_ages={"main-gate": timedelta(seconds=5)})
+    [problem] = problems_of(text, known=site)
+    assert "`open` comes 8s after the event at the earliest, and is not done for one older than 5s" in problem
+    assert problems_of(text) == []
+    clock = text.replace("kind: plate.read", "at: '07:00', max_lateness: 30s")
+    assert "older than 5s" in problems_of(clock, known=site)[0]
+
+
+@pytest.mark.parametrize(
+    ("when", "then", "said"),
+    [
+        ("{at: '10:00'}", "{open: gate}", "`open` is never done from `at` alone: say with `max_lateness` in `when`"),
+        ("{every: '0 6 * * *'}", "{relay: siren}", "`relay` is never done from `every` alone"),
+        ("{silent: nvr1, for: 5m}", "{open: gate}", "`open` is never done from `silent`: that nothing was heard is no"),
+        ("{at: '10:00'}", "{relay: {output: siren, state: 'off'}}", None),
+        ("{at: '10:00', max_lateness: 30s}", "{open: gate}", None),
+        ("{at: '10:00'}", "{ptz: home}", None),
+        ("{silent: nvr1, for: 5m}", "{webhook: x}", None),
+    ],
+)
+def test_the_clock_alone_moves_nothing(when: str, then: str, said: str | None) -> None:
+    """Nobody stands there: so a rule of the clock says how late it may be, or it is told when it is written."""
+    found = problems_of(f"rules: [{{id: r, when: {when}, then: [{then}]}}]")
+    assert [said in problem for problem in found if said is not None] == ([True] if said is not None else [])
+    assert bool(found) is (said is not None)
+
+
+def test_what_decided_before_is_read_again() -> None:
+    """A rule of which a newer version sees that it moves nothing did decide: that can still be repeated."""
+    documents = Documents({"r.yaml": "rules: [{id: r, when: {at: '10:00'}, then: [{open: gate}]}]"}, accepted=True)
+    rules = compile_rules(documents, ACTIONS, Known(), SiteSettings())
+    again = RuleSet.from_bundle(rules.bundle(), ACTIONS)
+    assert again.hash == rules.hash
+    assert ["never done" in str(warning) for warning in again.warnings] == [True]
 
 
 def test_a_pause_can_end_with_another_step() -> None:

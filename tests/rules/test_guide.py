@@ -64,5 +64,5 @@ def test_the_guide_names_every_way_to_say_when() -> None:
         for short, whole in {**words, "…": "call.started", "kind: A": "kind: call.started"}.items():
             pattern = pattern.replace(short, whole)
         pattern = re.sub(r"kind: [BX]\b", "kind: call.ended", pattern)
-        text = f"rules: [{{id: r, when: {pattern}, then: [{{open: main-gate}}]}}]"
+        text = f"rules: [{{id: r, when: {pattern}, then: [{{webhook: backoffice}}]}}]"
         assert rules_of(text, known=KNOWN, site=SiteSettings("Europe/Berlin", 52.5, 13.4)).rules, pattern

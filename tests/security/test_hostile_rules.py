@@ -13,6 +13,8 @@ import pytest
 
 from tests.security.hostile_files import CASES
 
+pytestmark = pytest.mark.timeout(600)
+"""The first waits for all of them to be read, which takes a busy machine minutes."""
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 15
 """Of the processor, for one file. The slowest needs about two on an idle machine."""
