@@ -136,6 +136,8 @@ def _moved(site: SiteSettings, part: SitePart) -> SiteSettings:
     changed: dict[str, Any] = part.model_dump(include={"zone", "latitude", "longitude"}, exclude_none=True)
     if part.sunrise is not None and part.sunset is not None:
         changed["sun"] = (part.sunrise.offset, part.sunset.offset)
+    elif part.latitude is not None:
+        changed["sun"] = None  # it is where this test says, whatever another one has told the site
     return replace(site, **changed)
 
 

@@ -9,9 +9,11 @@ import jsonschema
 import pytest
 
 from bridge.sdk import Known, parse_yaml
+from rules.compiler import compile_rules
 from rules.jsonschema import rule_schema
-from rules.ruleset import SiteSettings
+from rules.ruleset import Documents, SiteSettings
 from rules.trial import TrialResult, run_trials
+from rules.trialreader import site_of_tests
 from tests.rules.support import ACTIONS, problems_of, rules_of
 
 RULES = """
@@ -46,6 +48,43 @@ def _results(tests: str, rules: str = RULES, **more: Any) -> list[TrialResult]:
 
 def _failing(tests: str, rules: str = RULES, **more: Any) -> list[str]:
     return [str(result) for result in _results(tests, rules, **more) if not result.passed]
+
+
+SUNS = """
+rules:
+  - id: sun
+    when: {at: sunset}
+    then: [{mqtt: {topic: sun, payload: "{{ local(event.time) }}"}}]
+tests:
+  - name: fixed
+    at: 2026-01-10T12:00:00
+    site: {zone: Europe/Berlin, sunrise: "06:00", sunset: "18:30"}
+    given: [{wait: 24h}]
+    expect: [{mqtt: {payload: "2026-01-10 18:30:00"}}]
+  - name: a place of its own
+    at: 2026-06-21T12:00:00
+    site: {zone: Asia/Seoul, latitude: 37.5, longitude: 127}
+    given: [{wait: 24h}]
+    expect: [{mqtt: {}}]
+    expect_not: [{mqtt: {payload: "2026-06-21 18:30:00"}}]
+  - name: where there is none
+    at: 2026-06-21T12:00:00
+    site: {zone: Europe/Oslo, latitude: 69.65, longitude: 18.95}
+    given: [{wait: 24h}]
+    expect: []
+  - name: neither sun nor place
+    at: 2026-06-21T12:00:00
+    site: {zone: Asia/Seoul}
+    given: [{wait: 24h}]
+    expect: [{mqtt: {payload: "2026-06-21 18:30:00"}}]
+"""
+
+
+def test_each_test_has_the_sun_where_it_says() -> None:
+    """A file by itself has the sun where its first test with a `site` has it; one that names a place its own."""
+    documents = Documents({"r.yaml": SUNS}, trees={"r.yaml": parse_yaml(SUNS, "r.yaml")})
+    compiled = compile_rules(documents, ACTIONS, Known(), site_of_tests(documents))
+    assert [str(result) for result in run_trials(compiled, ACTIONS) if not result.passed] == []
 
 
 PASSING = f"""
@@ -118,7 +157,7 @@ def test_the_schema_takes_what_tests_say() -> None:
 
 SUN = """
 rules:
-  - {id: lamp, when: {at: sunset-10m}, then: [{relay: {output: lamp, state: pulse}}]}
+  - {id: lamp, when: {at: sunset-10m, max_lateness: 30s}, then: [{relay: {output: lamp, state: pulse}}]}
   - {id: dark, when: {kind: motion.started}, during: {from: sunset, to: sunrise}, then: [{clip: {}}]}
 """
 SUN_TESTS = """
