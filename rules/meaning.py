@@ -16,8 +16,9 @@ from bridge.sdk import ActionSpec
 from rules.lists import ValueList
 from rules.model import RulePart
 from rules.schedules import Schedule
+from rules.stepmeaning import one_form, steps_meaning
 
-_SETS = frozenset({"in", "not_in"})
+_STEPS = frozenset({"then", "on_error"})
 _ASKING = frozenset({"in", "not_in", "like"})
 
 
@@ -57,39 +58,10 @@ def meaning_of(
 ) -> RuleMeaning:
     """Return what a rule says."""
     said = part.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"id", "description"})
-    said = {key: _one_form(value, actions, key) for key, value in said.items()}
+    said = {
+        key: steps_meaning(value, actions) if key in _STEPS else one_form(value, key) for key, value in said.items()
+    }
     return RuleMeaning(version, said, template)
-
-
-def _one_form(value: Any, actions: Mapping[str, ActionSpec[Any]], key: str) -> Any:
-    if key == "match" and isinstance(value, dict):
-        return {path: _asked(asked) for path, asked in sorted(value.items())}
-    if key in {"source", "channel", "mode"} and isinstance(value, list):
-        return sorted(value)
-    if isinstance(value, dict):
-        return {name: _one_form(_long(item, actions.get(name)), actions, name) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_one_form(item, actions, "") for item in value]
-    return value
-
-
-def _asked(value: Any) -> Any:
-    if isinstance(value, list):
-        value = {"in": value}
-    if not isinstance(value, dict):
-        return {"equals": value}
-    return {name: _sorted(item) if name in _SETS else item for name, item in value.items()}
-
-
-def _sorted(value: Any) -> Any:
-    return sorted(value, key=lambda item: (str(type(item)), str(item))) if isinstance(value, list) else value
-
-
-def _long(value: Any, spec: ActionSpec[Any] | None) -> Any:
-    """Return the parameters of an action as a mapping."""
-    if spec is None or isinstance(value, (dict, list)):
-        return value
-    return {} if value is None else {spec.shorthand: value} if spec.shorthand else value
 
 
 def _lists(said: Any) -> Iterator[str]:

@@ -70,6 +70,35 @@ def test_the_same_in_other_words_is_the_same(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("{wait: 3s}", "{wait: 3000ms}", True),
+        ("{wait: 3s}", "{wait: 4s}", False),
+        ("{wait_for: {kind: call.ended, within: 60s}}", "{wait_for: {within: 1m, kind: call.ended}}", True),
+        ("{wait_for: {kind: call.ended, within: 60s}}", "{wait_for: {kind: call.ended, within: 61s}}", False),
+        (
+            "{wait_for: {kind: plate.read, match: {plate: [A, B]}, within: 1m}}",
+            "{wait_for: {kind: plate.read, match: {plate: {in: [B, A]}}, within: 1m}}",
+            True,
+        ),
+        ("{clip: {before: 60s, after: 1m}}", "{clip: {before: 1m, after: 60000ms}}", True),
+        ("{clip: {before: 60s}}", "{clip: {before: 50s}}", False),
+        ("{do: [{parallel: [[{clip: {before: 60s}}]]}]}", "{do: [{parallel: [[{clip: {before: 1m}}]]}]}", True),
+        ("{open: a, on_error: [{wait: 1s}]}", "{open: a, on_error: [{wait: 1000ms}]}", True),
+        ("{webhook: {to: b, with: c, wait: 60s}}", "{webhook: {to: b}, with: [c], wait: 1m}", True),
+        ("{mqtt: {topic: a, payload: {open: x}}}", "{mqtt: {topic: a, payload: {open: {door: x}}}}", False),
+        ("{mqtt: {topic: a, payload: {channel: [1, b]}}}", "{mqtt: {topic: a, payload: {channel: [b, 1]}}}", False),
+    ],
+)
+def test_steps_are_compared_by_what_they_mean(old: str, new: str, same: bool) -> None:
+    """Durations, waits, awaited events, and keys of every step wherever they stand; free JSON is as it is written."""
+    rule = "rules: [{id: r, when: {kind: plate.read}, then: [{clip: {as: c}}, %s], on_error: [{mqtt: {topic: a}}]}]"
+    found = difference(_meaning(rule % old), _meaning(rule % new))
+    assert found.same is same
+    assert bool(found.rewritten) is same
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         ("[nvr1, nvr2]", "[nvr2, nvr1]"),
