@@ -56,6 +56,7 @@ from bridge.errors import (
     StartError,
     StoreUnavailableError,
 )
+from bridge.files import read_file
 from bridge.registry import Registry, nearest, shortened, unknown
 from bridge.schema import kinds
 from bridge.schema.base import Record, UtcTime, stable_id
@@ -182,6 +183,7 @@ __all__ = [
     "payload_model",
     "place_of",
     "plain",
+    "read_file",
     "shortened",
     "stable_id",
     "unknown",

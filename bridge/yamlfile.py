@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from bridge.errors import ConfigError, Problem
+from bridge.files import read_file
 from bridge.yamlevents import (
     AliasEvent,
     DocumentStartEvent,
@@ -102,7 +103,7 @@ def dotted(path: Sequence[YamlKey]) -> str:
 def read_yaml(path: Path, *, tags: Tags | None = None, scalar: Callable[[str], str] | None = None) -> YamlFile:
     """Read a file; see `parse_yaml`. Raises ConfigError when there is nothing to read."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as exc:
         raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {exc.strerror}")]) from exc
     try:

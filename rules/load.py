@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Callable, Iterable
@@ -9,10 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bridge.sdk import MAX_YAML_BYTES, ConfigError, Problem, YamlFile, YamlPath, parse_yaml
+from bridge.sdk import MAX_YAML_BYTES, ConfigError, Problem, YamlFile, YamlPath, parse_yaml, read_file
 from rules.holidays import is_date
 from rules.lists import MAX_CSV_BYTES
 from rules.ruleset import Documents
+
+_CURES = {
+    errno.ENOENT: "create it, or correct the path",
+    errno.EISDIR: "name a file in it",
+    errno.EINVAL: "name a file",
+}
 
 
 def load_documents(paths: Iterable[Path], root: Path) -> Documents:
@@ -75,8 +82,7 @@ def _read(
 ) -> str | None:
     """Return a file's text. `gone` makes the problem of a file that cannot be opened, where it is named."""
     try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
+        content = read_file(path, limit + 1)
         if len(content) > limit:
             problems.append(Problem(name, 1, 1, "", f"the file is larger than {limit // 1024} KiB; split it"))
             return None
@@ -85,8 +91,7 @@ def _read(
         line = content[: error.start].count(b"\n") + 1
         problems.append(Problem(name, line, 1, "", "this is not UTF-8; save the file with that encoding"))
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        cure = "create it, or correct the path" if missing else "let the bridge's user read it"
+        cure = _CURES.get(error.errno or 0, "let the bridge's user read it")
         why = f"cannot be read: {error.strerror or error}; {cure}"
         problems.append(gone(f"{name} {why}") if gone else Problem(name, 0, 0, "", why))
     return None

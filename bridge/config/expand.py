@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 
 from bridge.errors import ConfigError, Problem
+from bridge.files import read_file
 from bridge.registry import unknown
 from bridge.yamlcheck import models_in, types_below
 from bridge.yamlfile import YamlFile, YamlPath, read_yaml
@@ -133,7 +134,7 @@ class Expander:
         try:
             if file.stat().st_size > MAX_SECRET:
                 raise ValueError(f"{file} is larger than {MAX_SECRET // 1024} KiB; that is no secret")
-            text = file.read_text(encoding="utf-8").rstrip("\r\n")
+            text = read_file(file).decode("utf-8").rstrip("\r\n")
             if not text:
                 raise ValueError(f"{file} is empty")
             return text

@@ -56,7 +56,11 @@ class Loaded:
             matches = _matching(self.folder, pattern)
             if not matches and not glob.has_magic(pattern):
                 missing.append(Problem(str(self.path or ""), 0, 0, "rules", f"there is no file {pattern!r}"))
-            found.update(path for path in matches if path.is_file())
+            files = [path for path in matches if path.is_file()]
+            if matches and not files and not glob.has_magic(pattern):
+                cure = f"write {pattern.rstrip('/')}/*.yaml" if matches[0].is_dir() else "name a file"
+                missing.append(Problem(str(self.path or ""), 0, 0, "rules", f"{pattern!r} is no file; {cure}"))
+            found.update(files)
         if missing:
             raise ConfigError(missing)
         return sorted(found)

@@ -26,6 +26,8 @@ from bridge.config.load import Loaded
 from bridge.contracts import Emit
 from bridge.crashpoint import crash_point
 from bridge.errors import ConfigError, Problem, StoreError, StoreUnavailableError
+from bridge.files import read_file
+from bridge.live.aside import aside
 from bridge.live.events import change_event, stored
 from bridge.live.watch import Rest, Seen, look_at
 from bridge.rulebook import Actions, StoredRuleSets, compile_site, read_site
@@ -45,6 +47,7 @@ NAMED = 500
 """Rules of each kind that a `rules.changed` event names."""
 _SHOWN = 20
 """Problems that health shows; the log has all of them."""
+_THREAD = "rule-files"
 _TRIES = 5
 """Readings of files that change while they are read."""
 
@@ -111,8 +114,8 @@ class Reloader:
     async def begin(self, in_force: RuleSet | None) -> Reloaded:
         """Compare what the log says decides with what the files say; None before the first rules."""
         found = self._read
-        self._config = await asyncio.to_thread(_content, self._loaded.path)
-        self._rest = Rest(await asyncio.to_thread(look_at, self._paths(found.documents.wanted)))
+        self._config = await aside(lambda: _content(self._loaded.path), _THREAD)
+        self._rest = Rest(await aside(lambda: look_at(self._paths(found.documents.wanted)), _THREAD))
         async with self._lock:
             if in_force is None:
                 change = await asyncio.to_thread(change_between, RuleSet.empty(found.site), found)
@@ -158,7 +161,7 @@ class Reloader:
         """Read the files if they have changed and are at rest, or if that was asked for."""
         asked = self._asked.is_set()
         self._asked.clear()
-        seen = await asyncio.to_thread(lambda: look_at(self._paths(self._read.documents.wanted)))
+        seen = await aside(lambda: look_at(self._paths(self._read.documents.wanted)), _THREAD)
         assert self._rest is not None  # noqa: S101 - set by `begin`
         if asked or self._rest.changed(seen):
             await self._reread(None, None)
@@ -172,7 +175,7 @@ class Reloader:
         return sorted({*files, *wanted, *own})
 
     async def _look_at_config(self) -> None:
-        changed = await asyncio.to_thread(_content, self._loaded.path) != self._config
+        changed = await aside(lambda: _content(self._loaded.path), _THREAD) != self._config
         if changed and not self._config_changed:
             _LOG.warning("the configuration has changed, and is read at start only: restart the bridge to use it")
         self._config_changed = changed
@@ -181,7 +184,7 @@ class Reloader:
         async with self._lock:
             await self._look_at_config()
             try:
-                found = await asyncio.to_thread(self._compile)
+                found = await aside(self._compile, _THREAD)
             except ConfigError as error:
                 for problem in error.problems:
                     _LOG.error("a problem in the rule files", extra={"problem": str(problem)})
@@ -296,7 +299,7 @@ def _agree(before: Seen, after: Seen) -> bool:
 
 def _content(path: Path | None) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None else None
+        return hashlib.sha256(read_file(path)).hexdigest() if path is not None else None
     except OSError:
         return None
 
