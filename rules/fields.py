@@ -120,7 +120,7 @@ def _leaf(kind: str, path: str, parts: list[str], annotation: Any, steps: _Steps
 def _unknown_field(kind: str, parts: list[str], depth: int, names: Mapping[str, Any]) -> str:
     inside = ".".join(parts[:depth])
     if not names:
-        return f"`{inside}` of {kind} has no fields of its own"
+        return f"`{inside}` of {kind} has no fields of its own" if inside else f"{kind} has no fields"
     return unknown(f"field of {kind}{f' {inside}' if inside else ''}", parts[depth], sorted(names))
 
 

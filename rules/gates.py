@@ -17,7 +17,7 @@ from rules.resting import crowded, resting
 from rules.rule import Rule, Trigger
 from rules.trace import Trace
 
-OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.fired", "rule.loop", "rule.refused"})
+OWN_DOING = frozenset({"action.ended", "clip.ready", "clip.failed", "rule.loop", "rule.refused"})
 """Kinds that name the rule behind them. That rule itself never fires from them: it would feed itself for ever."""
 
 

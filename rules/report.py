@@ -159,6 +159,7 @@ class Spot:
             except ValidationError as error:
                 items = [(_in_value(value, item["loc"]), item) for item in error.errors(include_url=False)]
             told = [(path, item) for path, item in items if not any(path[: len(one)] == one for one in ignore)]
+            told = [(path, item) for path, item in told if not _follows(path, item, [other for other, _ in told])]
             for path, item in told:
                 # What was taken out is missed by the whole it belongs to; that is our doing, not the user's.
                 if not any(one[: len(path)] == path and len(one) > len(path) for one in pruned):
@@ -178,6 +179,11 @@ class Spot:
                 spot.problem(f"`{item['loc'][-1]}` is missing" + (f" in `{name}`" if name else ""))
             case _:
                 spot.problem(f"`{name}`: {sentence(item)}" if name else sentence(item))
+
+
+def _follows(path: YamlPath, item: Any, others: Iterable[YamlPath]) -> bool:
+    """Tell whether a list is only too short because some of its items are wrong, which is told by itself."""
+    return item["type"] == "too_short" and any(one[: len(path)] == path and len(one) > len(path) for one in others)
 
 
 def _in_value(value: Any, loc: Sequence[YamlKey]) -> YamlPath:

@@ -93,6 +93,9 @@ def kind_known(kind: str, spot: Spot) -> str | None:
     """Return a kind if there is one of that name and rules can wait for it."""
     if not kind:
         return None
+    if kind == "rule.fired":
+        spot.problem("no event tells that a rule fired: wait for what it does, its `emit`, or for `action.ended`")
+        return None
     if payload_model(kind) is None:
         spot.problem(unknown("kind", kind, sorted(PAYLOADS.keys() - _UNFIT)))
         return None

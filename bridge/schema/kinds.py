@@ -360,14 +360,6 @@ class RulesChanged(Payload):
     lists: tuple[str, ...] = Field((), description="Lists whose entries differ.")
 
 
-class RuleFired(Payload):
-    """A rule fired."""
-
-    rule: str
-    key: str | None = None
-    orders: tuple[str, ...] = ()
-
-
 class RuleLoop(Payload):
     """Rules led to each other over and over; there this rule did not fire. Told once an hour for each rule."""
 
@@ -544,7 +536,6 @@ PAYLOADS: dict[str, type[Payload]] = {
     "list.changed": ListChanged,
     "mode.changed": ModeChanged,
     "rules.changed": RulesChanged,
-    "rule.fired": RuleFired,
     "rule.loop": RuleLoop,
     "rule.refused": RuleRefused,
     "action.ended": ActionEnded,

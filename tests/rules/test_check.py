@@ -108,6 +108,12 @@ def _rule(**parts: str) -> str:
             {"match": "{plate: {at_least: 3}}"},
             "r.yaml:5:31: rule r: `plate`: it is text, which has no order; only numbers and times have",
         ),
+        ({"when": "{kind: motion.started}", "match": "{sore: 3}"}, "r.yaml:5:13: rule r: motion.started has no fields"),
+        (
+            {"when": "{kind: rule.fired}"},
+            "r.yaml:3:18: rule r: no event tells that a rule fired: wait for what it does, its `emit`, or for "
+            "`action.ended`",
+        ),
         ({"match": "{score: {regex: a}}"}, "r.yaml:5:28: rule r: `score`: it is a number; `regex` looks at texts"),
         ({"match": "{plate: 1.5}"}, "r.yaml:5:20: rule r: `plate`: it is text, and 1.5 is not; put it in quotes"),
         ({"match": "{plate: null}"}, "r.yaml:5:20: rule r: `plate`: it is text, and nothing is not; put it in quotes"),
@@ -206,6 +212,16 @@ def test_a_mistake_has_its_message(parts: dict[str, str], problem: str) -> None:
     """One mistake gives one line, at the place where it is."""
     found = problems_of(_rule(**parts), known=KNOWN)
     assert [line[: len(problem)] for line in found] == [problem]
+
+
+def test_a_list_is_not_called_empty_for_its_items() -> None:
+    """An item that is wrong is missed by the whole it belongs to; that is told once."""
+    when = "{sequence: [{kind: motion.started}, {nott: {kind: motion.ended}}], within: 3s}"
+    found = problems_of(_rule(when=when))
+    assert [problem.partition(": rule r: ")[2] for problem in found] == [
+        "`kind` is missing in `when.sequence.1`",
+        "unknown key `nott`; did you mean `not`?",
+    ]
 
 
 @pytest.mark.parametrize(
