@@ -51,6 +51,7 @@ class Suite:
         outcome = Outcome(self.row, self.fault, f"{each * self.shares:,} {self.what}" if self.what else "all")
         outcome.tests = sum(tests for tests, _ in counts)
         outcome.problems = [name for _, failed in counts for name in failed]
+        outcome.hold(outcome.tests > 0 or bool(outcome.problems), "every test was skipped: the run has shown nothing")
         return outcome
 
     def _run(self, report: Path, size: int, seed: int) -> tuple[int, list[str]]:
