@@ -237,9 +237,9 @@ class Scan:
         if path[0] != "data" or model is None or model.model_config.get("extra") == "allow":
             return
         for depth, part in enumerate(path[1:]):
-            names = model_fields(model)
-            if not names:
+            if model is None:
                 return
+            names = model_fields(model)
             if part not in names:
                 inside = ".".join(["event", *path[: depth + 1]])
                 raise _Refused(unknown(f"field of {inside}", part, sorted(names)))

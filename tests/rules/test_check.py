@@ -138,6 +138,10 @@ def _rule(**parts: str) -> str:
             "r.yaml:5:9: rule r: `if`: unknown field of event.data 'scor'; did you mean 'score'?",
         ),
         (
+            {"when": "{kind: motion.started}", "if_": "event.data.foo == 3"},
+            "r.yaml:5:9: rule r: `if`: unknown field of event.data 'foo'; known: none",
+        ),
+        (
             {"if_": "event.dat.score > 9"},
             "r.yaml:5:9: rule r: `if`: unknown attribute of event 'dat'; did you mean 'data'?",
         ),
