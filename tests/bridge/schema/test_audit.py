@@ -115,6 +115,15 @@ def test_a_flipped_bit_is_found(place: int, data: st.DataObject) -> None:
     assert place <= verdict.altered_at <= place + 2
 
 
+def test_a_record_that_can_be_filed_nowhere_is_found() -> None:
+    """Its action has become no name at all: that is an alteration like any other, and no error of the check."""
+    subject, body = TRAIL[-1]
+    nameless = body.replace(b'"action":"open"', b'"action":""')
+    assert nameless != body
+    verdict = judge([*TRAIL[:-1], (subject, nameless)])
+    assert (verdict.state, verdict.altered_at) == ("altered", LENGTH)
+
+
 @TAMPERED
 @given(st.integers(0, LENGTH - 2), st.integers(1, 5))
 def test_what_was_taken_out_is_found(place: int, count: int) -> None:
