@@ -100,7 +100,8 @@ def gate(
         return Unmet("during", str(rule.during), moment.clock.isoformat(sep=" ", timespec="seconds") + holiday, key)
     if rule.mode is not None and not rule.mode.hold(mode := context.known(BRIDGE, MODE)):
         return Unmet("mode", str(rule.mode), mode, key)
-    held = (resting(rule, value, moment.stamp) if value else None) or (crowded(rule) if busy else None)
+    rests = resting(rule, value, moment.stamp, moment.place.zone) if value else None
+    held = rests or (crowded(rule) if busy else None)
     if held is not None:
         return Unmet(*held, key)
     if rule.condition is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.sdk import format_duration, parse_duration
@@ -62,11 +62,15 @@ def parse_limit(value: Any) -> Limit:
     return Limit(count, span)
 
 
-def resting(rule: Rule, value: Mapping[str, Any], stamp: datetime) -> tuple[str, str, str] | None:
-    """Return what keeps a rule from firing because it has fired: condition, wanted and seen; None if nothing does."""
+def resting(rule: Rule, value: Mapping[str, Any], stamp: datetime, zone: tzinfo) -> tuple[str, str, str] | None:
+    """Return what keeps a rule from firing because it has fired: condition, wanted and seen; None if nothing does.
+
+    Times in it are for people: of the site's zone, to the second.
+    """
     rest = value.get(REST)
     if rest is not None and stamp < at(rest):
-        return "cooldown", f"rested until {rest}", f"{format_duration(at(rest) - stamp)} left"
+        until = at(rest).astimezone(zone).isoformat(sep=" ", timespec="seconds")
+        return "cooldown", f"rested until {until}", f"{format_duration(at(rest) - stamp)} left"
     quiet = value.get(QUIET)
     if rule.quiet_for is not None and quiet is not None and stamp < at(quiet):
         silence = rule.quiet_for - (at(quiet) - stamp)

@@ -110,11 +110,12 @@ def reset(
 @command
 def show_mode(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Show the mode of the site, since when, and which there are."""
-    found = ask(load_site(Path(config)), "GET", "/api/mode")
+    loaded = load_site(Path(config))
+    found = ask(loaded, "GET", "/api/mode")
     if as_json:
         print_json(found)
         return
-    _say(f"{found['mode']}, since {found['since']}" if found["mode"] else "no mode was ever set")
+    _say(f"{found['mode']}, since {_local(loaded, found['since'])}" if found["mode"] else "no mode was ever set")
     if found["modes"]:
         _say(f"there are: {', '.join(found['modes'])}")
 
@@ -154,6 +155,13 @@ def _change(
     word = {"add": "added", "remove": "removed", "reset": "reset"}[do]
     for one in done:
         _say(f"{word}: {', '.join(one[word])}{_not_yet([one])}")
+
+
+def _local(loaded: Loaded, stamp: str) -> str:
+    """Return a time as the site's wall clock showed it."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(stamp).astimezone(loaded.config.tzinfo).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _not_yet(done: list[dict[str, Any]]) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bridge.sdk import Logged
 from rules.resting import parse_limit
-from rules.ruleset import RuleSet
+from rules.ruleset import RuleSet, SiteSettings
 from rules.trace import Trace
 from rules.trial import run_trials
 from tests.rules.support import ACTIONS, KNOWN, START, Run, event, plate, problems_of, rules_of
@@ -96,6 +98,17 @@ def test_a_test_begins_in_a_mode() -> None:
 
 
 # --- quiet_for -------------------------------------------------------------------------------------
+
+
+def test_a_cooldown_says_until_when_by_the_clock_of_the_site() -> None:
+    """To the second: a person compares it with the time of the event."""
+    text = "rules: [{id: r, when: {kind: motion.started}, cooldown: 1h, then: [{clip: {}}]}]"
+    run = Run(rules_of(text, site=SiteSettings("Asia/Kathmandu")))
+    for number in (1, 2):
+        stamp = START + timedelta(microseconds=number)
+        [trace] = run.engine.step(Logged(number, stamp, event("motion.started", time=stamp)), trace=True).traces
+    until = (START + timedelta(hours=1)).astimezone(ZoneInfo("Asia/Kathmandu"))
+    assert trace.wanted == f"rested until {until:%Y-%m-%d %H:%M:%S}+05:45"
 
 
 def test_quiet_for_waits_for_silence_and_a_cooldown_does_not() -> None:

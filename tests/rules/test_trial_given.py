@@ -313,7 +313,7 @@ def test_some_orders_that_are_missing_are_told_without_the_others() -> None:
 def test_a_reason_that_was_another_shows_how_the_rule_looked() -> None:
     """Fired, or not for what was said."""
     told = _told(f"given: [{READ}, {READ}], expect_unmet: [{{rule: gate, by: mode}}]")
-    rested = "rested until 2026-01-05T12:00:30+00:00"
+    rested = "rested until 2026-01-05 12:00:30+00:00"
     assert told == [
         "- rule gate not to fire by mode was expected",
         "    rule gate fired from given[0] plate.read",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -31,6 +32,18 @@ def test_every_command_is_in_the_reference_and_has_help(name: str) -> None:
 def test_the_reference_names_no_other_command() -> None:
     """What was removed is removed there too."""
     assert sorted(re.findall(r"^## `vms-bridge (\w+)", PAGE, re.MULTILINE)) == COMMANDS
+
+
+@pytest.mark.parametrize("name", ["test", "explain", "backtest", "bench"])
+def test_the_reference_names_every_option_and_name_below(name: str) -> None:
+    """Of the commands whose section lists them."""
+    section = re.split(r"^## ", PAGE.partition(f"\n## `vms-bridge {name}")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    asked = get_command(app).commands[name]  # type: ignore[attr-defined]
+    below: dict[str, Any] = getattr(asked, "commands", {})
+    told = {option for one in (asked, *below.values()) for param in one.params for option in param.opts}
+    wanted = {option for option in told if option.startswith("-")} - {"--config", "-c", "--help"}
+    missing = [one for one in wanted | set(below) if not re.search(rf"`[^`]*(?<![\w-]){re.escape(one)}\b", section)]
+    assert missing == []
 
 
 def test_every_exit_code_is_in_the_reference() -> None:
