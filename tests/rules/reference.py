@@ -264,19 +264,27 @@ class Absent(Model):
 
 
 class Threshold(Model):
-    """Above a bound, and again only after it was below another."""
+    """Above a bound, and again only after it was below another; or the other way round."""
 
-    def __init__(self, lateness: float, above: float, rearm: float) -> None:
+    def __init__(self, lateness: float, bound: float, rearm: float, *, falls: bool = False) -> None:
         super().__init__(lateness)
-        self.above, self.rearm = above, rearm
+        self.bound, self.rearm, self.falls = bound, rearm, falls
+
+    def above(self, value: float, bound: float) -> bool:
+        """Tell whether a value is on the far side of a bound."""
+        return value < bound if self.falls else value > bound
+
+    def below(self, value: float, bound: float) -> bool:
+        """Tell whether a value is on the near side of a bound."""
+        return value > bound if self.falls else value < bound
 
     def changes(self) -> tuple[int, bool]:
         """Return how often it rose, and whether it may rise again."""
         rises, armed = 0, True
         for one in self.known:
-            if armed and one.value > self.above:
+            if armed and self.above(one.value, self.bound):
                 rises, armed = rises + 1, False
-            elif not armed and one.value < self.rearm:
+            elif not armed and self.below(one.value, self.rearm):
                 armed = True
         return rises, armed
 

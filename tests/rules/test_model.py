@@ -22,10 +22,13 @@ from hypothesis import strategies as st
 from bridge.sdk import Logged, Order, Origin, VmsEvent, stable_id
 from rules.engine import Decision, Engine
 from rules.ruleset import RuleSet
+from rules.whenmodel import SHAPES
 from tests.rules import reference as ref
 from tests.rules.support import START, event, rules_of
 
 HISTORIES = int(os.environ.get("HISTORIES", "2000"))
+OF_THE_CLOCK = {"silent", "at", "every"}
+"""Compared in `test_clock_model`."""
 LATE, WITHIN = 5.0, 10.0
 
 
@@ -127,6 +130,11 @@ CASES = {
         "{kind: custom.a, field: v, rises_above: 3, rearm_below: 2, lateness: 5s}",
         _named(a="event"),
         lambda: ref.Threshold(LATE, 3, 2),
+    ),
+    "threshold-falls": Case(
+        "{kind: custom.a, field: v, falls_below: 2, rearm_above: 3, lateness: 5s}",
+        _named(a="event"),
+        lambda: ref.Threshold(LATE, 2, 3, falls=True),
     ),
     "any": Case(
         "{any: [{kind: custom.a, match: {v: {at_least: 3}}}, {kind: custom.a}, {kind: custom.b}]}",
@@ -298,12 +306,24 @@ def _origins(history: History, order: Order) -> set[Origin]:
     return {one.origin for one, *_ in history.sent if one.id in order.causes}
 
 
+def _examples() -> int:
+    """Return how many histories each case has: together no fewer than were asked for."""
+    return -(-HISTORIES // len(CASES))
+
+
+def test_every_pattern_is_compared_and_with_as_many_histories_as_are_promised() -> None:
+    """A shape of `when` that is added is added here too."""
+    assert _examples() * len(CASES) >= HISTORIES
+    asked = {name for name in SHAPES if any(f"{name}:" in case.when for case in CASES.values())}
+    assert set(SHAPES) - asked == OF_THE_CLOCK
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_engine_decides_as_the_reference(name: str) -> None:
     """The same firings for the same keys by the same causes at the same places of the log, crashes or none."""
 
     @settings(
-        max_examples=max(1, HISTORIES // len(CASES)),
+        max_examples=_examples(),
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
