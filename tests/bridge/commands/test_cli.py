@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +46,17 @@ def test_the_reference_names_every_option_and_name_below(name: str) -> None:
     wanted = {option for option in told if option.startswith("-")} - {"--config", "-c", "--help"}
     missing = [one for one in wanted | set(below) if not re.search(rf"`[^`]*(?<![\w-]){re.escape(one)}\b", section)]
     assert missing == []
+
+
+def test_the_mode_is_shown_with_a_time_of_the_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the second; a script gets what the bridge said."""
+    (tmp_path / "bridge.yaml").write_text("site: home\nzone: Asia/Kathmandu\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    told = {"mode": "away", "since": "2026-01-10T02:12:58.123456+00:00", "modes": ["away", "home"]}
+    monkeypatch.setattr("bridge.commands.lists.ask", lambda *_: told)
+    shown = CliRunner().invoke(app, ["mode", "show"])
+    assert shown.stdout == "away, since 2026-01-10 07:57:58\nthere are: away, home\n", shown.stderr
+    assert json.loads(CliRunner().invoke(app, ["mode", "show", "--json"]).stdout) == told
 
 
 def test_every_exit_code_is_in_the_reference() -> None:
