@@ -80,6 +80,14 @@ def field_of(kind: str, path: str) -> Field:
     return _leaf(kind, path, parts, annotation, steps)
 
 
+def has_field(kind: str, path: str) -> bool:
+    """Tell whether a kind has a field of that name; below free JSON it has every one."""
+    try:
+        return bool(field_of(kind, path))
+    except LookupError:
+        return False
+
+
 def model_fields(annotation: Any) -> Mapping[str, Any]:
     """Return the fields of a nested model by name; none for anything else."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from bridge.sdk import PAYLOADS, ActionSpec
 from rules.conditions import DISTANCE, OPERATORS
-from rules.fields import Field, Type, field_of, paths_of
+from rules.fields import Field, Type, field_of, has_field, paths_of
 from rules.inputs import LIST_OF as INPUT_LIST
 from rules.inputs import TYPES
 from rules.model import SECTIONS, ListPart, RulePart, WindowPart
@@ -35,7 +36,7 @@ _LISTED = {
     "required": ["list"],
     "additionalProperties": False,
 }
-_STEP_KEYS: dict[str, dict[str, Any]] = {
+STEP_KEYS: dict[str, dict[str, Any]] = {
     "as": {"type": "string", "description": "A name for this step, for others to wait for."},
     "with": {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
@@ -46,7 +47,7 @@ _STEP_KEYS: dict[str, dict[str, Any]] = {
 }
 _STEPS = {"type": "array", "items": {"$ref": "#/$defs/Step"}, "minItems": 1}
 _BRANCH = {"anyOf": [{"$ref": "#/$defs/Step"}, _STEPS]}
-_WORDS: dict[str, dict[str, Any]] = {
+STEP_WORDS: dict[str, dict[str, Any]] = {
     "wait_for": {"$ref": "#/$defs/WaitFor", "description": "Wait for an event; what is below waits too."},
     "do": {**_STEPS, "description": "Steps that have one `if`, or one `on_error`."},
     "parallel": {
@@ -57,14 +58,14 @@ _WORDS: dict[str, dict[str, Any]] = {
     },
     "stop": {
         "anyOf": [
-            {"type": "object", "properties": _STEP_KEYS, "additionalProperties": False},
+            {"type": "object", "properties": STEP_KEYS, "additionalProperties": False},
             {"enum": [True, None]},
         ],
         "description": "Reach nothing more of this rule.",
     },
 }
 """What a step may be besides an action."""
-_ON_ERROR = {"on_error": {**_STEPS, "description": "What to do when this step fails; once for each firing."}}
+ON_ERROR = {"on_error": {**_STEPS, "description": "What to do when this step fails; once for each firing."}}
 _CUSTOM = {"type": "string", "pattern": r"^custom\.[a-z0-9_-]{1,64}$"}
 
 
@@ -120,15 +121,14 @@ def _finish_rule(definitions: dict[str, Any]) -> None:
         {"if": {"properties": {"when": _is(kind)}, "required": ["when"]}, "then": {"$ref": f"#/$defs/match.{kind}"}}
         for kind in PAYLOADS
     ]
-    definitions["WaitFor"]["properties"] |= {key: _STEP_KEYS[key] for key in ("as", "if")}
+    definitions["WaitFor"]["properties"] |= {key: STEP_KEYS[key] for key in ("as", "if")}
     for name in ("Selector", "Heard", "WaitFor"):
         definitions[name]["properties"]["kind"] = _kind_schema()
         definitions[name]["allOf"] = [{"if": _is(kind), "then": {"$ref": f"#/$defs/match.{kind}"}} for kind in PAYLOADS]
     definitions["When"]["properties"]["kind"] = _kind_schema()
     definitions["When"]["anyOf"] = [{"required": [name]} for name in SHAPES]
     for kind in PAYLOADS:
-        match = {"properties": _fields(kind), "additionalProperties": True}
-        definitions[f"match.{kind}"] = {"properties": {"match": match}}
+        definitions[f"match.{kind}"] = {"properties": {"match": _match_of(kind)}}
 
 
 def _is(kind: str) -> dict[str, Any]:
@@ -146,8 +146,8 @@ def _finish_template(definitions: dict[str, Any], actions: Mapping[str, ActionSp
     body["properties"]["when"] = _names_of(definitions["When"])
     body["properties"]["when"]["properties"]["kind"] = {"examples": sorted(PAYLOADS)}
     steps = {name: {"description": spec.summary} for name, spec in sorted(actions.items())}
-    steps |= {name: {"description": one["description"]} for name, one in (_WORDS | _ON_ERROR).items()}
-    body["properties"]["then"] |= {"items": {"type": "object", "properties": {**steps, **_STEP_KEYS}}}
+    steps |= {name: {"description": one["description"]} for name, one in (STEP_WORDS | ON_ERROR).items()}
+    body["properties"]["then"] |= {"items": {"type": "object", "properties": {**steps, **STEP_KEYS}}}
     body["allOf"] = [
         {
             "if": {"properties": {"when": _is(kind)}, "required": ["when"]},
@@ -186,6 +186,13 @@ def _fields(kind: str) -> dict[str, Any]:
     return {path: _match(field_of(kind, path)) for path in paths_of(kind)}
 
 
+def _match_of(kind: str) -> dict[str, Any]:
+    """Return what `match` may name of a kind: its fields, and anything below those of free JSON. No other."""
+    free: dict[str, Any] = {f"^{re.escape(path)}\\..": {} for path in paths_of(kind) if has_field(kind, f"{path}.any")}
+    match = {"properties": _fields(kind), "additionalProperties": has_field(kind, "any")}
+    return {**match, "patternProperties": free} if free else match
+
+
 def _match(field: Field) -> dict[str, Any]:
     """Return what may be asked of a field: a value, several, or operators."""
     value = {"enum": list(field.choices)} if field.choices else _TYPES[field.type]
@@ -219,15 +226,15 @@ def _match(field: Field) -> dict[str, Any]:
 
 
 def _step(actions: Mapping[str, ActionSpec[Any]]) -> dict[str, Any]:
-    heads = [{"required": [name]} for name in sorted({*actions, *_WORDS})]
+    heads = [{"required": [name]} for name in sorted({*actions, *STEP_WORDS})]
     return {
         "type": "object",
         "description": "One action and its parameters, or what holds actions together.",
         "properties": {
             **{name: _action(spec, partial=False) for name, spec in sorted(actions.items())},
-            **_WORDS,
-            **_STEP_KEYS,
-            **_ON_ERROR,
+            **STEP_WORDS,
+            **STEP_KEYS,
+            **ON_ERROR,
         },
         "additionalProperties": False,
         "oneOf": [*heads, {"required": ["wait"], "not": {"anyOf": heads}}],
@@ -253,7 +260,7 @@ def _action(spec: ActionSpec[Any], *, partial: bool) -> dict[str, Any]:
     _inline(properties, params.get("$defs", {}))
     properties = {name: _loosened(schema) for name, schema in properties.items()}
     if not partial:
-        properties = {**{key: _STEP_KEYS[key] for key in RESERVED}, **properties}
+        properties = {**{key: STEP_KEYS[key] for key in RESERVED}, **properties}
     schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
     if not partial and "required" in params:
         schema["required"] = params["required"]

@@ -24,6 +24,7 @@ from bridge.contracts import ConnectorSpec
 from bridge.http.limits import Limits
 from bridge.registry import Registry
 from bridge.rulebook import action_specs, shipped_examples
+from bridge.rulespage import rules_page
 from bridge.runtime.metrics import metrics_page
 from bridge.yamlfile import parse_yaml
 from connectors import BUILTIN
@@ -69,6 +70,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/ref/config.md": lambda: config_page(shipped()),
     "docs/ref/asyncapi.json": asyncapi,
     "docs/ref/actions.md": lambda: actions_page(action_specs(Registry("action", ACTIONS, "vms_bridge.none"))),
+    "docs/ref/rules.md": rules_page,
     "docs/ref/config.schema.json": lambda: _as_json(config_schema(shipped())),
     "docs/ref/rules.schema.json": lambda: _as_json(_rules()),
 }
