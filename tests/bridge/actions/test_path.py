@@ -348,6 +348,20 @@ async def test_no_answer_is_an_end_or_another_try(
     ]  # fmt: skip
 
 
+async def test_a_try_that_hangs_is_cut_off(road: Any) -> None:
+    """After the action's own time limit, whatever it waits for; a result says so."""
+
+    async def hang(params: InfoParams, context: ActionContext) -> Any:
+        await asyncio.Event().wait()
+
+    way = road(action_class=ACTING)
+    way.actions["info"] = info_spec(hang, action_class=ACTING, timeout=timedelta(milliseconds=20))
+    began = way.clock.now()
+    async with asyncio.timeout(10):
+        assert await way.walk() is None
+    assert way.history[-1].result == way.result("unknown", Reason.NO_ANSWER, "no answer within 0.02 s", 1, began)
+
+
 @pytest.mark.parametrize("tries", [POISON_AFTER - 1, POISON_AFTER])
 @pytest.mark.parametrize("action_class", [ActionClass.INFORMATION, ActionClass.TRANSIENT, ActionClass.RELEASING])
 async def test_a_bug_is_given_up_after_a_few_tries(road: Any, action_class: ActionClass, tries: int) -> None:
