@@ -200,6 +200,20 @@ async def test_what_must_not_be_done_any_more_ends_the_record_there_is(road: Any
     assert (way.contexts, late.contexts) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("action_class", "end"),
+    [(ACTING, ("unknown", "interrupted")), (ActionClass.INFORMATION, ("refused", "superseded"))],
+)
+async def test_what_a_crash_cut_off_may_have_happened_also_when_it_must_not_any_more(
+    road: Any, action_class: ActionClass, end: tuple[str, str]
+) -> None:
+    """What is done at most once is not called refused after a try that may have reached the device."""
+    way = road(action_class=action_class)
+    await way.given()
+    assert await way.walk(superseded=True) is None
+    assert (way.end, way.contexts) == (end, [])
+
+
 async def test_the_gate_is_asked_right_before_the_try(road: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A claim that took long makes an order too old: the try that was claimed is not made, and counted."""
     way = road(max_age=10 * S)
