@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from bridge.actions.plan import Plan, Unusable, plan
 from bridge.contracts import ActionParams, ActionSpec
@@ -32,6 +33,12 @@ class ManyParams(ActionParams):
     e: int = 0
     f: int = 0
 
+    @model_validator(mode="after")
+    def _small(self) -> ManyParams:
+        if self.a > 9:
+            raise ValueError("too much")
+        return self
+
 
 async def _run(params: Any, context: Any) -> dict[str, Any]:
     return {}
@@ -43,9 +50,9 @@ def _many(**more: Any) -> ActionSpec[Any]:
 
 def test_an_order_is_read_by_its_action() -> None:
     """The action, its parameters, the class they make, and the target the action names."""
-    spec = info_spec(_run)
+    spec = replace(info_spec(_run), target=lambda params, order: f"{order.rule}:{params.to}")
     order = make_order(VirtualClock(), "info", {"to": "office"})
-    assert plan(order, {"info": spec}) == Plan(spec, InfoParams(to="office"), ActionClass.INFORMATION, "to:office")
+    assert plan(order, {"info": spec}) == Plan(spec, InfoParams(to="office"), ActionClass.INFORMATION, "a-rule:office")
 
 
 def test_an_action_without_targets_is_its_own() -> None:
@@ -77,6 +84,7 @@ INT = "Input should be a valid integer, unable to parse string as an integer"
     [
         ({"a": SECRET, "inner": {"port": SECRET}}, f"inner.port: {INT}; a: {INT}"),
         (dict.fromkeys("abcdef", SECRET), "; ".join(f"{name}: {INT}" for name in "abcde")),
+        ({"a": 10}, "params: Value error, too much"),
     ],
 )
 def test_parameters_that_do_not_fit_are_named_without_their_values(params: dict[str, Any], said: str) -> None:
