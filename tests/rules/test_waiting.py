@@ -406,3 +406,33 @@ def test_a_firing_of_a_rule_that_is_gone_is_forgotten() -> None:
     run.engine = Engine(rules_of("rules: []"), dict(run.state), site="site")
     run.tick(_at(7200))
     assert not run.state
+
+
+def test_what_waits_through_a_crash_knows_all_that_it_knew() -> None:
+    """When it was decided, what caused and answered it, how many firings led to it, what ended how, and its key."""
+    text = """
+    rules:
+      - id: r
+        when: {kind: motion.started, for: 5s}
+        then:
+          - wait_for: {kind: motion.ended, within: 1m, as: over}
+          - wait: 1s
+          - webhook: {to: b, as: b}
+            on_error: [{wait: 1s}, {mqtt: {topic: t, payload: "{{ steps.failed.outcome }} {{ steps.over.outcome }}"}}]
+    """
+    run = Run(rules_of(text))
+    channel = "c" * 100  # so long a key is filed under its hash
+    begun = event("motion.started", channel=channel, received=_at(1)).model_copy(update={"hops": 2})
+    over = event("motion.ended", channel=channel, time=_at(6)).model_copy(update={"hops": 4})
+    for one in (begun, None, over):
+        run.feed(one) if one is not None else run.tick(_at(5))
+        run.crash()
+    [b] = run.tick(_at(7)).orders
+    assert (b.occurred, b.received, b.created) == (_at(5), _at(6), _at(7))
+    assert (b.hops, b.causes, b.trigger.id, channel in b.key) == (5, (over.id, begun.id), begun.id, True)
+    run.crash()
+    assert not run.feed(ended(b, "dead", time=_at(8))).orders
+    run.crash()
+    [told] = run.tick(_at(9)).orders
+    assert (told.params["payload"], told.key, told.rule_version) == ("dead done", b.key, b.rule_version)
+    assert not _parked(run)
