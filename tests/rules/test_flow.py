@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,9 @@ from textwrap import indent
 import jsonschema
 import pytest
 
-from bridge.sdk import Known, Order, Origin, StateKey
+from bridge.sdk import Known, Order, Origin, StateKey, kinds
 from rules.compiler import compile_rules
+from rules.firing import MOST_TOLD
 from rules.flow import WORDS
 from rules.jsonschema import rule_schema
 from rules.ruleset import Documents, RuleSet, SiteSettings
@@ -216,7 +218,7 @@ def test_the_event_that_came_is_a_result_and_a_cause() -> None:
     [end] = run.feed(ack).orders
     assert end.params["payload"] == {"by": "ann", "out": "done"}
     assert end.causes == (ack.id, end.trigger.id)
-    assert (end.occurred, end.origin) == (START, Origin.BACKFILL)
+    assert (end.occurred, end.origin, end.hops) == (START, Origin.BACKFILL, 1)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +317,8 @@ def test_a_block_is_done_or_left_out_as_one() -> None:
 - mqtt: {{topic: d, with: b, wait: 1h}}
 """
     yes, no = _run(then.format(bound=90.0)), _run(then.format(bound=99.0))
-    assert _words(yes.feed(plate()).orders) == ["a"]
+    begun = yes.feed(plate())
+    assert (_words(begun.orders), begun.traces[0].taken) == (["a"], ("then[0] do",))
     [b, c] = yes.tick(_at(5)).orders
     assert _words((b, c)) == ["b", "c"]
     assert _words(yes.feed(ended(b, time=_at(6))).orders) == ["d"]
@@ -347,6 +350,14 @@ def test_stop_reaches_nothing_more() -> None:
     run.tick(_at(5))
     assert run.engine.next_due == _at(300)
     assert _words(run.feed(ended(clip, time=_at(20))).orders) == ["told"]
+    assert run.state == {}
+
+
+def test_what_stop_leaves_is_both_those_that_wait_and_who_looks_after_them() -> None:
+    """An action that waits for an order goes after it, though an `on_error` looks after that order as well."""
+    run = _run("- clip: {as: c}\n  on_error: [{webhook: told}]\n- webhook: {to: late, with: c}\n- stop:")
+    [clip] = run.feed(plate()).orders
+    assert _words(run.feed(ended(clip, time=_at(1))).orders) == ["late"]
     assert run.state == {}
 
 
@@ -398,6 +409,38 @@ def test_the_nearest_on_error_is_told_once() -> None:
     assert run.state == {}
 
 
+def test_an_on_error_knows_which_step_failed_and_why() -> None:
+    """Of an order what was told of its end, of a step that could not be made what was wrong; the trace names it."""
+    known = "".join(f", steps.failed.{part}" for part in ("step", "action", "reason", "message"))
+    told = f"  on_error: [{{mqtt: {{topic: t, payload: '{{{{ [steps.failed.outcome{known}] }}}}'}}}}]"
+    run = _run(f"- webhook: {{to: desk, as: call}}\n{told}")
+    [desk] = run.feed(plate().model_copy(update={"raw": "{}"})).orders
+    assert "raw" not in next(iter(run.state.values()))["event"]
+    end = ended(desk, "dead", time=_at(1))
+    assert isinstance(end.data, kinds.ActionEnded)
+    why = end.data.model_copy(update={"reason": "unreachable", "message": "no route"})
+    decision = run.feed(end.model_copy(update={"data": why}))
+    assert decision.orders[0].params["payload"] == ["dead", "call", "webhook", "unreachable", "no route"]
+    assert decision.traces[0].taken == ("then[0].on_error on_error",)
+    run.feed(desk.trigger.model_copy(update={"id": "another"}))
+    late = ended(run.decisions[-1].orders[0], "dead", time=_at(2))
+    too_long = why.model_copy(update={"order": run.decisions[-1].orders[0].id, "message": "x" * MOST_TOLD})
+    assert run.feed(late.model_copy(update={"data": too_long})).orders[0].params["payload"][-1] is None
+    refused = _run(f"- ptz: {{preset: '{{{{ 1 / 0 }}}}'}}\n{told}").feed(plate())
+    [outcome, step, action, reason, message] = refused.orders[0].params["payload"]
+    assert (outcome, step, action, reason) == ("refused", None, "ptz", "unusable")
+    assert refused.traces[0].failed == (f"then[0] ptz: {message}",)
+
+
+def test_an_answer_of_the_same_moment_counts() -> None:
+    """Also just so much before as the clocks of two sources may differ."""
+    for answer in (_call("call.ended", "A", 0), _call("call.ended", "A", -10, source="nvr2")):
+        run = _Fragile(rules_of(CALL))
+        run.feed(_call("call.started", "A", 0))
+        run.feed(answer, at=_at(1))
+        assert not [key for key in run.state if key.rule == "$firing/call"]
+
+
 def test_a_value_that_is_absent_is_a_failure_too() -> None:
     """The step gives no order, and its `on_error` goes at once."""
     run = _run('- ptz: {preset: "{{ 1 / 0 }}"}\n  on_error: [{webhook: "b"}, {stop: }]\n- wait: 1s\n- webhook: c')
@@ -439,6 +482,7 @@ def test_what_was_made_up_is_answered_by_what_is_made_up() -> None:
     kept.feed(event("custom.ack", {}, time=_at(1)).model_copy(update={"raw": "{}"}))
     [waiting] = kept.state.values()
     assert "raw" not in waiting["results"]["a"]["output"]["event"]
+    assert json.loads(json.dumps(waiting)) == waiting
 
 
 def test_nobody_watches_for_ever() -> None:
