@@ -215,7 +215,9 @@ def test_the_event_that_came_is_a_result_and_a_cause() -> None:
     run.feed(_call("call.started", "A", 0))
     run.tick(_at(60))
     ack = event("custom.ack", {"who": "ann"}, time=_at(90), channel=None, origin=Origin.BACKFILL)
-    [end] = run.feed(ack).orders
+    answered = run.feed(ack)
+    [end] = answered.orders
+    assert answered.traces[0].taken == ("then[4] wait_for",)
     assert end.params["payload"] == {"by": "ann", "out": "done"}
     assert end.causes == (ack.id, end.trigger.id)
     assert (end.occurred, end.origin, end.hops) == (START, Origin.BACKFILL, 1)
@@ -430,6 +432,15 @@ def test_an_on_error_knows_which_step_failed_and_why() -> None:
     [outcome, step, action, reason, message] = refused.orders[0].params["payload"]
     assert (outcome, step, action, reason) == ("refused", None, "ptz", "unusable")
     assert refused.traces[0].failed == (f"then[0] ptz: {message}",)
+
+
+def test_a_second_failure_does_not_change_what_was_told_of_the_first() -> None:
+    """The steps of an `on_error` that wait still see the failure that let them go."""
+    run = _run("- webhook: a\n- clip: {}", on_error='- wait: 5s\n- webhook: {to: b, body: "{{ steps.failed.action }}"}')
+    a, clip = run.feed(plate()).orders
+    run.feed(ended(a, "dead", time=_at(1)))
+    run.feed(ended(clip, "dead", time=_at(2)))
+    assert [order.params["body"] for order in run.tick(_at(6)).orders] == ["webhook"]
 
 
 def test_an_answer_of_the_same_moment_counts() -> None:
