@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "docs/guide/troubles.md").read_text(encoding="utf-8")
 SAY = {"degraded": 0, "down": 0, "on_flaw": 0, "_bad": 0, "_flaw": 0, "set": 2, "PartState": 3}
 """Calls that name a code, and as which argument."""
+YIELD = {"_wrong"}
+"""Functions that yield codes, each with its words and its cure."""
 WAITS = {"QUICK", "SLOW"}
 """What stands second where the supervisor says how a session has ended."""
 
@@ -32,6 +34,8 @@ def _codes(path: Path) -> Iterator[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    tell = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in YIELD]
+    yielded = {id(node.value) for part in tell for node in ast.walk(part) if isinstance(node, ast.Yield)}
     for node in ast.walk(tree):
         said: ast.expr | None = None
         if isinstance(node, ast.Call):
@@ -40,7 +44,9 @@ def _codes(path: Path) -> Iterator[str]:
             said = node.args[place] if place < len(node.args) else None
             if name == "set" and "Level" not in ast.unparse(node):
                 said = None
-        elif isinstance(node, ast.Tuple) and len(node.elts) > 1 and getattr(node.elts[1], "id", "") in WAITS:
+        elif isinstance(node, ast.Tuple) and (
+            id(node) in yielded or (len(node.elts) > 1 and getattr(node.elts[1], "id", "") in WAITS)
+        ):
             said = node.elts[0]
         found = known.get(said.id) if isinstance(said, ast.Name) else said
         if isinstance(found, ast.Constant) and isinstance(found.value, str) and found.value:
