@@ -241,8 +241,8 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "_too_old": {},
     "_not_live": {},
     "_clock_trust": {},
-    # A source shows by what it says that our clock went back, and is asked again: only one that is believed unasked needs
-    # the guard of our clock. Its own is right here.
+    # A source shows by what it says that our clock went back, and is asked again: only one that is believed unasked
+    # needs the guard of our clock. Its own is right here.
     "_clock": {"trusted": True, "source_clock": None},
 }
 
