@@ -221,7 +221,8 @@ class _Fetch:
             _check_type(response)
             download.accept(response)
             self._check_budget(download, download.total or 0)
-            file = await asyncio.to_thread(_open_at, download.path, download.got)
+            # Not in a thread: who is cancelled while a thread opens a file has nothing to close.
+            file = _open_at(download.path, download.got)
             try:
                 await self._receive(response, download, file)
             finally:
