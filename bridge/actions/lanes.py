@@ -165,8 +165,8 @@ class Lanes:
                     self._let_go(job)
         finally:
             lane.workers -= 1
-            if not lane.workers and not lane.waiting:
-                self._lanes.pop(key, None)
+            if not lane.workers:
+                del self._lanes[key]
 
     async def _do(self, job: Job) -> None:
         if job.urgent:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.bus import effects
 from bridge.bus.bus import Bus
-from bridge.bus.effects import JetEffectLedger
+from bridge.bus.effects import JetEffectLedger, write_end
+from bridge.bus.pull import scan
+from bridge.bus.stored import last
+from bridge.bus.wire import TTL, Received
 from bridge.errors import StaleOwnerError, StoreUnavailableError
+from bridge.schema.orders import ActionClass, Effect
 from tests.bridge.bus.helpers import effect, result, running_bus, until
 from tests.bridge.bus.link import linked_bus
 
@@ -57,6 +63,54 @@ async def test_many_unfinished_are_all_found(bus: Bus) -> None:
         await bus.effects.claim(effect(f"_{number}", status=status))
     found = [order async for order in bus.effects.unfinished()]
     assert found == [f"o_{number}" for number in range(60) if number % 3 != 2]
+
+
+async def test_the_scan_at_start_reads_no_bodies(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the records say beside them; and of the stream, which holds more, only the records."""
+    read: list[bytes] = []
+
+    async def watched(*what: Any, **how: Any) -> AsyncIterator[list[Received]]:
+        async for messages in scan(*what, **how):
+            read.extend(message.data for message in messages)
+            yield messages
+
+    monkeypatch.setattr(effects, "scan", watched)
+    await bus.connection.client.jetstream().publish("vms.home.order.0.o7", b"an order")
+    await bus.effects.claim(effect(1))
+    await bus.effects.claim(effect(2, status="ended", result=result(2)))
+    assert [order async for order in bus.effects.unfinished()] == ["o1"]
+    assert read == [b"", b""]
+
+
+async def test_a_record_is_kept_for_a_month_after_its_last_change(bus: Bus) -> None:
+    """As long as orders are; its status stands beside it."""
+    claimed = await bus.effects.claim(effect(1, status="waiting"))
+    assert claimed is not None
+    found = await last(bus.connection, bus.stream("ENGINE"), "vms.home.effect.o1")
+    assert found is not None
+    assert (found.seq, found.body) == (claimed.revision, effect(1, status="waiting").encode())
+    assert (found.headers[TTL], found.headers["Vms-Status"]) == ("2592000", "waiting")
+
+
+async def test_an_end_that_the_queue_never_gave_out_is_a_record_of_one_try() -> None:
+    """Ended when it was told, by whom it is told."""
+    claimed: list[Effect] = []
+
+    class Ledger(JetEffectLedger):
+        def __init__(self) -> None:
+            pass
+
+        async def claim(self, effect: Effect) -> None:
+            claimed.append(effect)
+
+    end = result(1, action_class=ActionClass.RELEASING)
+    await write_end(Ledger(), end, "me")
+    assert claimed == [
+        Effect(
+            order="o1", action_class=ActionClass.RELEASING, status="ended", attempt=1, executor="me",
+            claimed=end.ended, result=end,
+        )
+    ]  # fmt: skip
 
 
 async def test_a_claim_whose_answer_was_lost_is_ours(tmp_path: Path) -> None:

@@ -1,18 +1,25 @@
-"""Openings that wait for people: which of them are one, how long they wait, and who has agreed."""
+"""Openings that wait for people: which of them are one, how long they wait, who has agreed, and how each ends."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bridge.errors import ActionRejectedError
+from bridge.errors import ActionRejectedError, StartError, StoreUnavailableError
+from bridge.safety import pending
 from bridge.safety.pending import MOST, Pending, PendingOpenings
-from bridge.schema.kinds import CommandGiven
-from bridge.schema.orders import Order
-from tests.bridge.actions.support import make_order, plate_event
+from bridge.safety.reasons import WORDS, Reason
+from bridge.schema.base import stable_id
+from bridge.schema.kinds import CommandGiven, Outcome
+from bridge.schema.orders import ActionClass, Order, Result
+from tests.bridge.actions.support import inline, make_order, plate_event, rest
 from tests.clock import START, VirtualClock
 
 MINUTE = timedelta(seconds=60)
@@ -105,3 +112,209 @@ async def test_people_agree_one_by_one(tmp_path: Path) -> None:
     await waiting.agreed(asked.id)
     await waiting.agreed(asked.id)
     assert waiting.all() == []
+
+
+# --- how it ends, and what a restart knows of it -----------------------------------------------------
+
+
+class Book:
+    """Takes the ends of waitings, after refusing as often as it is told to."""
+
+    def __init__(self, *refusals: float) -> None:
+        self.refusals = list(refusals)
+        self.ends: list[Result] = []
+
+    async def __call__(self, result: Result) -> None:
+        if self.refusals:
+            raise StoreUnavailableError("the store is away", timedelta(seconds=self.refusals.pop(0)))
+        self.ends.append(result)
+
+
+@pytest.fixture
+def _disk_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk take no time."""
+    monkeypatch.setattr("asyncio.to_thread", inline)
+
+
+in_step = pytest.mark.usefixtures("_disk_in_step")
+
+
+@asynccontextmanager
+async def telling(waiting: PendingOpenings, book: Book) -> AsyncIterator[None]:
+    """Tell how each has ended, while the block lasts."""
+    task = asyncio.create_task(waiting.run(book))
+    await rest()
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _file(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "pending.jsonl").read_text().splitlines()]
+
+
+def _write(folder: Path, *records: dict[str, Any]) -> None:
+    (folder / "pending.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def _end(order: Order, outcome: Outcome, reason: Reason | None, message: str | None, **output: Any) -> Result:
+    return Result(
+        order=stable_id("waited", order.id), rule="a-rule", action="confirm", action_class=ActionClass.INFORMATION,
+        outcome=outcome, reason=None if reason is None else reason.value, message=message, ended=START,
+        causes=(order.trigger.id,), output={"door": "main", "pending": order.id[:8], **output},
+    )  # fmt: skip
+
+
+@in_step
+async def test_an_end_says_who_and_why_and_the_file_the_same(tmp_path: Path) -> None:
+    """Which door, which rule and event, who has agreed; agreed to is done, a no names who said it."""
+    clock, book = VirtualClock(), Book()
+    waiting, (yes, no) = PendingOpenings(tmp_path, clock), (_order(clock, 1), _order(clock, 2))
+    ends = [
+        _end(yes, "done", None, None, persons=["anna", "bert"]),
+        _end(no, "refused", Reason.DENIED, f"{WORDS[Reason.DENIED]}: carl", persons=[]),
+    ]
+    async with telling(waiting, book):
+        for order in (yes, no):
+            await _ask(waiting, order)
+        for person in ("anna", "bert"):
+            waiting.agree(yes.id[:8], person)
+        await waiting.agreed(yes.id[:8])
+        await rest()
+        await waiting.denied(no.id[:8], "carl")
+        await rest()
+    assert book.ends == ends
+    told = [
+        [{"op": "ended", "order": order.id, "result": end.model_dump(mode="json")}, {"op": "told", "order": order.id}]
+        for order, end in zip((yes, no), ends, strict=True)
+    ]
+    asked = [
+        {"op": "waits", "id": order.id[:8], "order": order.id, "door": "main", "rule": "a-rule",
+         "event": order.trigger.id}
+        for order in (yes, no)
+    ]  # fmt: skip
+    assert _file(tmp_path) == [*asked, *told[0], *told[1]]
+    await PendingOpenings(tmp_path, clock).load()
+
+
+@in_step
+async def test_it_expires_by_itself_at_its_end(tmp_path: Path) -> None:
+    """Nobody need ask: whichever is due first ends first, to the moment, and the others wait on."""
+    clock, book = VirtualClock(), Book()
+    waiting = PendingOpenings(tmp_path, clock)
+    async with telling(waiting, book):
+        assert clock.waits == []
+        orders = [_order(clock, number) for number in (1, 2, 3)]
+        for order, seconds in zip(orders, (30, 0.5, 60), strict=True):
+            await waiting.ask("main", order, 1, (), timedelta(seconds=seconds))
+        await rest()
+        assert clock.waits == [0.5]
+        await clock.advance(0.5)
+        await rest()
+        expired = _end(orders[1], "expired", Reason.NOBODY_AGREED, WORDS[Reason.NOBODY_AGREED], persons=[])
+        assert book.ends == [expired.model_copy(update={"ended": START + timedelta(seconds=0.5)})]
+        assert clock.waits == [29.5]
+        await clock.advance(29.5)
+        await rest()
+        assert (len(book.ends), clock.waits) == (2, [30])
+
+
+@in_step
+async def test_the_oldest_of_too_many_is_told_of(tmp_path: Path) -> None:
+    """That there was no place for it any more."""
+    clock, book = VirtualClock(), Book()
+    waiting = PendingOpenings(tmp_path, clock)
+    async with telling(waiting, book):
+        for number in range(MOST + 1):
+            await _ask(waiting, _order(clock, number))
+        await rest()
+    words = WORDS[Reason.TOO_MANY_WAIT]
+    assert book.ends == [_end(_order(clock, 0), "refused", Reason.TOO_MANY_WAIT, words, persons=[])]
+
+
+@in_step
+@pytest.mark.parametrize(("asks", "waits"), [(0.2, 1.0), (5.0, 5.0)])
+async def test_what_cannot_be_told_is_told_when_the_store_is_back(tmp_path: Path, asks: float, waits: float) -> None:
+    """In the order in which they ended, each once; between tries passes what it asks for, and a second at least."""
+    clock, book = VirtualClock(), Book(asks)
+    waiting = PendingOpenings(tmp_path, clock)
+    for number in (1, 2):
+        await _ask(waiting, _order(clock, number))
+        await waiting.denied(_order(clock, number).id[:8], "bert")
+    async with telling(waiting, book):
+        assert (book.ends, clock.waits) == ([], [waits])
+        await clock.advance(waits)
+        await rest()
+        assert [end.causes for end in book.ends] == [("event1",), ("event2",)]
+        assert clock.waits == []
+
+
+@in_step
+async def test_a_restart_tells_what_is_left_to_tell(tmp_path: Path) -> None:
+    """What waited is told to be lost, what had ended as it had, and what was told is not told again."""
+    clock, book = VirtualClock(), Book()
+    waiting, orders = PendingOpenings(tmp_path, clock), [_order(clock, number) for number in (1, 2, 3)]
+    for order in orders:
+        await _ask(waiting, order)
+    await waiting.denied(orders[1].id[:8], "bert")
+    await waiting.agreed(orders[2].id[:8])
+    (tmp_path / "pending.jsonl").write_text(
+        (tmp_path / "pending.jsonl").read_text() + json.dumps({"op": "told", "order": orders[2].id}) + "\n"
+    )
+    after = PendingOpenings(tmp_path, clock)
+    await after.load()
+    async with telling(after, book):
+        assert after.all() == []
+    assert book.ends == [
+        _end(orders[0], "refused", Reason.RESTARTED, WORDS[Reason.RESTARTED]),
+        _end(orders[1], "refused", Reason.DENIED, f"{WORDS[Reason.DENIED]}: bert", persons=[]),
+    ]
+
+
+@in_step
+async def test_a_record_of_unknown_form_is_reported_and_the_others_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever another version wrote."""
+    good = {"op": "waits", "id": "1", "order": "a", "door": "main", "rule": "r", "event": "e"}
+    bad: list[dict[str, Any]] = [
+        {}, {"op": "waits"}, {"order": "x"}, {"op": "ended", "order": "x"}, {"op": "ended", "order": "x", "result": {}},
+        good | {"order": []}, {"op": "waits", "order": "x"}, good | {"order": "y", "rule": 5},
+    ]  # fmt: skip
+    _write(tmp_path, *bad, good, {"op": "told", "order": "nobody's"})
+    clock, book = VirtualClock(), Book()
+    waiting = PendingOpenings(tmp_path, clock)
+    await waiting.load()
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * len(bad)
+    async with telling(waiting, book):
+        pass
+    assert [end.causes for end in book.ends] == [("e",)]
+
+
+@in_step
+async def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is long, what was told of is dropped; what waits, or is to be told, stays."""
+    monkeypatch.setattr(pending, "_COMPACT_AT", 4)
+    clock, book = VirtualClock(), Book()
+    waiting, orders = PendingOpenings(tmp_path, clock), [_order(clock, number) for number in (1, 2, 3)]
+    async with telling(waiting, book):
+        for order in orders[:2]:
+            await _ask(waiting, order)
+        await waiting.denied(orders[0].id[:8], "bert")
+        await rest()
+        assert [line["op"] for line in _file(tmp_path)] == ["waits", "waits", "ended", "told"]
+        await _ask(waiting, orders[2])
+        assert [line["order"] for line in _file(tmp_path)] == [orders[1].id, orders[2].id]
+
+
+async def test_what_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    """Nobody would hear how those ended; the person is told which file, and what to do."""
+    (tmp_path / "pending.jsonl").mkdir()
+    with pytest.raises(StartError) as caught:
+        await PendingOpenings(tmp_path, VirtualClock()).load()
+    assert caught.value.cause == f"{tmp_path / 'pending.jsonl'} cannot be read (Is a directory)"
+    assert caught.value.cure == (
+        "give the bridge's user the right to read it; it says which openings waited for people"
+    )

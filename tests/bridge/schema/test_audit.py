@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -25,7 +28,8 @@ from bridge.schema.audit import (
     digest,
     read_record,
 )
-from bridge.schema.orders import ActionClass
+from bridge.schema.event import Origin
+from bridge.schema.orders import About, ActionClass
 from bridge.schema.subjects import Subjects
 
 NOW = datetime(2026, 1, 10, 12, 0, tzinfo=UTC)
@@ -207,7 +211,11 @@ def test_a_record_is_read_as_what_it_is() -> None:
 
 
 @TAMPERED
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.dictionaries(st.text(), v)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.dictionaries(st.text(), v), max_leaves=12
+    )
+)
 def test_the_canonical_form_is_one(value: object) -> None:
     """The same value in another order of keys has the same bytes, and reading them gives the value."""
 
@@ -226,3 +234,92 @@ def test_not_a_number_has_no_form() -> None:
     """JSON has none, and a trail must be readable everywhere."""
     with pytest.raises(ValueError, match="JSON"):
         canonical({"x": float("nan")})
+
+
+# --- what is written down is read by whoever comes after us ------------------------------------------
+
+
+def test_a_record_has_the_same_bytes_for_ever() -> None:
+    """Sorted, close and without what is not known, or no stored trail would hold; and so is where it is filed."""
+    ended, changed = record(1, GENESIS, "refused"), change(2, "b" * 64)
+    assert ended.encode().decode() == (
+        '{"action":"open","action_class":"actuating","attempts":0,"causes":[],"change":0,"effect":2,'
+        '"ended":"2026-01-10T12:00:01Z","message":"für Elise","n":1,"order":"o1","outcome":"refused",'
+        f'"output":{{"x":1.5}},"prev":"{GENESIS}","rule":"r"}}'
+    )
+    assert changed.model_copy(update={"who": None}).encode().decode() == (
+        '{"at":"2026-01-10T12:00:00Z","change":2,"effect":4,"event":"e2","kind":"list.changed","n":2,'
+        f'"prev":"{"b" * 64}","way":"api","what":{{"added":["{2:032x}"],"list":"visitors"}}}}'
+    )
+    assert AuditRecord.decode(ended.encode()) == ended
+    assert (entry(ended)[0], entry(changed)[0]) == (
+        "vms.home.result.open.refused",
+        "vms.home.result.change.list.changed",
+    )
+    assert (ended.at, changed.at) == (NOW + timedelta(seconds=1), NOW)
+
+
+def test_a_record_concerns_the_plate_whose_hash_it_has() -> None:
+    """An order's, or any that a list change names; no other, and no word that looks like it."""
+    about = About(rule_version="1", origin=Origin.LIVE, occurred=NOW, received=NOW, created=NOW, plate="t1")
+    ended = record(1, GENESIS).model_copy(update={"about": about})
+    assert (ended.concerns("t1"), ended.concerns("t2"), record(1, GENESIS).concerns("t1")) == (True, False, False)
+    for field in ("added", "removed", "reset"):
+        changed = change(1, GENESIS).model_copy(update={"what": {"list": "t2", field: ["t0", "t1"], "reason": "t3"}})
+        assert [changed.concerns(token) for token in ("t0", "t1", "t2", "t3")] == [True, True, False, False]
+    assert not change(1, GENESIS).model_copy(update={"what": {"added": None}}).concerns("t1")
+
+
+def test_an_anchor_is_the_key_holders_word_for_one_record_at_one_time() -> None:
+    """The same in every time zone; of no other key, place, hash or time; and there is none of no key."""
+    anchor = Anchor.sealed(KEY, 3, "c" * 64, NOW.astimezone(timezone(timedelta(hours=2))))
+    said = f"3\n{'c' * 64}\n2026-01-10T12:00:00+00:00".encode()
+    assert anchor == Anchor(n=3, hash="c" * 64, at=NOW, mac=hmac.new(KEY, said, hashlib.sha256).hexdigest())
+    assert anchor.genuine(KEY)
+    others: list[dict[str, Any]] = [{"n": 4}, {"hash": "d" * 64}, {"at": NOW + timedelta(seconds=1)}, {"mac": "0" * 64}]
+    assert not any(anchor.model_copy(update=other).genuine(KEY) for other in others)
+    assert not anchor.genuine(b"x" * 32)
+    assert not Anchor.sealed(b"", 3, "c" * 64, NOW).genuine(b"")
+
+
+@pytest.mark.parametrize(
+    ("found", "at", "why"),
+    [
+        ([*TRAIL[:4], ("x", b"nonsense")], 5, "what is stored is not a record"),
+        ([*TRAIL[:4], ("x", b'{"event":5}')], 5, "what is stored is not a record"),
+        ([*TRAIL[:4], TRAIL[6]], 5, "record 7 stands where 5 belongs"),
+        ([*TRAIL[:4], TRAIL[2]], 5, "record 3 stands where 5 belongs"),
+        ([entry(record(1, "e" * 64))], 1, "record 1 names another hash of the one before"),
+        ([*TRAIL[:4], entry(record(5, "e" * 64))], 4, "record 5 names another hash of the one before"),
+        ([("vms.home.result.open.refused", TRAIL[0][1])], 1, "it is filed under another name than its own"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_and_looked_at_no_further(found: Trail, at: int, why: str) -> None:
+    """With the record it is about; what comes after it is not judged any more."""
+    verdict = judge([*found, *TRAIL[:9]], anchors=[])
+    good = at if why.startswith("record 5") else at - 1
+    assert verdict == Verdict("altered", good, min(1, len(found)), good, 0, at, why)
+
+
+def test_what_anchors_say_against_a_trail() -> None:
+    """Another hash, more records than there are, two hashes for one record; or they are not this site's."""
+    other = Anchor.sealed(KEY, 5, "e" * 64, NOW)
+    assert judge(TRAIL, anchors=[other]) == Verdict("altered", 4, 1, 4, 0, 5, "its anchor names another hash")
+    both = [Anchor.sealed(KEY, 5, digest(TRAIL[4][1]), NOW), other]
+    assert judge(TRAIL, anchors=both).why == "its anchor names another hash"
+    short = judge(TRAIL[:6], anchors=[ANCHORS[0]])
+    assert short == Verdict("altered", 6, 1, 6, 0, 7, "the trail ends with 6, and an anchor names 8")
+    foreign = Anchor.sealed(b"x" * 32, 20, digest(TRAIL[19][1]), NOW)
+    verdict = judge(TRAIL, anchors=[ANCHORS[0], foreign])
+    assert verdict == Verdict("altered", LENGTH, 1, LENGTH, 8, 20, "an anchor was not made with this site's key")
+    assert judge(TRAIL[:6], anchors=[ANCHORS[0], foreign]).altered_at == 7  # what is gone is told first
+
+
+def test_where_a_trimmed_trail_begins_nobody_minds() -> None:
+    """Only there: what is missing later is damage as ever, and one that begins with 1 must begin as the first does."""
+    assert judge(TRAIL, trimmed=True) == judge(TRAIL)
+    assert judge(TRAIL[1:], trimmed=True) == Verdict("unproven", LENGTH - 1, 2, LENGTH, ANCHORED)
+    assert judge([*TRAIL[10:14], *TRAIL[15:]], trimmed=True).altered_at == 15
+    assert judge([entry(record(1, "e" * 64))], anchors=[], trimmed=True).altered_at == 1
+    before = [Anchor.sealed(KEY, 3, "e" * 64, NOW)]
+    assert judge(TRAIL[10:], anchors=before, trimmed=True).state == "unproven"

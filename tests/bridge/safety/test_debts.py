@@ -1,0 +1,332 @@
+"""The release journal alone: what it writes down, when it tries again, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.errors import ActionRejectedError, ActionUnavailableError, StartError
+from bridge.safety import releases
+from bridge.safety.releases import ReleaseJournal, Target
+from tests.bridge.actions.support import Device, Locator, inline, rest
+from tests.clock import START, VirtualClock
+
+GATE = Target("relay", "nvr", "1", "r1")
+LOCK = Target("relay", "nvr", "1", "r2", True)
+S = timedelta(seconds=1)
+BUSY = ActionUnavailableError("busy")
+
+
+@pytest.fixture(autouse=True)
+def _disk_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk take no time."""
+    monkeypatch.setattr("asyncio.to_thread", inline)
+
+
+class Yard:
+    """A journal, and the device that it brings back to idle."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = VirtualClock()
+        self.device, services = Device(self.clock), Locator()
+        services.put_source("nvr", self.device)
+        self.journal = ReleaseJournal(folder, services, self.clock)
+
+    async def open(self, order: str = "o1", hold: timedelta = S, target: Target = GATE) -> None:
+        async def send() -> None:
+            await self.device.switch_relay(target.channel, target.relay, not target.idle_on)
+
+        await self.journal.away(target, order, hold, lambda: None, send)
+
+    async def pass_(self, seconds: float) -> None:
+        await self.clock.advance(seconds)
+        await rest()
+
+    @property
+    def positions(self) -> list[bool]:
+        return [on for _, _, on in self.device.switched]
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Yard]:
+    """A journal that pays while the block lasts."""
+    yard = Yard(folder)
+    await yard.journal.load()
+    task = asyncio.create_task(yard.journal.run())
+    await rest()
+    try:
+        async with asyncio.timeout(10):
+            yield yard
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "releases.jsonl").read_text().splitlines()]
+
+
+def _write(folder: Path, *records: dict[str, Any]) -> None:
+    (folder / "releases.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+async def test_the_file_says_what_is_owed_and_why_it_is_not_any_more(tmp_path: Path) -> None:
+    """Which output, since when and until when, for which order; confirmed, or never sent. Each debt has a name."""
+    async with serving(tmp_path) as yard:
+        yard.device.answers.append(BUSY)
+        with pytest.raises(ActionUnavailableError):
+            await yard.open(hold=2 * S)
+        await yard.open(hold=2 * S)
+        await yard.pass_(2)
+    first, undone, second, done = _lines(tmp_path)
+    target = {"kind": "relay", "source": "nvr", "channel": "1", "relay": "r1", "idle_on": False}
+    at, due = START.isoformat(), (START + 2 * S).isoformat()
+    for number, record in ((1, first), (2, second)):
+        name = f"o1/{START.timestamp():.3f}/{number}"
+        assert record == {"op": "arm", "id": name, "order": "o1", "at": at, "due": due, "target": target}
+    assert undone == {"op": "done", "ids": [first["id"]], "how": "never_sent"}
+    assert done == {"op": "done", "ids": [second["id"]], "how": "confirmed"}
+
+
+async def test_releases_are_tried_ever_slower(tmp_path: Path) -> None:
+    """After half a second at first, every half minute in the end; the next debt has its own time again."""
+    async with serving(tmp_path) as yard:
+        yard.device.answer_off.extend([BUSY] * 8)
+        await yard.open()
+        await yard.pass_(1)
+        waits = []
+        while yard.journal.owed():
+            (wait,) = yard.clock.waits
+            waits.append(wait)
+            await yard.pass_(wait)
+        assert waits == [0.5, 1, 2, 5, 10, 30, 30, 30]
+        await yard.open("o2", S / 4)
+        await rest()
+        assert yard.clock.waits == [0.25]
+        await yard.pass_(0.25)
+        assert (yard.positions, yard.clock.waits) == ([True, False, True, False], [])
+
+
+async def test_a_release_that_hangs_is_cut_off_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that does not answer keeps no debt from its next try."""
+    monkeypatch.setattr(releases, "SEND_LIMIT", 0.01)
+    async with serving(tmp_path) as yard:
+        hung = [asyncio.Event()]
+
+        async def hang(relay: str, on: bool) -> None:
+            if not on and hung:
+                await hung.pop().wait()
+
+        yard.device.on_switch = hang
+        await yard.open()
+        await yard.clock.advance(1)
+        await yard.clock.until_asleep()
+        assert (yard.clock.waits, yard.journal.owed()) == ([0.5], {GATE: 1})
+        await yard.pass_(0.5)
+        assert (yard.positions, yard.journal.owed()) == ([True, False], {})
+
+
+async def test_what_is_owed_counts_by_orders_until_the_last_is_paid(tmp_path: Path) -> None:
+    """Two orders owe two, over a restart too; one release pays both, and then the target is not named any more."""
+    yard = Yard(tmp_path)
+    task = asyncio.create_task(yard.journal.run())
+    await rest()
+    for order, target in (("o1", GATE), ("o2", GATE), ("o3", LOCK)):
+        await yard.open(order, 20 * S, target)
+    assert yard.journal.owed() == {GATE: 2, LOCK: 1}
+    again = Yard(tmp_path)
+    assert await again.journal.load() == 2
+    assert again.journal.owed() == {GATE: 2, LOCK: 1}
+    await again.journal.idle(GATE)
+    assert (again.journal.owed(), again.positions) == ({LOCK: 1}, [False])
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_what_is_owed_from_before_is_released_before_anything_leaves_idle(tmp_path: Path) -> None:
+    """At once, whatever it was owed until; an opening meanwhile is told so, and one after it is made."""
+    _write(
+        tmp_path, {"op": "arm", "id": "o1", "target": {"kind": "relay", "source": "nvr", "channel": "1", "relay": "r1"}}
+    )
+    yard = Yard(tmp_path)
+    yard.device.answer_off.append(BUSY)
+    assert await yard.journal.load() == 1
+    with pytest.raises(ActionRejectedError, match=r": the release journal does not run$"):
+        await yard.open()
+    async with serving(tmp_path) as yard:
+        assert (yard.positions, yard.journal.owed()) == ([False], {})
+        await yard.open()
+        assert yard.positions == [False, True]
+
+
+async def test_a_device_hears_one_thing_at_a_time(tmp_path: Path) -> None:
+    """An opening that came while the release was on its way waits for it, and is told what came of it."""
+    async with serving(tmp_path) as yard:
+        begun, answered = asyncio.Event(), asyncio.Event()
+
+        async def slow(relay: str, on: bool) -> None:
+            if not on:
+                begun.set()
+                await answered.wait()
+
+        yard.device.on_switch = slow
+        debt = yard.journal._debt(GATE)
+        await debt.lock.acquire()
+        opening = asyncio.create_task(yard.open())
+        await rest()
+        debt.paying = True
+        assert not opening.done()
+        debt.lock.release()
+        with pytest.raises(ActionUnavailableError) as caught:
+            await opening
+        assert str(caught.value) == "relay/nvr/1/r1 is being brought back to idle and has not confirmed it yet"
+        debt.paying = False
+        await yard.open()
+        await yard.clock.advance(1)
+        await begun.wait()
+        with pytest.raises(ActionUnavailableError):
+            await yard.open()
+        answered.set()
+        await rest()
+        await yard.open()
+        assert yard.positions == [True, False, True]
+
+
+async def test_a_second_order_extends_and_never_shortens(tmp_path: Path) -> None:
+    """The later of the two ends counts, whichever order it is of; it counts from when the device confirmed."""
+    async with serving(tmp_path) as yard:
+
+        async def slow(relay: str, on: bool) -> None:
+            if on:
+                await yard.clock.sleep(2)
+
+        yard.device.on_switch = slow
+        opening = asyncio.create_task(yard.open(hold=10 * S))
+        await yard.pass_(2)
+        await opening
+        yard.device.on_switch = None
+        assert yard.clock.waits == [10]
+        await yard.pass_(4)
+        await yard.open("o2", S)
+        await rest()
+        assert yard.clock.waits == [6]
+        await yard.open("o3", 7 * S)
+        await rest()
+        assert yard.clock.waits == [7]
+        await yard.pass_(6.9)
+        assert yard.positions == [True] * 3
+        await yard.pass_(0.1)
+        assert (yard.positions[3:], yard.journal.owed(), yard.clock.waits) == ([False], {}, [])
+
+
+async def test_what_a_no_stopped_owes_nothing(tmp_path: Path) -> None:
+    """What permits it is asked when the debt is on the disk; a no strikes it off, and nothing was sent."""
+    async with serving(tmp_path) as yard:
+
+        def no() -> None:
+            assert len(_lines(tmp_path)) == 1
+            raise ActionRejectedError("no")
+
+        async def never() -> None:
+            raise AssertionError("it was sent")
+
+        with pytest.raises(ActionRejectedError):
+            await yard.journal.away(GATE, "o1", S, no, never)
+        assert (yard.journal.owed(), yard.clock.waits) == ({}, [])
+    assert _lines(tmp_path)[1]["how"] == "never_sent"
+
+
+async def test_debts_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
+    """Nobody would switch back what is away; the person is told which file, and what to do."""
+    (tmp_path / "releases.jsonl").mkdir()
+    with pytest.raises(StartError) as caught:
+        await Yard(tmp_path).journal.load()
+    assert caught.value.cause == f"{tmp_path / 'releases.jsonl'} cannot be read (Is a directory)"
+    assert caught.value.cure == (
+        "give the bridge's user the right to read it; it says which outputs must be switched back"
+    )
+
+
+async def test_a_record_of_unknown_form_is_reported_and_the_others_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever another version wrote: what it says of other outputs is still owed."""
+    target = {"kind": "relay", "source": "nvr", "channel": "1", "relay": "r1"}
+    good = {"op": "arm", "id": "o1", "target": target}
+    paid = [good | {"id": "o2"}, {"op": "done", "ids": ["nobody's", "o2"]}]
+    rocket, unknown = good | {"target": target | {"kind": "rocket"}}, good | {"target": {"to": 1}}
+    bad: list[dict[str, Any]] = [{}, {"op": "arm"}, rocket, unknown, {"op": "done"}]
+    _write(tmp_path, *bad, good, *paid)
+    yard = Yard(tmp_path)
+    assert await yard.journal.load() == 1
+    assert yard.journal.owed() == {GATE: 1}
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * len(bad) + ["WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(OSError(errno.ENOSPC, "No space left"), ": No space left$"), (OSError(), ": OSError$")]
+)
+async def test_what_cannot_be_written_down_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    """The reason names the disk, or what kind of error it was; and nothing is owed."""
+    async with serving(tmp_path) as yard:
+        _break(yard, monkeypatch, error)
+        with pytest.raises(ActionRejectedError, match=said) as caught:
+            await yard.open()
+        assert (caught.value.reason, yard.journal.owed(), yard.positions) == ("no_journal", {}, [])
+
+
+def _break(yard: Yard, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    def broken(record: object) -> None:
+        raise error
+
+    monkeypatch.setattr(yard.journal._file, "append", broken)
+
+
+async def test_a_debt_that_cannot_be_struck_off_is_paid_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this run it is paid; the next start releases again, which harms nobody."""
+    async with serving(tmp_path) as yard:
+        await yard.open()
+        _break(yard, monkeypatch, OSError(errno.ENOSPC, "No space left"))
+        await yard.pass_(1)
+        assert (yard.journal.owed(), yard.positions) == ({}, [True, False])
+    assert await Yard(tmp_path).journal.load() == 1
+
+
+async def test_a_crash_can_be_tried_at_every_step_of_a_debt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The points come in the order of the steps; a crash test that names one dies where it says."""
+    points: list[str] = []
+    monkeypatch.setattr(releases, "crash_point", points.append)
+    async with serving(tmp_path) as yard:
+        await yard.open()
+        assert points == ["effect.armed"]
+        await yard.pass_(1)
+        assert points[1:] == ["release.due", "release.sent", "release.confirmed"]
+
+
+async def test_a_stop_releases_all_at_once(tmp_path: Path) -> None:
+    """Each that is away, without waiting for its end; what is owed by nobody is not touched."""
+    async with serving(tmp_path) as yard:
+        await yard.open(hold=20 * S)
+        await yard.open("o2", 30 * S, LOCK)
+        yard.device.answers.append(BUSY)
+        with pytest.raises(ActionUnavailableError):
+            await yard.open("o3", S, Target("relay", "nvr", "1", "r9"))
+    assert sorted((relay, on) for _, relay, on in yard.device.switched) == [
+        ("r1", False), ("r1", True), ("r2", False), ("r2", True),
+    ]  # fmt: skip
+    assert yard.clock.now() == START
+    assert yard.journal.owed() == {}
+    with pytest.raises(ActionRejectedError, match="does not run"):
+        await yard.open()
