@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
@@ -38,7 +36,7 @@ from bridge.bus.server import EmbeddedServer
 from bridge.checkpointing import Checkpointing
 from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
-from bridge.config.models import BridgeConfig, HttpConfig, MqttConfig
+from bridge.config.models import BridgeConfig
 from bridge.contracts import Connector, Emit, Listens, PushFormat, SourceContext, TwinReader
 from bridge.counting import EngineCounts, IntakeCounts, Observers, OrderCounts, SubscriberCounts
 from bridge.engine_host import EngineHost
@@ -61,6 +59,7 @@ from bridge.live.reload import Reloader
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
 from bridge.media.store import ClipStore, Retention
+from bridge.placed import beside, broker_of, instance_of, port_of
 from bridge.registry import Registry
 from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site, schema_of_rules
 from bridge.runtime import stuck
@@ -82,13 +81,14 @@ from bridge.schema.orders import Result
 from bridge.services import ServiceTable
 from bridge.source_clocks import watch_clocks
 from bridge.tap import Tap
+from bridge.watching import Probe, StoreWatch, show
 from rules.ruleset import RuleSet
 from rules.trace import Trace
 
 log = logging.getLogger(__name__)
 
-_SHOWN, _NAMED = 10, 500
-"""Changed settings that health shows, and that an event names."""
+_NAMED = 500
+"""Changed settings that an event names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class _Start:
         redactor = Redactor()
         redactor.add_all(loaded.config, *loaded.sources.values())
         self.health = HealthBook(clock, redactor.text)
-        self.data_dir = _absolute(loaded, self.config.data_dir)
+        self.data_dir = beside(loaded, self.config.data_dir)
         self.tasks: list[asyncio.Task[None]] = []
         self.connectors = self._build_connectors()
         self.services = ServiceTable(self.connectors)
@@ -170,7 +170,7 @@ class _Start:
     async def everything(self, rules: RuleSet) -> Running:
         """Start all parts."""
         await self._take_data_dir()
-        instance = await asyncio.to_thread(_instance, self.data_dir)
+        instance = await asyncio.to_thread(instance_of, self.data_dir)
         safety = await self._safety()
         server, bus = await self._bus()
         intake = await bus.intake(IntakeCounts(self.metrics))
@@ -207,10 +207,14 @@ class _Start:
         await self._spawn("guardian", guardian.run(emit))
         await self._spawn("waiting openings", safety.doors.pending.run(partial(_account, bus, instance)))
         await self._spawn("rule files", reloader.run())
-        self._watch(bus, engine, runner, safety, appender)
+        self.metrics.pending(lambda: self.orders.waiting + runner.tally.pending)
+        show(self.metrics, engine, runner, safety, bus)
+        self.health.register("engine")
+        self.health.set("engine", Level.UP)
+        self.stack.enter_context(Probe(StoreWatch(self.health, self.metrics, bus, appender, safety.settings).look))
         if self.config.mqtt is not None:
             broker = self.services.get(MqttPublisher)
-            self.stack.enter_context(_Probe(lambda: broker.available(guardian.able)))
+            self.stack.enter_context(Probe(lambda: broker.available(guardian.able)))
         return Running(self.config, bus, server, http, engine, reloader, runner, self.health, self.metrics, self.tasks)
 
     # --- the parts, in order ------------------------------------------------------------------------
@@ -296,7 +300,7 @@ class _Start:
         self.services.add(Emit, emit)
         self.services.add(Webhooks, Webhooks(self.config.webhooks, http, self.clock))
         if self.config.mqtt is not None:
-            config = _broker(self.config.mqtt, server)
+            config = broker_of(self.config.mqtt, server)
             publisher = MqttPublisher(config, self.config.site, instance, self.clock)
             if self.config.safety.kill_topic:
                 publisher.listen(f"{self.config.site}/kill/set", buttons.message)
@@ -306,7 +310,7 @@ class _Start:
             self.services.add(MqttPublisher, publisher)
             await self._spawn("mqtt", publisher.run())
         clips = self.config.clips
-        folder = _absolute(self.loaded, clips.dir) if clips.dir else self.data_dir / "clips"
+        folder = beside(self.loaded, clips.dir) if clips.dir else self.data_dir / "clips"
         workers = await self.stack.enter_async_context(MediaWorkers(clips.workers))
         store = ClipStore(folder, workers, self.clock, Retention(clips.keep, clips.max_bytes))
         await self.stack.enter_async_context(store)
@@ -331,7 +335,7 @@ class _Start:
 
     async def _http(self, bus: Bus, emit: Emit, api: Sequence[Route]) -> HttpServer:
         server = HttpServer(
-            _http_config(self.loaded, self.config.http),
+            port_of(self.loaded, self.config.http),
             site=self.config.site,
             zone=self.config.tzinfo,
             formats=push_formats(self.registries.connectors),
@@ -373,65 +377,6 @@ class _Start:
 
     async def _say(self, emit: Emit, kind: str, data: Payload) -> None:
         await (await emit([own_event(self.config.site, kind, data, self.clock.now())]))
-
-    def _watch(self, bus: Bus, engine: EngineHost, runner: Runner, safety: Safety, appender: Appender) -> None:
-        watch = self.metrics.watch
-        self.metrics.pending(lambda: self.orders.waiting + runner.tally.pending)
-        watch("engine_position", "Sequence of the last event that was evaluated.", lambda: engine.position)
-        watch("orders_in_hand", "Orders taken and not ended.", lambda: runner.tally.pending)
-        watch("releases_owed", "Outputs away from idle.", lambda: len(safety.releases.owed()))
-        watch("events_waiting", "Events in hand and not stored yet.", lambda: bus.health().pending)
-        self.health.register("bus")
-        self.health.register("audit", needed=False)
-        self.health.register("settings", needed=False)
-        self.health.register("engine")
-        self.health.set("engine", Level.UP)
-        self.stack.enter_context(_Probe(lambda: self._look(bus, appender, safety)))
-
-    def _look(self, bus: Bus, appender: Appender, safety: Safety) -> None:
-        self._look_at_settings(safety.settings.waits)
-        if appender.trouble is None:
-            self.health.set("audit", Level.UP)
-        else:
-            stopped = appender.trouble
-            self.health.set("audit", Level.DEGRADED, "foreign_record", str(stopped), stopped.cure)
-        state = bus.health()
-        if state.ok and bus.damage:
-            lost = "; ".join(map(str, bus.damage))
-            self.health.set(
-                "bus", Level.DEGRADED, "store_damaged", lost, max((one.cure for one in bus.damage), key=len)
-            )
-        elif state.ok:
-            self.health.set("bus", Level.UP)
-        else:
-            cure = "look at the disk and at nats-server; events wait at their senders meanwhile"
-            self.health.set("bus", Level.DOWN, "store", state.trouble or state.refusing or "", cure)
-        self.metrics.store_up(state.ok)
-
-    def _look_at_settings(self, waits: Waiting | None) -> None:
-        if waits is None:
-            self.health.set("settings", Level.UP)
-            return
-        shown = "; ".join(map(str, waits.changes[:_SHOWN]))
-        words = f"changed settings of what moves wait to be confirmed, and nothing they concern moves: {shown}"
-        cure = f"vms-bridge door settings --confirm {waits.confirm}"
-        self.health.set("settings", Level.DEGRADED, "unconfirmed", words, cure)
-
-
-class _Probe:
-    """Do something every second on the running loop, beginning now."""
-
-    def __init__(self, look: Callable[[], None]) -> None:
-        self._look = look
-        self._handle: asyncio.TimerHandle | None = None
-
-    def __enter__(self) -> None:
-        self._look()
-        self._handle = asyncio.get_running_loop().call_later(1.0, self.__enter__)
-
-    def __exit__(self, *_: object) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
 
 
 def _settings_changed(waits: Waiting) -> SettingsChanged:
@@ -500,44 +445,6 @@ def tracing(bus: Bus) -> Callable[[Sequence[Trace]], Coroutine[Any, Any, None]]:
         await asyncio.gather(*stored)
 
     return write
-
-
-def _broker(config: MqttConfig, server: EmbeddedServer | None) -> MqttConfig:
-    """Return the broker to publish to, with the embedded listener's address and credentials filled in."""
-    if config.broker == "external":
-        return config
-    if server is None or server.mqtt is None:
-        raise StartError("mqtt.broker is `embedded` and there is no embedded listener", "add a `bus.mqtt` section")
-    access = server.mqtt
-    return config.model_copy(
-        update={
-            "host": access.host,
-            "port": access.port,
-            "username": access.username,
-            "password": access.password,
-            "version": "3.1.1",  # all that nats-server speaks; trying 5 first leaves an error in its log
-        }
-    )
-
-
-def _http_config(loaded: Loaded, config: HttpConfig) -> HttpConfig:
-    """Return the HTTP port's configuration with its files found beside the configuration file."""
-    if config.tls is None:
-        return config
-    files = {name: _absolute(loaded, path) for name, path in config.tls if path is not None}
-    return config.model_copy(update={"tls": config.tls.model_copy(update=files)})
-
-
-def _absolute(loaded: Loaded, path: Path) -> Path:
-    return (loaded.folder / path).absolute()
-
-
-def _instance(data_dir: Path) -> str:
-    """Return the name this installation has kept since its first start."""
-    path = data_dir / "instance"
-    if not path.exists():
-        path.write_text(uuid.uuid4().hex[:12] + "\n", encoding="ascii")
-    return path.read_text(encoding="ascii").strip()
 
 
 async def _first(wanted: Coroutine[Any, Any, Any], task: asyncio.Task[None]) -> None:
