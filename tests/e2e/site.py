@@ -16,6 +16,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bridge.app import Registries, Running, running
+from bridge.clock import Clock
 from bridge.commands.site import actions, connectors
 from bridge.config.load import load
 from bridge.schema.event import VmsEvent
@@ -113,13 +114,16 @@ class Bridge:
 
 
 @asynccontextmanager
-async def bridge(folder: Path, config: str, rules: str = "", sources: Sequence[str] = ()) -> AsyncIterator[Bridge]:
+async def bridge(
+    folder: Path, config: str, rules: str = "", sources: Sequence[str] = (), clock: Clock | None = None
+) -> AsyncIterator[Bridge]:
     """Bring the bridge up in a folder, and wait until it hears these sources."""
     (folder / "bridge.yaml").write_text(config, encoding="utf-8")
     (folder / "rules").mkdir(exist_ok=True)
     if rules:
         (folder / "rules" / "rules.yaml").write_text(rules, encoding="utf-8")
-    async with running(load(folder / "bridge.yaml", connectors()), Registries(connectors(), actions())) as up:
+    loaded = load(folder / "bridge.yaml", connectors())
+    async with running(loaded, Registries(connectors(), actions()), clock) as up:
         site = Bridge(up)
         await site.watch()
         for source in sources:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import tarfile
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,9 @@ from bridge.bus import store_format, streams
 from bridge.bus.letters import DeadLetterBox
 from bridge.bus.pull import scan
 from bridge.bus.wire import Received
+from bridge.clock import SystemClock
 from bridge.schema.event import VmsEvent
+from rules import whenmodel
 from tests.bridge.actions.receiver import Request, receiving
 from tests.bridge.commands.helpers import PATIENCE, here
 from tests.e2e.site import Bridge, bridge
@@ -31,6 +33,19 @@ WRITTEN = [
 PLATES = ["OFTEN", "OFTEN", "OPEN", "FIRST", "TELL"]
 STATE = {"call": "long", "regular": "yes"}
 """What `long-call` sets, which was not due yet, and `regular`, which had counted two of three."""
+WRITTEN_AT = datetime(2026, 11, 21, 17, 15, 29, tzinfo=UTC)
+"""When that version was killed."""
+
+
+class _MinuteLater(SystemClock):
+    """The clock of a bridge that is started again a minute after the kill, whenever the test runs."""
+
+    def __init__(self) -> None:
+        self._since = super().now() - WRITTEN_AT - timedelta(minutes=1)
+
+    def now(self) -> datetime:
+        """Return the time it would be then."""
+        return super().now() - self._since
 
 
 def _unpacked(folder: Path, url: str) -> str:
@@ -111,8 +126,13 @@ async def test_the_store_of_an_earlier_version_goes_on(tmp_path: Path, monkeypat
 
     Firings that waited are values of their own now: the one that waited then is dropped, and its trace says so.
     """
-    monkeypatch.setattr(streams, "_DAY", timedelta(days=100))  # as when it was written: the stored data do not age
-    async with receiving() as receiver, bridge(tmp_path, _unpacked(tmp_path, receiver.url)) as site:
+    # As when it was written: neither the stored data nor what they count run out.
+    monkeypatch.setattr(streams, "_DAY", timedelta(days=100))
+    monkeypatch.setattr(whenmodel, "LONGEST", timedelta(days=36500))
+    async with (
+        receiving() as receiver,
+        bridge(tmp_path, _unpacked(tmp_path, receiver.url), clock=_MinuteLater()) as site,
+    ):
         await _push(site, "OFTEN", "2020-01-01T12:20:00Z")
         events = await _until(site, lambda log: len(_state(log)) == 2 and len(_ended(log)) == 5)
 
