@@ -30,7 +30,7 @@ from bridge.errors import (
     StoreUnavailableError,
 )
 from bridge.safety.gate import Gate, Verdict
-from bridge.safety.reasons import WORDS, Reason
+from bridge.safety.reasons import Reason
 from bridge.schema.kinds import Outcome
 from bridge.schema.orders import AT_MOST_ONCE, ActionClass, Effect, Order, Result
 
@@ -42,6 +42,7 @@ _SOON = timedelta(seconds=1)
 _EARLY = timedelta(milliseconds=50)
 _OUTPUT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 _EXPIRES = frozenset({Reason.EXPIRED.value, Reason.TOO_OLD.value})
+_SUPERSEDED = Verdict("refuse", Reason.SUPERSEDED)
 
 
 class EffectPath:
@@ -272,7 +273,7 @@ class EffectPath:
 
     def _verdict(self, job: Job, planned: Plan) -> Verdict:
         if job.superseded:
-            return Verdict("refuse", Reason.SUPERSEDED, WORDS[Reason.SUPERSEDED])
+            return _SUPERSEDED
         return self._gate.check(job.order, planned.spec, planned.params)
 
 

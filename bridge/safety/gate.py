@@ -18,7 +18,7 @@ from bridge.safety.breaker import Breaker
 from bridge.safety.clocks import SourceClocks
 from bridge.safety.killswitch import KillSwitch
 from bridge.safety.ownclock import OwnClock
-from bridge.safety.reasons import WORDS, Reason, refusal
+from bridge.safety.reasons import Reason, refusal
 from bridge.schema.event import Origin
 from bridge.schema.orders import MAX_AGE, ActionClass, Order
 
@@ -34,11 +34,10 @@ _MADE_UP = frozenset({Origin.REPLAY, Origin.TEST})
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`go`, or `refuse` and `expire` with the reason and its words."""
+    """`go`, or `refuse` and `expire` with the reason."""
 
     decision: Literal["go", "refuse", "expire"]
     reason: Reason | None = None
-    message: str | None = None
 
     @property
     def go(self) -> bool:
@@ -220,7 +219,7 @@ class Gate:
         for guard in GUARDS:
             reason = guard(asked)
             if reason is not None:
-                return Verdict("expire" if reason in _EXPIRES else "refuse", reason, WORDS[reason])
+                return Verdict("expire" if reason in _EXPIRES else "refuse", reason)
         return GO
 
     def demand(self, order: Order, spec: ActionSpec[Any], params: ActionParams) -> None:

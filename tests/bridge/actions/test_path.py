@@ -63,18 +63,19 @@ class Road:
     def __init__(self, folder: Path, *answers: Any, **spec: Any) -> None:
         self.clock, self.disk, self.power = VirtualClock(), Disk(), Power()
         self.answers, self.contexts = list(answers), []
-        self.services, self.watcher, self.points = Locator(), Watcher(), []
+        self.services, self.watcher, self.points, self.params = Locator(), Watcher(), [], []
         self.delays: list[tuple[Any, ...]] = []
         self.gate = make_gate(folder, self.clock)
         self.ledger = MemoryLedger(self.disk, self.power)
         self.tally = Tally(self.watcher)
         self.actions = {"info": info_spec(self._run, **spec)}
-        self.order = make_order(self.clock, "info", {}, action_class=self.actions["info"].action_class)
+        self.order = make_order(self.clock, "info", {"to": "y"}, action_class=self.actions["info"].action_class)
         dead = MemoryDead(self.disk, self.power)
         self.path = EffectPath(self.ledger, dead, self.services, self.gate, self.clock, "me", self.tally)
 
     async def _run(self, params: InfoParams, context: ActionContext) -> Any:
         self.contexts.append(context)
+        self.params.append(params)
         answer = self.answers.pop(0) if self.answers else {"sent": True}
         if isinstance(answer, BaseException):
             raise answer
@@ -153,7 +154,7 @@ async def test_a_try_is_claimed_before_and_recorded_after(road: Any) -> None:
     ]
     [context] = way.contexts
     assert (context.order, context.attempt, context.clock, context.services) == (way.order, 1, way.clock, way.services)
-    assert way.acked
+    assert (way.acked, way.params) == (True, [InfoParams(to="y")])
     assert way.watcher.heard == [("taken", way.order.id), ("ended", way.order.id, "done")]
 
 
@@ -179,6 +180,7 @@ async def test_what_must_not_be_done_is_ended_in_one_record(road: Any) -> None:
     result = way.result("refused", Reason.SUPERSEDED)
     assert way.history == [ended_effect(way.order, "me", result)]
     assert (way.contexts, way.acked, result.message) == ([], True, WORDS[Reason.SUPERSEDED])
+    assert way.watcher.heard[1:] == [("ended", way.order.id, "refused")]
     late = road(max_age=10 * S)
     late.clock.jump(11 * S)
     assert await late.walk() is None
@@ -317,6 +319,14 @@ async def test_there_is_no_next_try_after_the_order_is_too_old(road: Any, allowe
     assert await way.walk() == (DELAY if end is None else None)
     if end:
         assert way.history[-1].result == way.result(*end, "busy", 1)
+
+
+async def test_how_long_an_order_is_tried_may_hang_on_its_parameters(road: Any) -> None:
+    """What releases goes on, however old it will be; the same action with other parameters would not."""
+    kinds = {"x": ACTING, "y": ActionClass.RELEASING}
+    way = road(BUSY, max_age=S, classify=lambda params: kinds[params.to])
+    way.order = way.order.model_copy(update={"action_class": ActionClass.RELEASING})
+    assert await way.walk() == DELAY
 
 
 @pytest.mark.parametrize(("action_class", "seconds", "dead"), [
@@ -547,7 +557,7 @@ async def test_an_action_hears_how_its_order_ended(road: Any) -> None:
     way = road(ActionRejectedError("no"), None, failed=failed)
     assert await way.walk() is None
     result = way.disk.results[way.order.id]
-    assert heard == [(InfoParams(), result, way.order, 1, way.clock, way.services, False)]
+    assert heard == [(InfoParams(to="y"), result, way.order, 1, way.clock, way.services, False)]
     done = road(failed=failed)
     assert await done.walk() is None
     assert len(heard) == 1

@@ -297,10 +297,10 @@ def test_a_verdict_says_why_in_words(tmp_path: Path) -> None:
     clock = VirtualClock()
     order, spec = _order(clock, ActionClass.INFORMATION), info_spec(_nothing)
     refused = make_gate(tmp_path, clock, dry_run=True).check(order, spec, InfoParams())
-    assert refused == Verdict("refuse", Reason.DRY_RUN, WORDS[Reason.DRY_RUN])
+    assert refused == Verdict("refuse", Reason.DRY_RUN)
     late = order.model_copy(update={"expires": clock.now() - S})
     expired = make_gate(tmp_path, clock).check(late, spec, InfoParams())
-    assert expired == Verdict("expire", Reason.EXPIRED, WORDS[Reason.EXPIRED])
+    assert expired == Verdict("expire", Reason.EXPIRED)
 
 
 def test_demand_lets_through_what_may_be_done(tmp_path: Path) -> None:
