@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 
 from bridge.config.models import BridgeConfig, DoorConfig
-from bridge.errors import ActionRejectedError
-from bridge.safety.settings import FILE, Settings, Waiting, form_of, waiting
+from bridge.errors import ActionRejectedError, StartError
+from bridge.safety.settings import FILE, Changed, Settings, Waiting, form_of, waiting
 from tests.bridge.actions.support import DOORS, OUTPUTS, make_order, plate_event, running
-from tests.clock import VirtualClock
+from tests.clock import START, VirtualClock
 
 PLACE = {"source": "nvr", "channel": 1, "idle": "off"}
 CONFIG: dict[str, Any] = {
@@ -169,3 +170,69 @@ async def test_what_is_configured_back_waits_for_nobody(tmp_path: Path) -> None:
         await settings.load()
         assert settings.hold("one") is waits
         assert (settings.waits is not None) is waits
+
+
+async def test_what_was_agreed_to_is_written_down_with_who_and_why_and_when(tmp_path: Path) -> None:
+    """Every setting that is not its default, by its path; the first start agrees to itself."""
+    settings = Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock())
+    await settings.load()
+    first = json.loads((tmp_path / FILE).read_text())
+    assert first["agreed"] == {
+        "doors/back/output": "two", "doors/in.side/mode": "act", "doors/in.side/output": "one",
+        **{f"outputs/{name}/{field}": value for name, relay in (("one", "1"), ("two", "2"), ("lamp", "3"))
+           for field, value in (("channel", "1"), ("idle", "off"), ("relay", relay), ("source", "nvr"))},
+        "safety/hold_off": "5s",
+    }  # fmt: skip
+    said = (first["principal"], first["reason"], first["at"])
+    assert said == ("first start", "there was nothing before", START.isoformat())
+    assert not settings.hold_all()
+    assert not settings.hold("one")
+    changed = Settings(BridgeConfig.model_validate(CONFIG | {"dry_run": True}), tmp_path, VirtualClock())
+    await changed.load()
+    assert changed.waits is not None
+    number = changed.waits.confirm
+    with pytest.raises(ActionRejectedError, match=f": the change that waits is {number}$") as caught:
+        await changed.agree("a guess", "anna", "lit now")
+    assert caught.value.reason == "unconfirmed"
+    agreed = await changed.agree(number, "anna", "lit now")
+    assert agreed == Waiting(number, (Changed("dry_run", None, "true"),), True, frozenset())
+    last = json.loads((tmp_path / FILE).read_text())
+    assert (last["agreed"], last["principal"], last["reason"]) == (
+        first["agreed"] | {"dry_run": "true"}, "anna", "lit now",
+    )  # fmt: skip
+    with pytest.raises(ActionRejectedError, match=r": no changed setting waits$") as caught:
+        await changed.agree(number, "anna", "twice")
+    assert caught.value.reason == "not_pending"
+
+
+async def test_what_cannot_be_compared_stops_the_start(tmp_path: Path) -> None:
+    """The person is told which file, and where to look."""
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(StartError) as caught:
+        await Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock()).load()
+    assert caught.value.cause == f"{tmp_path / FILE} cannot be used: Is a directory"
+    assert caught.value.cure == "look at the disk and its rights"
+
+
+def test_a_number_hangs_on_what_is_and_not_on_its_order() -> None:
+    """It is short, the same wherever the settings are read, and another one for the way back."""
+    here, there = {"dry_run": "true", "safety/hold_off": "5s"}, {"safety/hold_off": "1s"}
+    found = waiting(here, there)
+    assert found is not None
+    assert found == waiting(dict(reversed(here.items())), there)
+    content = '[{"dry_run": "true", "safety/hold_off": "5s"}, {"safety/hold_off": "1s"}]'
+    assert found.confirm == hashlib.sha256(content.encode()).hexdigest()[:12]
+    back = waiting(there, here)
+    assert back is not None
+    assert back.confirm != found.confirm
+    assert [(change.setting, change.was, change.now) for change in back.changes] == [
+        ("dry_run", None, "true"), ("safety/hold_off", "1s", "5s"),
+    ]  # fmt: skip
+
+
+def test_settings_are_compared_as_they_are_written() -> None:
+    """In letters of every language; the fields of what is in a list always in one order."""
+    requires = [{"is": "geöffnet", "entity": "nvr/7", "attribute": "tür"}]
+    form = _form(**_with("doors", "back", requires=requires))
+    assert form["doors/back/requires"] == '[{"attribute": "tür", "entity": "nvr/7", "is": ["geöffnet"]}]'
+    assert form["doors/back/output"] == "two"
