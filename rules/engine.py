@@ -231,7 +231,7 @@ class Engine:
             rule = entry.rule
             more = number < last and reached[number + 1].rule is rule
             if not (more or asked or special):  # nearly always: one trigger, and one of its tests does not hold
-                test = None
+                test: Test | None
                 for test in entry.tests:
                     if not holds(test):
                         break
@@ -344,7 +344,6 @@ class Engine:
         rule, logged = firing.rule, self._logged
         outcome = self._underway.prepare(firing, filed, context, logged.stamp)
         if isinstance(outcome, Unmet):
-            self._miss(rule, firing.key, filed)
             self._refuse(rule, firing.trigger, outcome)
             return
         if parts := fired(rule, self._book.get(filed) or _NO_MEMORY, logged.stamp):

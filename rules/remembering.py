@@ -63,8 +63,6 @@ class Memories:
     def keep(self, rule: Rule, key: str, filed: StateKey, reaction: Reaction) -> None:
         """Write down what a pattern remembers, and set its timers."""
         value = self._book.get(filed) or _NOTHING
-        if not (reaction.memory or reaction.timers or "memory" in value or TIMERS in value):
-            return
         memory = dict(reaction.memory)
         forget = reaction.forget.isoformat() if reaction.forget is not None and memory else None
         timers = {f"{_PATTERN}{name}": due.isoformat() for name, due in reaction.timers.items()}

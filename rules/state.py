@@ -38,10 +38,10 @@ TIMERS, WAITING = "timers", "waiting"
 """When something is due, by name: for a pattern, and for the steps of a firing."""
 WAIT = "wait:"
 """What stands in front of a step's deadline where timers of one rule and key are put in order."""
-_ENDING = {REST: (REST,), QUIET: (QUIET,), SPENT: (SPENT, FIRED), "forget": ("forget", "memory")}
-_ENDING[ENDS] = (ENDS, LISTED, SINCE, TAGS)
+_RULES_END = {REST: (REST,), QUIET: (QUIET,), SPENT: (SPENT, FIRED), "forget": ("forget", "memory")}
+_ENDING = {**_RULES_END, ENDS: (ENDS, LISTED, SINCE, TAGS)}
 """What ends at a time that the value names, and what goes with it."""
-_PARTS = frozenset({"version", "key", TIMERS, *(part for parts in _ENDING.values() for part in parts)})
+_PARTS = frozenset({"version", "key", TIMERS, *(part for parts in _RULES_END.values() for part in parts)})
 """What there can be in the value of a rule and key."""
 NO_SENSE = (AttributeError, KeyError, TypeError, ValueError)
 """What reading a value raises that is not what it should be."""

@@ -114,7 +114,7 @@ class Underway:
         if isinstance(data, kinds.ActionEnded):
             for name in self._waiting.for_order(data.order):
                 firing = self._find(name, logged)
-                if firing is not None and data.order in firing.orders:
+                if firing is not None:
                     firing.ended(data)
                     self._go_on(firing, place_of(name), logged)
         for name, step in hearing:
@@ -180,11 +180,10 @@ class Underway:
 
     def _read(self, name: StateKey, rule: Rule, logged: Logged) -> Firing | None:
         """Return a firing of a rule; one that cannot be read is dropped, and that is told."""
-        value = self._book.get(name) or _NOTHING
         try:
-            return Firing.from_json(rule, value)
+            return Firing.from_json(rule, self._book.get(name) or _NOTHING)
         except NO_SENSE:
-            self._forget_senseless(name, value, logged)
+            self._forget_senseless(name, logged)
             return None
 
     def _drop(self, name: StateKey, rule: Rule | None, now: Logged | None) -> None:
@@ -207,10 +206,10 @@ class Underway:
     def drop_senseless(self, logged: Logged) -> None:
         """Forget what was written down and cannot be read."""
         senseless, self._book.senseless = self._book.senseless, {}
-        for name, value in senseless.items():
-            self._forget_senseless(name, value, logged)
+        for name in senseless:
+            self._forget_senseless(name, logged)
 
-    def _forget_senseless(self, name: StateKey, value: Any, logged: Logged) -> None:
+    def _forget_senseless(self, name: StateKey, logged: Logged) -> None:
         """Forget a value that cannot be read, and tell so. Whoever stood in line behind it need not any more."""
         self._book.put(name, None)
         place = place_of(name) if name.rule.startswith(FIRINGS) else name

@@ -76,9 +76,9 @@ def test_a_restart_ends_the_one_before() -> None:
     run = Run(_rule("restart"))
     _read(run, 0)
     _read(run, 4)
-    assert [(trace.outcome, trace.event, trace.skipped) for trace in run.decisions[-1].traces] == [
-        ("dropped", "A0", ("then[1] wait",)),
-        ("fired", "A4", ()),
+    assert [(t.outcome, t.seq, t.at, t.event, t.skipped) for t in run.decisions[-1].traces] == [
+        ("dropped", 2, _seconds(4), "A0", ("then[1] wait",)),
+        ("fired", 2, _seconds(4), "A4", ()),
     ]
     run.crash()
     _until(run, 60)

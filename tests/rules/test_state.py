@@ -203,6 +203,13 @@ class TestWhatEnds:
         book.sweep(_at(9))
         assert len(book.take_changed()) == 7
 
+    def test_a_time_that_keeps_moving_is_noted_once(self) -> None:
+        """What must be gone through when it is over does not grow with it."""
+        book = Book({})
+        for second in range(100):
+            book.put(K, _ends(rest=10 + second // 2))
+        assert book._ends == [(_at(10), K)]
+
 
 class TestFirings:
     A, B = StateKey("r", "a"), StateKey("r", "b/c")
@@ -308,8 +315,11 @@ class TestFirings:
             StateKey("r", "3"): {"version": "1", "rest": "soon"},
             StateKey("r", "4"): {"version": "1", "timers": {"a": "soon"}},
             StateKey("r", "5"): None,
+            StateKey("r", "6"): {"version": "1", "listed": True},
+            StateKey("$firing/r", "k/1"): [],
         }
-        fine = {StateKey(ENTITIES, "x"): {"a": {"value": 1, "since": _iso(0)}}, K: _ends(rest=1, quiet=2)}
+        whole = {**_ends(rest=1, quiet=2, spent=3, forget=4), "key": "k", "memory": {}, "fired": []}
+        fine = {StateKey(ENTITIES, "x"): {"a": {"value": 1, "since": _iso(0)}}, K: {**whole, **_timers(a=1)}}
         book = Book({**spoilt, **fine})
         assert (book.senseless, book.values()) == (spoilt, fine)
 

@@ -66,17 +66,17 @@ class TestTimers:
         told = Trace("r", _rule(run).version, "unmet", 5, began.id, _at(63), LONG, *wanted)
         assert decision.traces == (told,)
         [value] = (value for key, value in run.state.items() if key.rule == "r")
-        assert (value["key"], value["quiet"]) == (LONG, _at(123).isoformat())
+        assert (value["version"], value["key"], value["quiet"]) == (_rule(run).version, LONG, _at(123).isoformat())
 
     def test_a_question_that_nobody_can_answer_is_told_with_its_key(self) -> None:
         """Which source was away, where in the log, and about which beginning."""
         run = _run("{absent: {kind: call.ended}, after: {kind: call.started}, within: 60s}", "per: channel")
         began = event("call.started", {"caller": "1"}, channel=LONG)
         run.feed(event("source.connected", channel=None, time=_at(-100), origin=Origin.BRIDGE, source="nvr1"))
-        run.feed(event("source.connected", channel=None, time=_at(-100), origin=Origin.BRIDGE, source="nvr2"))
+        run.feed(event("source.connected", channel=None, time=_at(-100), origin=Origin.BRIDGE, source="nvr0"))
         run.feed(began)
         lost = {"reason": "x", "message": "x", "since": _at(5)}
-        for source, second in (("nvr2", 5), ("nvr1", 6)):
+        for source, second in (("nvr0", 5), ("nvr1", 6)):
             run.feed(event("source.lost", lost, channel=None, time=_at(second), origin=Origin.BRIDGE, source=source))
         wanted = ("when", "to have heard everything", "nvr1 is not connected")
         assert run.tick(_at(61)).traces == (

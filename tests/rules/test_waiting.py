@@ -336,7 +336,8 @@ def test_a_key_that_is_very_long_is_none() -> None:
     assert run.feed(_call(0, who="x" * fits)).orders
     decision = run.feed(_call(1, who="x" * (fits + 1)))
     assert not decision.orders
-    assert [(trace.condition, trace.seen) for trace in decision.traces] == [("per", LONGEST_KEY + 1)]
+    [trace] = decision.traces
+    assert (trace.condition, trace.wanted, trace.seen) == ("per", "at most 20000 characters", LONGEST_KEY + 1)
 
 
 # --- what cannot be read ----------------------------------------------------------------------------------
@@ -400,12 +401,13 @@ def test_who_stood_in_line_behind_one_that_cannot_be_read_begins() -> None:
 
 
 def test_a_firing_of_a_rule_that_is_gone_is_forgotten() -> None:
-    """Left behind in the store, it holds up nobody."""
-    run = Run(rules_of(ANSWER))
-    run.feed(_call(0))
-    run.engine = Engine(rules_of("rules: []"), dict(run.state), site="site")
-    run.tick(_at(7200))
-    assert not run.state
+    """Left behind in the store, it holds up nobody; what went with its rule was told when that changed."""
+    for later in ("deadline", "end"):
+        run = Run(rules_of(CLIP))
+        [clip] = run.feed(plate()).orders
+        run.engine = Engine(rules_of("rules: []"), dict(run.state), site="site")
+        decision = run.tick(_at(7200)) if later == "deadline" else run.feed(ended(clip, time=_at(1)))
+        assert (decision.orders, decision.traces, run.state) == ((), (), {})
 
 
 def test_what_waits_through_a_crash_knows_all_that_it_knew() -> None:
