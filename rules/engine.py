@@ -296,7 +296,7 @@ class Engine:
         if unmet is not None:
             return unmet
         try:
-            key = trigger.per.key(moment, context, trigger.rule.id) if trigger.per is not None else ""
+            key = trigger.per.key(moment, context) if trigger.per is not None else ""
         except ExpressionError as error:
             return Unmet("per", "a value", str(error))
         return key if len(key) <= LONGEST_KEY else Unmet("per", f"at most {LONGEST_KEY} characters", len(key))

@@ -28,20 +28,20 @@ class KeyMaker:
     def __init__(self, parts: Sequence[Field | Expression | str]) -> None:
         self._parts = tuple(parts)
 
-    def key(self, moment: Moment, context: EventContext, rule: str) -> str:
+    def key(self, moment: Moment, context: EventContext) -> str:
         """Return the key. Raises ExpressionError when an expression gives none."""
-        values = [self._value(part, moment, context, rule) for part in self._parts]
+        values = [self._value(part, moment, context) for part in self._parts]
         if len(values) == 1:
             return plain(values[0])
         return json.dumps(values, ensure_ascii=False, separators=(",", ":"), default=str)
 
     @staticmethod
-    def _value(part: Field | Expression | str, moment: Moment, context: EventContext, rule: str) -> Any:
+    def _value(part: Field | Expression | str, moment: Moment, context: EventContext) -> Any:
         if isinstance(part, Field):
             value = moment.value(part)
             return value.isoformat() if hasattr(value, "isoformat") else value
         if isinstance(part, Expression):
-            return context.evaluate(part, rule=rule, key="")
+            return context.evaluate(part, rule="", key="")  # it knows the event alone
         return moment.event.source_name if part == "source" else moment.event.subject
 
 

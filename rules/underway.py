@@ -150,7 +150,7 @@ class Underway:
         if trigger.per is None:
             return self._waiting.hearing(rule)
         try:
-            return self._waiting.hearing(rule, state_key(rule, trigger.per.key(moment, context, rule)))
+            return self._waiting.hearing(rule, state_key(rule, trigger.per.key(moment, context)))
         except ExpressionError:
             return ()
 

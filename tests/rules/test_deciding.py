@@ -13,6 +13,7 @@ from bridge.sdk import Logged, Origin, StateKey, VmsEvent
 from rules.remembering import Memories
 from rules.rule import Rule
 from rules.ruleset import SiteSettings
+from rules.trace import Trace
 from tests.rules.support import START, Run, event, plate, rules_of
 
 
@@ -64,8 +65,9 @@ def test_what_an_explanation_says(when: str, one: VmsEvent, told: tuple[Any, ...
 
 def test_a_rule_in_shadow_is_explained_as_one() -> None:
     """It would fire, and do nothing."""
-    [trace] = _run("{kind: custom.x}", "shadow: true").engine.explain(Logged(7, _at(1), _x(0)))
-    assert (trace.outcome, trace.shadow, trace.seq, trace.event, trace.at) == ("fired", True, 7, "x0", _at(1))
+    run = _run("{kind: custom.x}", "shadow: true", then="[{mqtt: {topic: '{{ event.type }}'}}, {wait: 5s}]")
+    told = Trace("r", run.rules.rules[0].version, "fired", 7, "x0", _at(1), "", shadow=True)
+    assert run.engine.explain(Logged(7, _at(1), _x(0))) == [told]
 
 
 def test_a_key_that_cannot_be_worked_out_says_why() -> None:
@@ -157,12 +159,12 @@ def test_each_rule_is_asked_once_with_all_that_it_waits_for() -> None:
 def test_a_key_that_has_no_room_keeps_no_other_from_firing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused aloud, at its place of the log; also where that is explained beforehand."""
     monkeypatch.setattr("rules.remembering.SMALL", 10)
-    run = _run(TWO_KEYS, "per: a")
+    run = _run(TWO_KEYS.replace("per: b", "per: b, match: {go: {regex: y}}"), "per: a")
     for second, key in enumerate("19999"):
         run.feed(_x(second, a=key, b="0"))
     sizes = [len(to_json(value["memory"])) for key, value in sorted(run.state.items()) if key.key in "19"]
     monkeypatch.setattr("rules.remembering.LARGEST", sizes[1])
-    both = Logged(6, _at(6), _x(6, a="9", b="1"))
+    both = Logged(6, _at(6), _x(6, a="9", b="1", go="y"))
     [explained] = run.engine.explain(both)
     assert (explained.outcome, explained.key) == ("fired", "1")
     decision = run.keep(run.engine.step(both))
@@ -171,6 +173,8 @@ def test_a_key_that_has_no_room_keeps_no_other_from_firing(monkeypatch: pytest.M
         ("fired", "1", 6, _at(6), "x6"),
     ]
     assert [order.action for order in decision.orders] == ["emit", "clip"]
+    run.seq = 6
+    assert [(trace.condition, trace.key) for trace in run.feed(_x(7, a="9", b="1")).traces] == [("waiting", "9")]
 
 
 # --- what is left behind -----------------------------------------------------------------------------------
@@ -209,4 +213,6 @@ def test_rules_of_the_clock_are_let_wait_once(monkeypatch: pytest.MonkeyPatch) -
         run.tick(_at(second))
     plain = _run("{kind: plate.read}")
     plain.tick(_at(9))
+    plain.keep(plain.engine.replace_rules(plain.rules))
+    plain.tick(_at(10))
     assert asked == [_at(1), _at(4)]

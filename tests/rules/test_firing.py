@@ -72,16 +72,20 @@ def test_a_result_may_fill_the_room_to_the_byte(more: int) -> None:
 @pytest.mark.parametrize("less", [0, 1])
 @pytest.mark.parametrize(
     ("bound", "words"),
-    [("LARGEST", "bytes of a firing that waits"), ("MOST_BYTES", "bytes of all firings of a rule that wait")],
+    [
+        ("LARGEST", "bytes of a firing that waits"),
+        ("MOST_BYTES", "bytes of all firings of a rule that wait"),
+        ("MOST_FIRINGS", "firings of a rule that wait"),
+    ],
 )
 def test_a_firing_may_fill_what_room_there_is(
     bound: str, words: str, less: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the byte; with one byte less it does not begin, and its key and size are told."""
+    """To the byte, and to the last one; with one less it does not begin, and its key and size are told."""
     text = "rules: [{id: r, when: {kind: custom.call}, per: who, then: [{wait: 5s}, {clip: {}}]}]"
     [known] = Run(rules_of(text)).feed(_call(0, who="w")).changed.values()
     assert known is not None
-    room = known["size"] - less
+    room = (1 if bound == "MOST_FIRINGS" else known["size"]) - less
     monkeypatch.setattr(underway, bound, room)
     [trace] = Run(rules_of(text)).feed(_call(0, who="w")).traces
     seen = known["size"] if bound == "LARGEST" else 0
@@ -158,3 +162,16 @@ def test_what_cannot_be_read_is_forgotten_and_told_once(filed: StateKey, rule: s
     assert found.traces == (Trace(rule, version, "dropped", 1, "m0", _at(9), key, failed=why),)
     assert found.changed[filed] is None
     assert [decision.traces for decision in later] == [()]
+
+
+def test_a_deadline_of_what_cannot_be_read_is_told_in_its_place() -> None:
+    """That it makes no sense is only seen when its time has come."""
+    run = _run("[{wait: 5s}, {clip: {}}]")
+    run.feed(_call(0))
+    [filed] = run.state
+    run.state[filed] = {**run.state[filed], "left": None}
+    run.crash()
+    why = ("what was remembered of it cannot be read",)
+    [trace] = run.tick(_at(5)).traces
+    assert trace == Trace("r", run.rules.rules[0].version, "dropped", 2, trace.event, _at(5), "$", failed=why)
+    assert not run.state
