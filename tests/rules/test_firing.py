@@ -117,7 +117,7 @@ def test_a_pattern_may_fill_what_room_there_is(bound: str, less: int, monkeypatc
 
 
 def test_an_event_answers_only_what_still_waits() -> None:
-    """What it let go may stop another step that waits for it too, while the firing has more to do."""
+    """What it let go may stop another step that waits for it too, be that the end or not."""
     ack = "wait_for: {kind: custom.ack, within: 1h}"
     run = _run(
         f"[{{clip: {{as: c}}}}, {{webhook: {{to: told, with: c}}}}, "
@@ -128,6 +128,18 @@ def test_an_event_answers_only_what_still_waits() -> None:
     assert (decision.orders, [trace.outcome for trace in decision.traces]) == ((), ["resumed"])
     assert [order.params["to"] for order in run.feed(ended(clip, time=_at(2))).orders] == ["told"]
     assert not run.state
+    alone = _run(f"[{{parallel: [[{{{ack}}}, {{stop: }}], [{{{ack}}}, {{webhook: never}}]]}}]")
+    alone.feed(_call(0))
+    decision = alone.feed(event("custom.ack", {}, time=_at(1)))
+    assert (decision.orders, [trace.outcome for trace in decision.traces], alone.state) == ((), ["resumed"], {})
+
+
+@pytest.mark.parametrize(("who", "answers"), [("ann", True), ("bob", False)])
+def test_an_answer_passes_every_test_of_the_step(who: str, answers: bool) -> None:
+    """Also those by which it is not found."""
+    run = _run("[{wait_for: {kind: custom.ack, match: {room: 7, who: {regex: '^a'}}, within: 1h}}, {clip: {}}]")
+    run.feed(_call(0))
+    assert bool(run.feed(event("custom.ack", {"room": 7, "who": who}, time=_at(1))).orders) is answers
 
 
 # --- what ends before its time -----------------------------------------------------------------------------
@@ -141,6 +153,15 @@ def test_what_goes_with_its_rule_before_anything_is_logged_is_told_at_its_own_ti
     version = run.rules.rules[0].version
     [trace] = run.engine.replace_rules(rules_of("rules: []")).traces
     assert trace == Trace("r", version, "dropped", 0, "e0", _at(3), "", skipped=("then[1] wait",))
+
+
+def test_what_belongs_to_no_rule_is_dropped_with_the_next_change() -> None:
+    """As it is found after a crash in the middle of one; which steps waited nobody knows any more."""
+    run = _run("[{wait: 5s}, {clip: {}}]")
+    run.feed(_call(0))
+    gone = Run(rules_of("rules: []"), run.state)
+    [trace] = gone.engine.replace_rules(gone.rules).traces
+    assert (trace.rule, trace.outcome, trace.event, trace.skipped) == ("r", "dropped", "e0", ())
 
 
 @pytest.mark.parametrize(
@@ -164,14 +185,23 @@ def test_what_cannot_be_read_is_forgotten_and_told_once(filed: StateKey, rule: s
     assert [decision.traces for decision in later] == [()]
 
 
-def test_a_deadline_of_what_cannot_be_read_is_told_in_its_place() -> None:
-    """That it makes no sense is only seen when its time has come."""
-    run = _run("[{wait: 5s}, {clip: {}}]")
-    run.feed(_call(0))
-    [filed] = run.state
-    run.state[filed] = {**run.state[filed], "left": None}
+@pytest.mark.parametrize("way", ["deadline", "end", "answer", "line"])
+def test_what_cannot_be_gone_on_with_is_dropped_when_its_turn_comes(way: str) -> None:
+    """At its deadline, by the end of an order, by an answer or in its line; and the next one begins."""
+    then = {
+        "end": "[{clip: {as: c}}, {with: c, wait: 5s}]",
+        "answer": "[{wait_for: {kind: custom.ack, within: 5s}}]",
+    }.get(way, "[{wait: 5s}]")
+    run = Run(rules_of(f"rules: [{{id: r, when: {{kind: custom.call}}, concurrency: queued, then: {then}}}]"))
+    orders = [order for number in range(3) for order in run.feed(_call(number)).orders]
+    first, second, _ = sorted(run.state, key=lambda filed: run.state[filed]["number"])
+    spoilt = second if way == "line" else first
+    run.state[spoilt] = {**run.state[spoilt], "left": None}
     run.crash()
+    [end] = [ended(order, time=_at(4)) for order in orders] or [event("custom.ack", {}, time=_at(4))]
+    told = run.tick(_at(5)) if way in {"deadline", "line"} else run.feed(end)
     why = ("what was remembered of it cannot be read",)
-    [trace] = run.tick(_at(5)).traces
-    assert trace == Trace("r", run.rules.rules[0].version, "dropped", 2, trace.event, _at(5), "$", failed=why)
-    assert not run.state
+    dropped = Trace("r", run.rules.rules[0].version, "dropped", 4, told.traces[0].event, run.now, "$", failed=why)
+    assert told.traces[0] == dropped
+    assert [(trace.outcome, trace.event) for trace in told.traces[1:]] == [("fired", "e2" if way == "line" else "e1")]
+    assert spoilt not in run.state
