@@ -195,6 +195,42 @@ async def test_the_runner_ends_with_its_queue(tmp_path: Path) -> None:
     assert len(at.disk.acked) == 1
 
 
+async def test_a_stop_waits_only_so_long_for_what_is_being_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is cut off, and comes again at the next start; each task says whose it is."""
+    monkeypatch.setattr(runner_module, "STOP_GRACE", 0.01)
+    at = Stand(tmp_path)
+    running = asyncio.create_task(at.runner.run())
+    await at.put(at.order(1, asyncio.Event(), to="away"))
+    assert {task.get_name() for task in asyncio.all_tasks()} >= {"runner[heartbeat]", "runner[to:away]"}
+    running.cancel()
+    await asyncio.wait([running])
+    assert (running.cancelled(), at.disk.acked, at.runner._in_hand) == (True, set(), {})
+
+
+async def test_any_iterator_will_do_for_a_queue(tmp_path: Path) -> None:
+    """What cannot be closed is left as it is."""
+
+    class Given:
+        def __init__(self, queue: Queue) -> None:
+            self.orders = queue.take()
+
+        def __aiter__(self) -> Given:
+            return self
+
+        async def __anext__(self) -> MemoryPending:
+            return await anext(self.orders)
+
+    at = Stand(tmp_path)
+    at.queue.put(at.order(1))
+    at.queue.end()
+    given = Given(at.queue)
+    at.runner._queue.take = lambda: given  # type: ignore[method-assign]
+    await asyncio.wait_for(at.runner.run(), 5)
+    assert len(at.disk.acked) == 1
+
+
 async def test_an_order_that_is_in_hand_is_not_taken_twice(tmp_path: Path) -> None:
     """The queue brings it again when it has not heard of us: it comes later, and ends once."""
     async with stand(tmp_path) as at:

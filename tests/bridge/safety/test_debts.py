@@ -22,7 +22,10 @@ from tests.clock import START, VirtualClock
 GATE = Target("relay", "nvr", "1", "r1")
 LOCK = Target("relay", "nvr", "1", "r2", True)
 S = timedelta(seconds=1)
-BUSY = ActionUnavailableError("busy")
+
+
+def _busy() -> ActionUnavailableError:
+    return ActionUnavailableError("busy")
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +84,7 @@ def _write(folder: Path, *records: dict[str, Any]) -> None:
 async def test_the_file_says_what_is_owed_and_why_it_is_not_any_more(tmp_path: Path) -> None:
     """Which output, since when and until when, for which order; confirmed, or never sent. Each debt has a name."""
     async with serving(tmp_path) as yard:
-        yard.device.answers.append(BUSY)
+        yard.device.answers.append(_busy())
         with pytest.raises(ActionUnavailableError):
             await yard.open(hold=2 * S)
         await yard.open(hold=2 * S)
@@ -99,7 +102,7 @@ async def test_the_file_says_what_is_owed_and_why_it_is_not_any_more(tmp_path: P
 async def test_releases_are_tried_ever_slower(tmp_path: Path) -> None:
     """After half a second at first, every half minute in the end; the next debt has its own time again."""
     async with serving(tmp_path) as yard:
-        yard.device.answer_off.extend([BUSY] * 8)
+        yard.device.answer_off.extend(_busy() for _ in range(8))
         await yard.open()
         await yard.pass_(1)
         waits = []
@@ -157,7 +160,7 @@ async def test_what_is_owed_from_before_is_released_before_anything_leaves_idle(
         tmp_path, {"op": "arm", "id": "o1", "target": {"kind": "relay", "source": "nvr", "channel": "1", "relay": "r1"}}
     )
     yard = Yard(tmp_path)
-    yard.device.answer_off.append(BUSY)
+    yard.device.answer_off.append(_busy())
     assert await yard.journal.load() == 1
     with pytest.raises(ActionRejectedError, match=r": the release journal does not run$"):
         await yard.open()
@@ -315,12 +318,118 @@ async def test_a_crash_can_be_tried_at_every_step_of_a_debt(tmp_path: Path, monk
         assert points[1:] == ["release.due", "release.sent", "release.confirmed"]
 
 
+async def test_an_opening_at_the_moment_of_the_start_comes_after_what_is_owed(tmp_path: Path) -> None:
+    """It is refused until the release is confirmed, also when it is asked for before that was begun."""
+    target = {"kind": "relay", "source": "nvr", "channel": "1", "relay": "r1"}
+    _write(tmp_path, {"op": "arm", "id": "o1", "target": target})
+    yard = Yard(tmp_path)
+    await yard.journal.load()
+    running, opening = asyncio.create_task(yard.journal.run()), asyncio.create_task(yard.open())
+    with pytest.raises(ActionUnavailableError):
+        await opening
+    await rest()
+    assert yard.positions == [False]
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_an_opening_on_its_way_when_the_release_is_due_is_not_cut_short(tmp_path: Path) -> None:
+    """The release waits for it, and then for the end that it asked for."""
+    async with serving(tmp_path) as yard:
+        await yard.open(hold=2 * S)
+        await yard.pass_(1)
+        yard.device.on_switch = lambda *_: yard.clock.sleep(2)
+        opening = asyncio.create_task(yard.open("o2", 5 * S))
+        await yard.pass_(2)
+        await opening
+        yard.device.on_switch = None
+        await yard.pass_(4.9)
+        assert yard.positions == [True, True]
+        await yard.pass_(0.1)
+        assert yard.positions == [True, True, False]
+
+
+async def test_an_off_order_pays_what_is_owed(tmp_path: Path) -> None:
+    """Nothing is left to wait for; also when the release was due meanwhile, and it opens again then."""
+    async with serving(tmp_path) as yard:
+        await yard.journal.idle(GATE)
+        assert not (tmp_path / "releases.jsonl").exists()
+        await yard.open(hold=20 * S)
+        await yard.journal.idle(GATE)
+        await rest()
+        assert (yard.journal.owed(), yard.clock.waits) == ({}, [])
+        assert _lines(tmp_path)[-1]["how"] == "confirmed"
+        await yard.open("o2", 2 * S)
+        await yard.pass_(1.5)
+        yard.device.on_switch = lambda *_: yard.clock.sleep(1)
+        off = asyncio.create_task(yard.journal.idle(GATE))
+        await yard.pass_(1)
+        await off
+        await rest()
+        assert (yard.positions, yard.clock.waits) == ([False, True, False, True, False], [])
+
+
+async def test_an_off_order_ends_the_tries_of_a_release(tmp_path: Path) -> None:
+    """What the device took from a person it need not be told again, and it may open."""
+    async with serving(tmp_path) as yard:
+        yard.device.answer_off.append(_busy())
+        await yard.open()
+        await yard.pass_(1)
+        with pytest.raises(ActionUnavailableError):
+            await yard.open("o2")
+        await yard.journal.idle(GATE)
+        await yard.open("o2")
+        await rest()
+        assert (yard.positions, yard.clock.waits) == ([True, False, True], [1])
+
+
+async def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is long, only what is owed stays."""
+    monkeypatch.setattr(releases, "_COMPACT_AT", 3)
+    async with serving(tmp_path) as yard:
+        await yard.open("o1", 20 * S, LOCK)
+        for number in (2, 3):
+            await yard.open(f"o{number}")
+            await yard.pass_(1)
+            lines = _lines(tmp_path)
+            assert len(lines) == (3 if number == 2 else 1)
+        assert lines[0]["order"] == "o1"
+
+
+async def test_what_does_not_go_back_in_time_is_left_to_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop waits for it only so long; what is being sent meanwhile is owed as well."""
+    monkeypatch.setattr(releases, "STOP_GRACE", 0.01)
+    yard, sent = Yard(tmp_path), asyncio.Event()
+    running = asyncio.create_task(yard.journal.run())
+    await rest()
+    yard.device.answer_off.append(_busy())
+    await yard.open()
+    assert {task.get_name() for task in asyncio.all_tasks()} >= {"release[relay/nvr/1/r1]"}
+
+    async def slow(relay: str, on: bool) -> None:
+        if on:
+            await sent.wait()
+
+    yard.device.on_switch = slow
+    other = Target("relay", "nvr", "1", "r9")
+    opening = asyncio.create_task(yard.open("o2", S, other))
+    await rest()
+    running.cancel()
+    await asyncio.wait([running])
+    sent.set()
+    await opening
+    assert (running.cancelled(), yard.journal.owed()) == (True, {GATE: 1, other: 1})
+    assert await Yard(tmp_path).journal.load() == 2
+
+
 async def test_a_stop_releases_all_at_once(tmp_path: Path) -> None:
     """Each that is away, without waiting for its end; what is owed by nobody is not touched."""
     async with serving(tmp_path) as yard:
         await yard.open(hold=20 * S)
         await yard.open("o2", 30 * S, LOCK)
-        yard.device.answers.append(BUSY)
+        yard.device.answers.append(_busy())
         with pytest.raises(ActionUnavailableError):
             await yard.open("o3", S, Target("relay", "nvr", "1", "r9"))
     assert sorted((relay, on) for _, relay, on in yard.device.switched) == [
