@@ -28,7 +28,11 @@ __all__ = ["Camera", "Cameras"]
 _LOG = logging.getLogger(__name__)
 RETRY = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds between tries of a return; after the last one it is given up, and said."""
+TURN_LIMIT = 10.0
+"""Seconds one try may take."""
 _COMPACT_AT = 500
+_NOBODYS = -1001
+"""Lower than the priority of any order."""
 _ENDS = {"motion.started": "motion.ended", "call.started": "call.ended"}
 """Which kind ends which; other events do not last."""
 _MOST_ENDS = 1000
@@ -73,7 +77,7 @@ class Cameras:
             raise StartError(f"{self._file.path} cannot be read ({exc.strerror})", cure) from exc
         now = self._clock.monotonic()
         for camera, home in _owed(records).items():
-            self._held[camera] = _Holder("", -1001, home, now, None)
+            self._held[camera] = _Holder("", _NOBODYS, home, now, None)
 
     async def run(self) -> None:
         """Turn cameras back when it is time, until cancelled."""
@@ -108,8 +112,8 @@ class Cameras:
         """
         self.ask(camera, order)
         trigger = order.trigger
-        end = _ENDS.get(trigger.type) if while_it_lasts else None
-        ends = (trigger.source, trigger.subject, end) if end else None
+        lasts = while_it_lasts and trigger.type in _ENDS
+        ends = (trigger.source, trigger.subject, _ENDS[trigger.type]) if lasts else None
         record = {"op": "hold", "source": camera.source, "channel": camera.channel, "home": home}
         async with self._writing:
             try:
@@ -190,7 +194,7 @@ class Cameras:
 
     async def _turn_back(self, camera: Camera, holder: _Holder) -> None:
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(TURN_LIMIT):
                 await self._services.source(camera.source, ControlsPtz).ptz_goto(camera.channel, holder.home)
         except (ActionError, TimeoutError) as exc:
             self._again(camera, holder, str(exc) or "no answer")
@@ -205,7 +209,7 @@ class Cameras:
         extra = {"camera": str(camera), "preset": holder.home, "error": error}
         if holder.tries + 1 >= len(RETRY):
             _LOG.error("a camera does not go home; it stays where it is", extra=extra)
-        holder.due = self._clock.monotonic() + RETRY[min(holder.tries, len(RETRY) - 1)]
+        holder.due = self._clock.monotonic() + RETRY[holder.tries]
         holder.tries += 1
 
     async def _let_go(self, camera: Camera, holder: _Holder) -> None:

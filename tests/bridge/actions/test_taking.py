@@ -15,6 +15,7 @@ import pytest
 from bridge.actions import runner as runner_module
 from bridge.actions.lanes import Concurrency, Job
 from bridge.actions.runner import HEARTBEAT, Runner
+from bridge.contracts import ActionContext
 from bridge.errors import StoreError, StoreUnavailableError
 from bridge.schema.orders import ActionClass, Effect, Order
 from tests.bridge.actions.support import (
@@ -64,14 +65,17 @@ class Stand:
         self.queue = Queue(self.disk, power, self.clock)
         self.ledger, self.watcher = MemoryLedger(self.disk, power), Watcher()
         self.walked: list[Job] = []
+        self.services = Locator()
+        self.contexts: list[ActionContext] = []
         self.answers: defaultdict[str, list[Any]] = defaultdict(list)
         self.runner = Runner(
-            self.queue, self.ledger, MemoryDead(self.disk, power), {"info": info_spec(self._act)}, Locator(),
+            self.queue, self.ledger, MemoryDead(self.disk, power), {"info": info_spec(self._act)}, self.services,
             make_gate(folder, self.clock), self.clock, "me", observer=self.watcher, **more,
         )  # fmt: skip
         self.walk, self.runner._path.walk = self.runner._path.walk, self._walk  # type: ignore[method-assign]
 
-    async def _act(self, *_: Any) -> dict[str, Any]:
+    async def _act(self, _: Any, context: ActionContext) -> dict[str, Any]:
+        self.contexts.append(context)
         return {}
 
     async def _walk(self, job: Job) -> timedelta | None:
@@ -131,6 +135,14 @@ async def test_whoever_counts_hears_of_each_order(tmp_path: Path) -> None:
     later.queue.end()
     await later.runner.run()
     assert (later.walked[0].known, later.watcher.heard, later.runner.tally.injected) == (True, [], 1)
+
+
+async def test_what_an_order_needs_is_at_hand(tmp_path: Path) -> None:
+    """The services, for the action; the dead letters, for what cannot be read."""
+    async with stand(tmp_path) as at:
+        await at.put(at.order(1), at.order(2).model_copy(update={"action": "later"}))
+        assert [context.services for context in at.contexts] == [at.services]
+        assert [reason for _, reason, _, _ in at.disk.buried] == ["unknown_action"]
 
 
 @pytest.mark.parametrize(

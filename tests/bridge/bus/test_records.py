@@ -10,7 +10,7 @@ from bridge.bus.appender import Foreign
 from bridge.bus.records import Tail, change_of, plates_of, record_of, values_of, way_of
 from bridge.schema.audit import AuditRecord, ChangeRecord, digest
 from bridge.schema.event import Origin, own_event
-from bridge.schema.kinds import ListChanged, ModeChanged
+from bridge.schema.kinds import ListChanged, ModeChanged, SettingChanged, SettingsChanged
 from bridge.schema.orders import About, Effect
 from tests.bridge.bus.helpers import NOW, effect, result
 
@@ -82,7 +82,10 @@ def test_the_record_of_a_change_says_what_the_event_says() -> None:
 
 
 def test_a_change_that_is_of_no_list_is_told_as_it_is() -> None:
-    """A mode is no plate, whatever it is called."""
+    """A mode is no plate, whatever it is called; what is not known is left out, however deep it stands."""
+    data = SettingsChanged(confirm="c", changes=(SettingChanged(setting="dry_run", now="true"),))
+    changed = change_of(own_event("home", "settings.changed", data, NOW), 44, TAIL, {})
+    assert changed.what == {"confirm": "c", "changes": [{"setting": "dry_run", "now": "true"}]}
     event = own_event("home", "mode.changed", ModeChanged(mode="12AB345", reason="12AB345"), NOW)
     assert values_of(event) == set()
     assert change_of(event, 44, TAIL, {}).what == {"mode": "12AB345", "reason": "12AB345"}

@@ -146,9 +146,11 @@ async def test_a_camera_that_a_person_has_is_nobodys_else(tmp_path: Path) -> Non
             yard.cameras.ask(YARD, yard.order(2, priority=999))
         assert caught.value.reason == "camera_locked"
         yard.cameras.ask(HALL, yard.order(2))
-        await yard.pass_(49)
+        await yard.pass_(49.5)
+        with pytest.raises(ActionRejectedError):
+            yard.cameras.ask(YARD, yard.order(2))
         assert yard.went == []
-        await yard.pass_(1)
+        await yard.pass_(0.5)
         assert (yard.went, yard.cameras.locks()) == ([("1", "yard")], {})
         yard.cameras.ask(YARD, yard.order(2))
 
@@ -158,9 +160,40 @@ async def test_a_camera_that_is_unlocked_may_be_turned(tmp_path: Path) -> None:
     async with watching(tmp_path) as yard:
         await yard.cameras.lock(YARD, "anna", 60 * S)
         await yard.cameras.unlock(YARD)
-        await yard.cameras.hold(YARD, yard.order(1), "yard", 5 * S)
-        await yard.pass_(5)
+        await yard.cameras.hold(YARD, yard.order(1), "yard", S / 2)
+        await yard.pass_(0.5)
         assert (yard.went, yard.cameras.locks()) == ([("1", "yard")], {})
+
+
+async def test_a_camera_that_does_not_answer_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try is cut off; the next one comes."""
+    monkeypatch.setattr(cameras_module, "TURN_LIMIT", 0.01)
+    async with watching(tmp_path) as yard:
+        goto, hangs = yard.device.ptz_goto, [asyncio.Event()]
+
+        async def hang(channel: str, preset: str) -> None:
+            if hangs:
+                await hangs.pop().wait()
+            await goto(channel, preset)
+
+        monkeypatch.setattr(yard.device, "ptz_goto", hang)
+        await yard.cameras.hold(YARD, yard.order(1), "yard", S)
+        await yard.clock.advance(1)
+        await yard.clock.until_asleep()
+        assert (yard.went, yard.clock.waits) == ([], [1])
+        await yard.pass_(1)
+        assert (yard.went, yard.cameras.held()) == ([("1", "yard")], {})
+
+
+async def test_what_is_no_beginning_lasts_for_its_time(tmp_path: Path) -> None:
+    """Also when it is to be held while its event lasts: a plate does not."""
+    async with watching(tmp_path) as yard:
+        await yard.cameras.hold(YARD, yard.order(1), "yard", 5 * S, while_it_lasts=True)
+        yard.cameras.heard(yard.call(2, "ended"))
+        await yard.pass_(4)
+        assert yard.went == []
+        await yard.pass_(1)
+        assert yard.went == [("1", "yard")]
 
 
 @pytest.mark.parametrize(("begins", "ends"), [("call.started", "call.ended"), ("motion.started", "motion.ended")])
