@@ -121,7 +121,6 @@ def form_of(config: BridgeConfig) -> Form:
 
 
 _CONCERNED = {"dry_run", "doors", "outputs", "safety"}
-_EACH = ("doors", "outputs")
 
 
 def waiting(agreed: Form, now: Form) -> Waiting | None:
@@ -144,9 +143,9 @@ def waiting(agreed: Form, now: Form) -> Waiting | None:
 
 
 def _owner(path: str) -> tuple[str, str]:
-    """Return the section, and in those with names the name: there may be dots in it."""
+    """Return the section, and what it is about in there: a door or an output by its name, which may have dots."""
     part, _, rest = path.partition("/")
-    return part, rest.partition("/")[0] if part in _EACH else ""
+    return part, rest.partition("/")[0]
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

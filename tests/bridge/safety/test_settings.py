@@ -95,6 +95,17 @@ def test_what_moves_nothing_needs_nobody(parts: dict[str, Any]) -> None:
     assert _change(**parts) is None
 
 
+def test_changes_together_concern_what_each_of_them_does() -> None:
+    """Of two doors both outputs; with one for the whole site everything."""
+    both = {"doors": {name: door | {"pulse": "2s"} for name, door in CONFIG["doors"].items()}}
+    found = _change(**both, **_with("outputs", "lamp", relay="9"))
+    assert found is not None
+    assert (found.everything, found.outputs) == (False, {"one", "two", "lamp"})
+    found = _change(**both, dry_run=True)
+    assert found is not None
+    assert (found.everything, found.outputs) == (True, {"one", "two"})
+
+
 def test_a_number_is_for_one_change() -> None:
     """From here to there, and no other."""
     act, confirm = (_change(**_with("doors", "back", mode=mode)) for mode in ("act", "confirm"))
@@ -172,10 +183,14 @@ async def test_what_is_configured_back_waits_for_nobody(tmp_path: Path) -> None:
         assert (settings.waits is not None) is waits
 
 
-async def test_what_was_agreed_to_is_written_down_with_who_and_why_and_when(tmp_path: Path) -> None:
-    """Every setting that is not its default, by its path; the first start agrees to itself."""
+async def test_what_was_agreed_to_is_written_down_with_who_and_why_and_when(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every setting that is not its default, by its path; the first start agrees to itself. What waits is told."""
     settings = Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock())
+    assert not settings.hold_all()
     await settings.load()
+    assert '\n  "doors/back/output": "two",\n' in (tmp_path / FILE).read_text()  # a person can read it
     first = json.loads((tmp_path / FILE).read_text())
     assert first["agreed"] == {
         "doors/back/output": "two", "doors/in.side/mode": "act", "doors/in.side/output": "one",
@@ -190,6 +205,7 @@ async def test_what_was_agreed_to_is_written_down_with_who_and_why_and_when(tmp_
     changed = Settings(BridgeConfig.model_validate(CONFIG | {"dry_run": True}), tmp_path, VirtualClock())
     await changed.load()
     assert changed.waits is not None
+    assert [vars(record)["change"] for record in caplog.records] == ["dry_run: default → true"]
     number = changed.waits.confirm
     with pytest.raises(ActionRejectedError, match=f": the change that waits is {number}$") as caught:
         await changed.agree("a guess", "anna", "lit now")
