@@ -158,8 +158,8 @@ class Appender:
 
     async def _orders(self, tail: Tail) -> None:
         """Append what has ended, and tell the log of it first."""
-        subject, left = f"{self._subjects.root}.effect.*", 1
-        while left:
+        subject = f"{self._subjects.root}.effect.*"
+        while True:
             part = await read_on(self._connection, self._ledger, subject, self._ended_to, BATCH)
             if not part.messages:
                 return
@@ -168,7 +168,9 @@ class Appender:
                 hashes = await self._keys.tokens(said)
                 made = [partial(record_of, one, seq, hashes=own) for (seq, one), own in zip(found, hashes, strict=True)]
                 tail = await self._append(tail, made, [effect for _, effect in found])
-            self._ended_to, left = part.messages[-1].seq, part.left
+            self._ended_to = part.messages[-1].seq
+            if not part.left:
+                return
 
     async def _changes(self, tail: Tail) -> None:
         """Append what was changed."""
