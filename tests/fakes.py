@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bridge.clock import Clock, SystemClock
 from bridge.contracts import Listens
@@ -43,6 +43,8 @@ class RecordingSession:
         self.readies: list[Ready] = []
         self.flaws: dict[str, str] = {}
         self.parked: list[Parked] = []
+        self.gaps: list[tuple[datetime, datetime, str]] = []
+        """Spans that were said to be not written down, and why."""
         self.times_heard = 0
         self.refused = 0
         """How often `emit` did not store."""
@@ -84,6 +86,10 @@ class RecordingSession:
 
     def degraded(self, code: str, message: str) -> None:
         self.flaws[code] = message
+        self._changed.set()
+
+    def missed(self, since: datetime, until: datetime, cause: str) -> None:
+        self.gaps.append((since, until, cause))
         self._changed.set()
 
     async def park(self, message: str | bytes, reason: str, error: str) -> None:

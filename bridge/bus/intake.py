@@ -63,7 +63,7 @@ class JetIntake:
         """Take the events over in order; returns as soon as there is room.
 
         The future is done when all are synced and raises StoreUnavailableError when they could not
-        be. Raises PayloadError for an event that is too large or has a name that cannot be filed;
+        be; that is raised at once where none of them is taken. Raises PayloadError for an event that is too large or has a name that cannot be filed;
         then none of them was taken.
         """
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -71,9 +71,9 @@ class JetIntake:
         refusals = self._publisher.refusals
         try:
             await self._guard.admit(sum(message.size for message in messages))
-        except StoreUnavailableError as exc:
-            self._refused(events, exc, outcome)
-            return outcome
+        except StoreUnavailableError:
+            self._count("refused", events)
+            raise
         taken: list[VmsEvent] = []
         wanted: list[Outgoing] = []
         said: list[Fact] = []
@@ -87,7 +87,12 @@ class JetIntake:
             taken.append(event)
             wanted.append(message)
         # Nothing is awaited between the book and the queue, so both have the same order.
-        stored = await self._publisher.put(wanted, refusals)
+        try:
+            stored = await self._publisher.put(wanted, refusals)
+        except BaseException:
+            self._book.doubt(said)
+            self._count("refused", taken)
+            raise
         stored.add_done_callback(lambda done: self._settled(done, taken, said, outcome))
         return outcome
 

@@ -1,10 +1,14 @@
 """Write messages to a stream in order, many at once when many come, one at once when one comes.
 
 What is waiting when the last write is done goes out as the next one: a few messages each by itself, more
-as one atomic batch with one sync for all of it. One write is under way at a time, so the order is
-the order of `put`, whatever has to be sent again. A message is promised when the server has synced
-it, and refused when it could not be for long; nothing is kept for later. What is behind a message that
-is refused is refused with it, until its sender has heard so: who sends again has lost no place.
+as one atomic batch with one sync for all of it. One write is under way at a time, and of one source one
+message at a time or one batch, so what a source said is stored in the order of `put`, whatever has to be sent
+again. A message is promised when the server has synced it.
+
+A refusal is either for the message, which is too large and would be refused anywhere: it alone is refused, and
+nobody waits for it. Or it is for the moment: then nothing of that source is sent before it is taken. It is sent again
+until its time is up, and then all that is in hand is refused, until its senders have heard so: who sends again has
+lost no place. Nothing is kept for later.
 """
 
 from __future__ import annotations
@@ -18,14 +22,16 @@ from typing import Self
 from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.window import Entry, Group, Limits, Totals, Window
-from bridge.bus.wire import BATCH_INCOMPLETE, FEW, NO_ROOM, Ack, Outgoing, RefusedError
+from bridge.bus.wire import BATCH_INCOMPLETE, FEW, NO_ROOM, OF_THE_MESSAGE, Ack, Outgoing, RefusedError
 from bridge.errors import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
 
-_TURNS = 8
-"""Turns of the event loop until whoever waits has heard of a refusal: through intake, tap and matcher it takes four."""
+TURNS = 4
+"""Turns of the event loop until whoever waits has heard of a refusal: a future's callbacks run in the turn after it is
+done. The longest way has four futures: ours, intake's, and where an event is the twin of another that is under way,
+the matcher's for that other and for both. `test_order.py` counts them."""
 
 
 class Publisher:
@@ -78,7 +84,7 @@ class Publisher:
         self._telling += 1
         self._last = error
         self._window.refuse_all(error)
-        self._told(_TURNS)
+        self._told(TURNS)
 
     def _told(self, turns: int) -> None:
         if turns:
@@ -99,25 +105,21 @@ class Publisher:
     async def put(self, messages: Sequence[Outgoing], since: int | None = None) -> asyncio.Future[int]:
         """Take messages over, in order; waits for room. The future gives the highest sequence they got.
 
-        It raises StoreUnavailableError when not all of them could be stored; some may be. `since` is what
-        `refusals` was when their sender let them go, if that was before now.
+        It raises StoreUnavailableError when not all of them could be stored; some may be. If none is taken that is
+        raised at once: a sender that hears of it later may have handed over more. `since` is what `refusals` was
+        when their sender let them go, if that was before now.
         """
         since = self._refusals if since is None else since
         group = Group(len(messages))
         async with self._door:  # a fair lock: first come, first served
             while self._window.full and not self._hopeless and since == self._refusals:
                 await self._window.changed()
-            if self._hopeless:
-                self._turn_away(messages, group, self._gone())
-            elif self._telling or since != self._refusals:
-                self._turn_away(messages, group, self._last)
-            else:
-                self._window.take(messages, group)
+            if self._hopeless or self._telling or since != self._refusals:
+                self.totals.refused += len(messages)
+                last = self._last
+                raise self._gone() if self._hopeless else StoreUnavailableError(str(last), last.retry_after)
+            self._window.take(messages, group)
         return group.future
-
-    def _turn_away(self, messages: Sequence[Outgoing], group: Group, error: StoreUnavailableError) -> None:
-        self.totals.refused += len(messages)
-        group.failed(error)
 
     @property
     def _hopeless(self) -> bool:
@@ -138,7 +140,7 @@ class Publisher:
 
     async def _store(self, entries: list[Entry]) -> None:
         """Write entries, again and again until they are settled or their time is up."""
-        pause = 0.05
+        pause = self._limits.pause
         while True:
             await self._reachable()
             entries = [entry for entry in entries if not entry.settled]
@@ -168,30 +170,29 @@ class Publisher:
 
     async def _write(self, entries: list[Entry]) -> None:
         """Send entries once and settle those that were answered. Raises StoreUnavailableError: send the rest again."""
-        if not entries:
-            return
-        if 1 < len(entries) <= FEW:
-            await self._write_one_by_one(entries)
-            return
+        try:
+            if len(entries) <= FEW or not await self._write_batch(entries):
+                await self._write_by_source(entries)
+        except RefusedError as exc:
+            if exc.code not in NO_ROOM:
+                raise
+            self._complain(exc)
+            self.refuse_all(exc)
+
+    async def _write_batch(self, entries: list[Entry]) -> bool:
+        """Store all of them at once, or none: one is stored already, or refused, and the server does not say which.
+
+        Raises StoreUnavailableError, which RefusedError is too, when they should be sent again as they are.
+        """
         try:
             ack = await self._acks.store([entry.message for entry in entries], self._limits.resend)
         except RefusedError as exc:
-            if exc.code == BATCH_INCOMPLETE:
+            if exc.code == BATCH_INCOMPLETE or exc.code in NO_ROOM:
                 raise
-            if exc.code in NO_ROOM:
-                self._complain(exc)
-                self.refuse_all(exc)
-                return
-            if len(entries) == 1:
-                self._complain(exc)
-                self._window.refuse(entries, exc)
-                return
-        else:
-            self._stored(entries, ack)
-            return
-        # One of them is stored already, or is refused for itself: the server does not say which.
-        self.totals.fallbacks += 1
-        await self._write_one_by_one(entries)
+            self.totals.fallbacks += 1
+            return False
+        self._stored(entries, ack)
+        return True
 
     def _stored(self, entries: list[Entry], ack: Ack) -> None:
         self._complained = False
@@ -199,40 +200,42 @@ class Publisher:
         for place, entry in enumerate(entries):
             self._window.stored(entry, first + place, duplicate=ack.duplicate)
 
-    async def _write_one_by_one(self, entries: list[Entry]) -> None:
-        futures = [await self._send(entry) for entry in entries]
-        await asyncio.wait(futures, timeout=self._limits.resend)
-        error: StoreUnavailableError | None = None
-        full: RefusedError | None = None
-        for entry, future in zip(entries, futures, strict=True):
-            if not future.done():
-                future.cancel()
-                error = StoreUnavailableError(f"the log did not answer within {self._limits.resend:.0f} s")
-                continue
-            failure = future.exception()
-            if failure is None:
-                self._stored([entry], future.result())
-            elif isinstance(failure, RefusedError):
-                self._complain(failure)
-                self._window.refuse([entry], failure)
-                full = failure if failure.code in NO_ROOM else full
-            elif isinstance(failure, StoreUnavailableError):
-                error = failure
-        if full is not None:
-            self.refuse_all(full)
-        elif error is not None:
-            raise error
+    async def _write_by_source(self, entries: list[Entry]) -> None:
+        """Send those of each source one after the other, and the sources beside each other."""
+        sources: dict[str, list[Entry]] = {}
+        for entry in entries:
+            sources.setdefault(_source(entry.message), []).append(entry)
+        if len(sources) == 1:
+            await self._write_in_order(entries)
+            return
+        ways = (self._write_in_order(those) for those in sources.values())
+        failures = [each for each in await asyncio.gather(*ways, return_exceptions=True) if each is not None]
+        failures.sort(key=lambda each: not (isinstance(each, RefusedError) and each.code in NO_ROOM))
+        for failure in failures:
+            raise failure
 
-    async def _send(self, entry: Entry) -> asyncio.Future[Ack]:
-        try:
-            return await self._acks.send(entry.message)
-        except RefusedError as exc:  # not even sent: it is too large
-            future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
-            future.set_exception(exc)
-            return future
+    async def _write_in_order(self, entries: list[Entry]) -> None:
+        """Send one after the other, up to the first that is not taken now; raises why."""
+        for entry in entries:
+            if entry.settled:
+                continue  # all were refused meanwhile
+            try:
+                ack = await self._acks.store([entry.message], self._limits.resend)
+            except RefusedError as exc:
+                if exc.code not in OF_THE_MESSAGE:
+                    raise
+                self._complain(exc)
+                self._window.refuse([entry], exc)
+            else:
+                self._stored([entry], ack)
 
     def _complain(self, error: StoreUnavailableError) -> None:
         """Say once that the log takes nothing; the senders are told each time."""
         if not self._complained:
             self._complained = True
             _log.warning("%s cannot be written: %s", self._name, error)
+
+
+def _source(message: Outgoing) -> str:
+    """Return what a message is about, in whose order it stands: `vms.<site>.event.<source>`, `….trace.<rule>`."""
+    return ".".join(message.subject.split(".", 4)[:4])

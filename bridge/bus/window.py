@@ -25,6 +25,8 @@ class Limits:
     """A message not stored after this is refused. A cluster that loses a leader pauses up to 13 s."""
     resend: float = 5.0
     """A write not answered after this is sent again."""
+    pause: float = 0.05
+    """Before a write is sent again; doubled each time, up to a second."""
     outage: float = 3.0
     """With the connection gone for this long everything in hand is refused at once."""
     recent: int = 32_768

@@ -37,6 +37,10 @@ NO_ROOM = frozenset({10023, 10077})
 """The store, or the stream, is full; it takes messages again when something was deleted."""
 TOO_LARGE = 10054
 """The message is larger than the stream, or the server, takes."""
+HEADERS_TOO_LARGE = 10097
+"""Its headers are."""
+OF_THE_MESSAGE = frozenset({TOO_LARGE, HEADERS_TOO_LARGE})
+"""Refusals that are for the message itself: it would be refused at any time. All others are for the moment."""
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 NO_MESSAGE = 10037

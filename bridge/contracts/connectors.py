@@ -22,8 +22,9 @@ class Emit(Protocol):
     """Hand events to the durable log, in order.
 
     Returns as soon as there is room (that is the back-pressure); the future it returns is done
-    when every one of them is stored and synced, and raises `StoreUnavailableError` when it could
-    not be: nothing was promised then, and whoever can must send again.
+    when every one of them is stored and synced. `StoreUnavailableError`, raised at once if none of them is
+    taken, else by the future, says that they could not be: nothing was promised then, and whoever can must
+    send again.
     """
 
     async def __call__(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
@@ -54,6 +55,14 @@ class Session(Protocol):
 
     def degraded(self, code: str, message: str) -> None:
         """Show a lasting flaw in health without ending the session: a topic refused, TLS not verified."""
+        ...
+
+    def missed(self, since: datetime, until: datetime, cause: str) -> None:
+        """Say that not all of what was heard in a span (by `received`) is written down, or will be.
+
+        It is a gap then, like one in which nothing was heard: fetched from the source's own log if it keeps one
+        (`Backfills`), and told by a `source.gap` of that cause.
+        """
         ...
 
     async def park(self, message: str | bytes, reason: str, error: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge.clock import Clock
 from bridge.contracts import Backfills, Emit, Missed
@@ -88,6 +88,9 @@ class SourceGaps:
         self._matcher = ledger.matcher
         self._outages: dict[datetime, Outage] = {}
         self._resumed: set[datetime] = set()
+        self._latest: datetime | None = None
+        """The last time the source was not heard, if that is not told yet: topics may still be added."""
+        self._topics: tuple[str, ...] = ()
         self._heard = self._written = self._sure = clock.now()
         self._doubted: datetime | None = None
         self._saving = asyncio.Lock()
@@ -99,8 +102,7 @@ class SourceGaps:
     @property
     def since(self) -> datetime | None:
         """When the source was last heard, if it is not heard now."""
-        last = next(reversed(self._outages.values()), None)
-        return last.since if last is not None and last.until is None else None
+        return next((outage.since for outage in self._outages.values() if outage.until is None), None)
 
     # --- what the listener says -------------------------------------------------------------------
 
@@ -121,17 +123,33 @@ class SourceGaps:
         """The source is not heard any more, since then. Said again in the same outage it changes nothing."""
         self._up.clear()
         if self.since is None:
-            self._open(since, cause)
+            self._latest = self._open(since, cause)
             self._news.set()
+
+    def missed(self, since: datetime, until: datetime, cause: str) -> None:
+        """The source was heard in that span, and not all of it is written down. Spans that wait are made one."""
+        until, resumed = max(since, until), False
+        for waits in list(self._outages.values()):
+            if waits.cause == cause and waits.until is not None and waits.begun is None and not waits.complete:
+                del self._outages[waits.since]
+                resumed = waits.since in self._resumed
+                since, until = min(since, waits.since), max(until, waits.until)
+        since = self._open(since, cause, until=until, topics=self._topics)
+        if resumed:
+            self._resumed.add(since)
+        self._ended.set()
+        self._news.set()
 
     def back(self, now: datetime, topics: tuple[str, ...]) -> None:
         """The source is heard again. Said once more, it may be with more topics."""
-        self._heard = now
+        if self._doubted is not None and self._heard - self._doubted <= CALM:
+            self._doubted = now  # what was refused before the source was lost is only now tried again
+        self._heard, self._topics = now, topics
         if self.since is not None:
             self._change(self.since, until=max(now, self.since), topics=topics)
             self._ended.set()
-        elif self._outages:
-            self._change(next(reversed(self._outages)), topics=topics)
+        elif self._latest in self._outages:
+            self._change(self._latest, topics=topics)
         self._up.set()
         self._news.set()
 
@@ -146,14 +164,19 @@ class SourceGaps:
         self._outages = {outage.since: outage for outage in cursor.outages}
         self._resumed = set(self._outages)
         self._matcher.filling(self._name, True)
-        if self.since is None:
-            self._resumed.add(self._open(min(cursor.heard, self._clock.now()), STOPPED))
+        self._latest = self.since
+        if self._latest is None:
+            self._latest = self._open(min(cursor.heard, self._clock.now()), STOPPED)
+            self._resumed.add(self._latest)
+        elif self._latest - cursor.heard > LAZY:
+            # What the log refused before the source was lost, and only the process that has gone still had.
+            self._resumed.add(self._open(cursor.heard, STOPPED, until=self._latest))
         self._ended.set()
 
-    def _open(self, since: datetime, cause: str) -> datetime:
+    def _open(self, since: datetime, cause: str, **more: Any) -> datetime:
         while since in self._outages:  # two outages have two beginnings, or they would have one id
             since += _NEXT
-        self._outages[since] = Outage(since=since, cause=cause)
+        self._outages[since] = Outage(since=since, cause=cause, **more)
         self._matcher.filling(self._name, True)
         return since
 
@@ -197,7 +220,10 @@ class SourceGaps:
         while True:
             await self._ended.wait()
             self._ended.clear()
-            for outage in [outage for outage in self._outages.values() if outage.until is not None]:
+            for since in list(self._outages):
+                outage = self._outages.get(since)
+                if outage is None or outage.until is None:
+                    continue
                 try:
                     await self._close(outage)
                 except Exception:

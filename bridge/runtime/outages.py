@@ -64,7 +64,7 @@ class Cursor(Record):
 
     heard: UtcTime
     outages: tuple[Outage, ...] = ()
-    """Oldest first; only the last may be without an end."""
+    """At most one is without an end."""
 
 
 class CursorStore(Protocol):

@@ -43,10 +43,11 @@ _REASON: dict[type[ConnectorError], tuple[str, tuple[float, float]]] = {
     ConnectorUnavailableError: ("unavailable", QUICK),
 }
 
-UNREADABLE_SHOWN = timedelta(hours=1)
-"""How long health goes on to show that a message could not be understood after the last one."""
+SHOWN = timedelta(hours=1)
+"""How long health goes on to show that something could not be understood, or written down, after the last time."""
 
 _UNREADABLE = "unreadable_message"
+_NOT_WRITTEN = "not_written"
 
 Park = Callable[[str, str | bytes, str, str], Awaitable[None]]
 """`park(source, message, reason, error)`: file one message that could not be understood."""
@@ -105,6 +106,10 @@ class SourceSession:
         """Show a flaw that does not end the session."""
         self._keeper.on_flaw(code, message)
 
+    def missed(self, since: datetime, until: datetime, cause: str) -> None:
+        """Have a span made up for in which something was heard that will not be written down."""
+        self._keeper.on_missed(since, until, cause)
+
     async def park(self, message: str | bytes, reason: str, error: str) -> None:
         """File a message that could not be understood."""
         await self._keeper.park(message, reason, error)
@@ -134,8 +139,8 @@ class SourceKeeper:
         self._heard = now
         self._attempt = 0
         self._told_lost = False
-        self._unreadable_until: datetime | None = None
-        self._unreadable = ""
+        self._shown: dict[str, tuple[datetime, str]] = {}
+        """Flaws that outlast a session, by their code: until when, and the words."""
         self._own: set[asyncio.Future[Any]] = set()
         self._saying = asyncio.Lock()
 
@@ -180,8 +185,8 @@ class SourceKeeper:
     # --- what the session says --------------------------------------------------------------------
 
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
-        """Pass events on, noting that the source was heard."""
-        self.on_heard()
+        """Pass events on, noting that the source was heard when they were read."""
+        self._on_read(events)
         try:
             stored = await self._emit(events)
         except StoreUnavailableError:
@@ -199,18 +204,35 @@ class SourceKeeper:
         self.on_heard()
         log.warning("a message could not be understood", extra={"source": self._name, "reason": reason, "error": error})
         await self._park(self._name, message, reason, error)
-        self._unreadable_until = self.clock.now() + UNREADABLE_SHOWN
-        self._unreadable = f"a message could not be understood ({reason}); it is kept: vms-bridge dlq list"
-        self.on_flaw(_UNREADABLE, self._unreadable)
+        self._show(_UNREADABLE, f"a message could not be understood ({reason}); it is kept: vms-bridge dlq list")
 
     def on_heard(self) -> None:
         """Note that the link is alive."""
-        self._heard = now = self.clock.now()
-        if self._unreadable_until is not None and now >= self._unreadable_until:
-            self._unreadable_until = None
-            self._set(replace(self._state, flaws=tuple(flaw for flaw in self._state.flaws if flaw[0] != _UNREADABLE)))
+        now = self.clock.now()
+        self._end_flaws(now)
+        self._note_heard(now)
+
+    def _on_read(self, events: Sequence[VmsEvent]) -> None:
+        """Note when events were read: they may have waited since, and then say nothing of the link as it is now."""
+        now = self.clock.now()
+        self._end_flaws(now)
+        read = min(now, max((event.received for event in events), default=self._heard))
+        if read > self._heard:
+            self._note_heard(read)
+
+    def _note_heard(self, when: datetime) -> None:
+        self._heard = when
         if self._state.up:
-            self._gaps.heard(now)
+            self._gaps.heard(when)
+
+    def on_missed(self, since: datetime, until: datetime, cause: str) -> None:
+        """Show that something heard is not written down, and have the span made up for."""
+        log.error(
+            "something heard is not written down",
+            extra={"source": self._name, "since": since.isoformat(), "until": until.isoformat(), "cause": cause},
+        )
+        self._show(_NOT_WRITTEN, f"not all that came from {since:%H:%M:%S} to {until:%H:%M:%S} UTC was written down")
+        self._gaps.missed(since, until, cause)
 
     def on_ready(self, topics: tuple[str, ...], dialect: str | None, version: str | None) -> None:
         """End the outage, if there was one, and say so once."""
@@ -239,8 +261,18 @@ class SourceKeeper:
 
     def _outlasting(self, now: datetime) -> tuple[tuple[str, str], ...]:
         """Return the flaws of earlier sessions that are still to be shown."""
-        shown = self._unreadable_until is not None and now < self._unreadable_until
-        return ((_UNREADABLE, self._unreadable),) if shown else ()
+        return tuple((code, words) for code, (until, words) in sorted(self._shown.items()) if now < until)
+
+    def _show(self, code: str, words: str) -> None:
+        """Show a flaw for a while, however many sessions that takes."""
+        self._shown[code] = self.clock.now() + SHOWN, words
+        self.on_flaw(code, words)
+
+    def _end_flaws(self, now: datetime) -> None:
+        over = {code for code, (until, _) in self._shown.items() if now >= until}
+        if over:
+            self._shown = {code: shown for code, shown in self._shown.items() if code not in over}
+            self._set(replace(self._state, flaws=tuple(flaw for flaw in self._state.flaws if flaw[0] not in over)))
 
     def on_flaw(self, code: str, message: str) -> None:
         """Remember a flaw; the same code again replaces the words."""

@@ -17,13 +17,12 @@ from bridge.sdk import (
     ConnectorError,
     ConnectorUnavailableError,
     ConnectorUnsupportedError,
-    PayloadError,
     Session,
     VmsEvent,
 )
 
 from . import discover
-from .delivery import Delivery
+from .delivery import Delivery, Letter
 from .failures import Failure
 from .link import Link, Refusal
 from .reader import Read, Reader
@@ -66,6 +65,7 @@ class Listening(Capability):
         finally:
             listening.cancel()
             await asyncio.wait({listening})
+            visit.tell_unread()
             self._server_answers_pings = visit.server_answers_pings
             self._taken |= visit.taken
             await visit.close()
@@ -122,6 +122,12 @@ class _Visit:
                 self._read(group, link, family)
             if topics.maybe:
                 self._start(group, self._also(group, topics), "also")
+
+    def tell_unread(self) -> None:
+        """Say which of what has come is not read, and will not be: the session ends."""
+        for link in self._links:
+            if link.unread:
+                self._session.missed(link.read_until, self._session.clock.now(), "unread")
 
     async def close(self) -> None:
         """Close every socket at once, each within its time."""
@@ -260,25 +266,24 @@ class _Visit:
         reader = Reader(self._system, self._api.found, family.alone)
         async with aclosing(link.messages()) as messages:
             async for some in messages:
-                link.busy = True
-                await self._pass_on(some, reader)
-                link.busy = False
+                link.in_hand = len(some)
+                await self._pass_on(some, reader, link)
                 await asyncio.sleep(0)  # a flood must not keep the others from their turn
 
-    async def _pass_on(self, messages: Sequence[bytes], reader: Reader) -> None:
+    async def _pass_on(self, messages: Sequence[bytes], reader: Reader, link: Link) -> None:
         events: list[VmsEvent] = []
-        refused: list[tuple[bytes, PayloadError]] = []
+        refused: list[Letter] = []
         for message in messages:
             read = await self._understood(message, reader)
             events += read.events
-            refused += [(message, error) for error in read.errors]
+            refused += [Letter(message, error.reason, str(error)) for error in read.errors]
+        link.in_hand = 0  # nothing is awaited between this and the delivery's having them
         if events:
             self._on_events(events)
-            await self._delivery.put(self._session, events)
-        elif not refused:
+        if events or refused:
+            await self._delivery.put(self._session, events, refused)
+        else:
             self._session.heard()
-        for message, error in refused:
-            await self._session.park(message, error.reason, str(error))
 
     async def _understood(self, message: bytes, reader: Reader) -> Read:
         received = self._session.clock.now()

@@ -83,6 +83,11 @@ class _Connection(ClientConnection):
             self.whole += event.fin and event.opcode in _DATA
         super().process_event(event)
 
+    @property
+    def held(self) -> bool:
+        """Whether the network is not read: as many messages wait here as may."""
+        return not self.transport.is_closing() and not self.transport.is_reading()
+
     async def take(self) -> bytes:
         """Return the next message; waits for it. Raises ConnectionClosed after the last."""
         message = await self.recv(decode=False)
@@ -138,8 +143,11 @@ class Link:
         """Topics that the server did not take, and why."""
         self.answers_pings = answers_pings
         """Whether the server has ever answered one; known from earlier links to it, or seen here."""
-        self.busy = False
-        """Set by the reader while it cannot read on; the link is not judged then."""
+        self.in_hand = 0
+        """Set by the reader: messages that it has taken and not passed on."""
+        self.read_until = clock.now()
+        """When all that had come until then was last known to be read."""
+        self._held = False
 
     async def open(self) -> Refusal | None:
         """Connect and subscribe. Raises ConnectorUnavailableError if the server cannot be reached."""
@@ -244,13 +252,20 @@ class Link:
         except ConnectionClosed as exc:
             raise ConnectorUnavailableError(f"{self._door.name}: the server ended it ({_closing(exc)})") from exc
 
+    @property
+    def unread(self) -> bool:
+        """Whether anything has come that was not passed on."""
+        connection = self._connection
+        return connection is not None and (self._held or connection.held or connection.whole + self.in_hand > 0)
+
     async def watch(self) -> AsyncGenerator[None, None]:
-        """Ping, and yield whenever the server has said something by itself since.
+        """Ping, and yield whenever the server has said something by itself since, and all of that is read.
 
         Raises ConnectorUnavailableError when the link is dead: a server that answers pings must go on
         doing so, and any server must say something by itself within `link_dead_after`, because it
         promises to ping every 30 s ("Event socket" of the guide). Answers to our pings do not count
-        there: a server may be stuck behind a socket that works.
+        there: a server may be stuck behind a socket that works. While we hold the socket, because what was read
+        cannot be passed on, nothing can be told of the link: its time begins anew when we read on.
         """
         connection, config = self._open, self._config
         heard = spoke = self._clock.monotonic()
@@ -260,11 +275,18 @@ class Link:
             await self._clock.sleep(config.ping_interval.total_seconds())
             now = self._clock.monotonic()
             self.answers_pings = self.answers_pings or connection.pongs > 0
-            if self.busy or connection.received != received:
+            if connection.held:
+                self._held, heard, spoke = True, now, now
+                continue
+            if not self.unread:
+                self.read_until = self._clock.now()
+            self._held = False
+            if connection.received != received:
                 received, heard = connection.received, now
-            if self.busy or connection.spoken != spoken:
+            if connection.spoken != spoken:
                 spoken, spoke = connection.spoken, now
-                yield
+                if not self.unread:
+                    yield
             if self.answers_pings and now - heard >= config.ping_patience.total_seconds():
                 raise ConnectorUnavailableError(f"{self._door.name}: no answer to pings for {now - heard:.1f} s")
             if now - spoke >= config.link_dead_after.total_seconds():

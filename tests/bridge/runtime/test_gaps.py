@@ -309,6 +309,76 @@ async def test_the_cursor_does_not_pass_what_is_not_stored() -> None:
         assert world.records[-1].heard == world.clock.now()
 
 
+async def test_what_is_not_stored_when_the_source_is_lost_is_in_doubt_when_it_is_back() -> None:
+    """It is tried again only then; whoever dies before that begins where it was heard."""
+    world = World()
+    async with world.running() as gaps:
+        gaps.back(START, ())
+        await world.clock.advance(30)
+        gaps.doubt(world.clock.now())
+        gaps.heard(world.clock.now())
+        await world.outage(gaps, 3600)
+        await world.clock.advance(50)
+        gaps.heard(world.clock.now())
+        await settle()
+        assert {cursor.heard for cursor in world.records} == {START}
+
+
+async def test_what_only_a_dead_process_had_is_a_gap_of_its_own() -> None:
+    """The log took nothing for long, then the source was lost, then we died: the record stands at what was stored."""
+    world = World()
+    heard, lost = START - 30 * MINUTE, START - 10 * MINUTE
+    world.record = Cursor(heard=heard, outages=(Outage(since=lost, cause="unavailable"),)).model_dump_json().encode()
+    async with world.running() as gaps:
+        assert gaps.since == lost
+        gaps.back(START, ("LPR",))
+        await world.clock.advance(600)
+    spans = {(outage.since, outage.until, outage.cause) for outage in world.told}
+    assert spans == {(heard, lost, "stopped"), (lost, START, "unavailable")}
+
+
+async def test_what_was_heard_and_not_written_is_fetched_and_told() -> None:
+    """As a gap with its own cause; spans that come while others are filled are one, and none is left out."""
+    world = World()
+    assert isinstance(world.source, Source)
+    world.source.answers = [lambda: [Missed([happened(1)])]]
+    async with world.running() as gaps:
+        gaps.back(START, ("LPR",))
+        gaps.missed(START - MINUTE, START, "refused")
+        await settle()
+        for minutes in (5, 2, 9):
+            gaps.missed(START - minutes * MINUTE, START - (minutes - 1) * MINUTE, "refused")
+        assert gaps.since is None
+        await world.clock.advance(900)
+        gaps.missed(world.clock.now(), world.clock.now(), "unread")
+        await world.clock.advance(900)
+    told = [(outage.since, outage.until, outage.cause) for outage in world.told]
+    later = START + timedelta(seconds=900)
+    assert told == [
+        (START - MINUTE, START, "refused"),
+        (START - 9 * MINUTE, START - MINUTE, "refused"),
+        (later, later, "unread"),
+    ]
+    assert [outage.told().fetched for outage in world.told] == [{"plate.read": 1}, {}, {}]
+    assert [outage.topics for outage in world.told] == [("LPR",)] * 3
+
+
+async def test_what_was_not_written_while_the_source_is_away_is_a_gap_too() -> None:
+    """It does not end the outage, nor take its topics."""
+    world = World()
+    async with world.running() as gaps:
+        gaps.back(START, ("LPR",))
+        gaps.lost(START, "unavailable")
+        gaps.missed(START - MINUTE, START + MINUTE, "unread")
+        assert gaps.since == START
+        gaps.back(START, ("LPR", "motionChanges"))
+        await world.clock.advance(900)
+    assert {(outage.cause, outage.topics) for outage in world.told} == {
+        ("unavailable", ("LPR", "motionChanges")),
+        ("unread", ("LPR",)),
+    }
+
+
 async def test_a_store_that_is_away_is_waited_for() -> None:
     """At the start, while filling, and before the telling."""
     world = World()

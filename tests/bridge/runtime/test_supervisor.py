@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bridge.contracts import Session
 from bridge.errors import ConnectorAuthError, ConnectorUnavailableError, StoreUnavailableError
 from bridge.runtime.supervisor import QUICK, SLOW, SourceState, Supervisor, wait_before_retry
-from bridge.schema.event import VmsEvent
+from bridge.schema.event import VmsEvent, own_event
+from bridge.schema.kinds import BridgeStarted
 from tests.clock import START, VirtualClock, settle
 
 
@@ -116,6 +117,50 @@ async def test_an_outage_is_one_lost_one_connected_and_one_gap() -> None:
         assert gap.gap_from == START  # type: ignore[attr-defined]
         assert gap.gap_to > START + timedelta(seconds=10)  # type: ignore[attr-defined]
         assert gap.cause == "unavailable"  # type: ignore[attr-defined]
+
+
+async def test_events_that_waited_say_nothing_of_the_link_as_it_is_now() -> None:
+    """The source was heard when they were read, and the gap begins then."""
+    world = World()
+
+    async def late(session: Session) -> None:
+        session.ready(topics=["LPR"])
+        read = session.clock.now()
+        await session.clock.sleep(300)
+        await session.emit([own_event("home", "bridge.started", BridgeStarted(version="1", instance="a"), read)])
+        raise ConnectorUnavailableError("no answer to pings")
+
+    async with world.running(Scripted(late, listen)):
+        await world.clock.advance(400)
+    (gap,) = (event.data for event in world.events if event.type == "source.gap")
+    assert gap.gap_from == START  # type: ignore[attr-defined]
+
+
+async def test_what_is_not_written_down_is_shown_and_made_up_for() -> None:
+    """In health for an hour, whatever sessions end meanwhile; and as a gap."""
+    world = World()
+
+    async def loses(session: Session) -> None:
+        session.ready(topics=["LPR"])
+        session.missed(START - timedelta(seconds=5), START, "refused")
+        await session.clock.sleep(1800)
+        raise ConnectorUnavailableError("reset")
+
+    async def listens(session: Session) -> None:
+        session.ready(topics=["LPR"])
+        while True:
+            await session.clock.sleep(60)
+            session.heard()
+
+    async with world.running(Scripted(loses, listens)):
+        await world.clock.advance(2000)
+        assert world.states[-1].flaws == (
+            ("not_written", "not all that came from 11:59:55 to 12:00:00 UTC was written down"),
+        )
+        await world.clock.advance(2000)
+        assert (world.states[-1].up, world.states[-1].flaws) == (True, ())
+    gaps = [event.data for event in world.events if event.type == "source.gap"]
+    assert [gap.cause for gap in gaps] == ["refused", "unavailable"]  # type: ignore[attr-defined]
 
 
 async def test_a_source_that_never_answered_is_reported_once() -> None:

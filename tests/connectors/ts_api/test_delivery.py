@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from bridge.sdk import Origin, PayloadError, StoreUnavailableError, VmsEvent, kinds
-from connectors.ts_api.delivery import Delivery
+from connectors.ts_api import delivery as delivery_module
+from connectors.ts_api.delivery import Delivery, Letter
 from tests.clock import START, VirtualClock, settle
 from tests.fakes import RecordingSession
 
@@ -123,8 +125,8 @@ async def test_whichever_is_refused_first_the_order_is_that_of_reading() -> None
     retry.cancel()
 
 
-async def test_what_waits_and_cannot_be_filed_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
-    """It is lost, loudly, and what is behind it is stored."""
+async def test_what_waits_and_cannot_be_filed_holds_nobody_up() -> None:
+    """It is a dead letter, and what is behind it is stored."""
     store, delivery = Store(), Delivery()
     store.failing, store.at_once = DOWN, True
     await delivery.put(store, [event(1)])
@@ -141,7 +143,78 @@ async def test_what_waits_and_cannot_be_filed_holds_nobody_up(caplog: pytest.Log
     await settle()
     await store.pass_time(2)
     assert ([each.id for each in store.emitted], delivery.kept) == (["e2"], 0)
-    assert "events lost: the log refused them" in caplog.messages
+    assert [VmsEvent.decode(bytes(letter.message)).id for letter in store.parked] == ["e1"]  # type: ignore[arg-type]
+    assert [(letter.reason, letter.error) for letter in store.parked] == [("bad_name", "no")]
+    retry.cancel()
+
+
+async def test_one_that_cannot_be_filed_takes_none_along_that_was_read_with_it() -> None:
+    """The others are stored, in order; also if the log goes away in between."""
+    store, delivery = Store(), Delivery()
+    emit = store.emit
+
+    async def picky(events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        if any(each.id == "e2" for each in events):
+            if len(events) > 1:
+                store.failing, store.at_once = DOWN, True
+            raise PayloadError("too_large", "no")
+        return await emit(events)
+
+    store.emit = picky  # type: ignore[method-assign]
+    await delivery.put(store, [event(1), event(2), event(3), event(4)])
+    retry = asyncio.create_task(delivery.retry(store))
+    await settle()
+    assert (store.emitted, delivery.kept) == ([], 4)
+    store.failing = None
+    await store.pass_time(2)
+    assert [each.id for each in store.emitted] == ["e1", "e3", "e4"]
+    assert [letter.reason for letter in store.parked] == ["too_large"]
+    retry.cancel()
+
+
+async def test_a_letter_that_cannot_be_stored_is_kept_like_an_event() -> None:
+    """And nothing that was read later passes it."""
+    store, delivery = Store(), Delivery()
+    park, told = store.park, [DOWN]
+
+    async def slow(message: str | bytes, reason: str, error: str) -> None:
+        if told:
+            raise told.pop()
+        await park(message, reason, error)
+
+    store.park = slow  # type: ignore[method-assign]
+    await delivery.put(store, [event(1)], [Letter(b"{", "not_json", "no")])
+    await delivery.put(store, [event(2)])
+    assert ([each.id for each in store.emitted], store.parked, delivery.kept) == (["e1"], [], 2)
+    retry = asyncio.create_task(delivery.retry(store))
+    await settle()
+    await store.pass_time(2)
+    assert ([each.id for each in store.emitted], len(store.parked), delivery.kept) == (["e1", "e2"], 1, 0)
+    retry.cancel()
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_whoever_is_cancelled_while_it_waits_has_lost_nothing(
+    full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither behind another that is handing over, nor before a delivery that is full: all of it was read."""
+    monkeypatch.setattr(delivery_module, "_ROOM", 1)
+    store, delivery = Store(), Delivery()
+    if full:
+        store.failing, store.at_once = DOWN, True
+        await delivery.put(store, [event(0)])
+    store.hold = asyncio.Event()
+    puts = [asyncio.create_task(delivery.put(store, [event(number)])) for number in (1, 2, 3)]
+    await settle()
+    for put in reversed(puts):
+        put.cancel()
+    await settle()
+    assert delivery.kept == (4 if full else 3)
+    store.hold, store.failing = None, None
+    retry = asyncio.create_task(delivery.retry(store))
+    await settle()
+    await store.pass_time(2)
+    assert [each.id for each in store.emitted] == ["e0", "e1", "e2", "e3"][not full :]
     retry.cancel()
 
 
@@ -204,14 +277,23 @@ async def test_a_cancelled_try_loses_nothing() -> None:
     retry.cancel()
     await settle()
     assert delivery.kept == 1
+    store.hold = None
+    retry = asyncio.create_task(delivery.retry(store))
+    await settle()
+    await store.pass_time(1)
+    assert ([each.id for each in store.emitted], delivery.kept) == (["e1"], 0)
+    retry.cancel()
 
 
-async def test_an_unforeseen_refusal_is_an_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Data lost is never silent; and it is not tried for ever."""
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_unforeseen_refusal_is_an_error_and_a_gap(at_once: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Data lost is never silent; it is not tried for ever, but looked for where it came from."""
     delivery, store = Delivery(), Store()
-    store.failing = ValueError("too large")
-    await delivery.put(store, [event(1)])
+    store.failing, store.at_once = ValueError("too large"), at_once
+    with pytest.raises(ValueError, match="too large") if at_once else nullcontext():
+        await delivery.put(store, [event(1)])
     await settle()
     assert delivery.kept == 0
+    assert store.gaps == [(START, START, "refused")]
     lost: list[Any] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.count for record in lost] == [1]

@@ -128,16 +128,56 @@ async def test_a_server_that_pings_is_alive() -> None:
 
 
 async def test_a_reader_that_is_held_up_is_not_a_dead_link() -> None:
-    """What waits unread includes the answers to our pings."""
+    """What waits unread includes the answers to our pings; its time begins anew once the network is read again."""
     async with watched() as it:
         await it.tick()
-        it.link.busy = True
+        it.connection.transport.pause_reading()
         next(iter(it.far.sockets)).transport.pause_reading()
         await it.clock.advance(300)
         assert not it.task.done()
-        it.link.busy = False
-        await it.clock.advance(3)
-        assert "no answer to pings" in (await it.death())[1]
+        assert it.signs == 0
+        it.connection.transport.resume_reading()
+        resumed_at = it.clock.monotonic()
+        for _ in range(2):
+            if not it.task.done():
+                await it.clock.advance(3)
+        when, why = await it.death()
+        assert "no answer to pings" in why
+        assert when - resumed_at <= 6
+
+
+async def test_a_dead_link_is_noticed_though_its_reader_is_held_up() -> None:
+    """A log that takes nothing says nothing of the link, as long as there is room for what comes."""
+    async with watched() as it:
+        await it.tick()
+        it.link.in_hand = 1
+        next(iter(it.far.sockets)).transport.pause_reading()
+        await it.clock.until_asleep()
+        for _ in range(3):
+            if not it.task.done():
+                await it.clock.advance(3)
+        when, why = await it.death()
+        assert "no answer to pings" in why
+        assert when <= 9
+
+
+async def test_what_is_not_read_is_not_heard() -> None:
+    """A message that waits proves that the link lives, not that we know what it says."""
+    async with watched() as it:
+        await it.tick()
+        read_until = it.link.read_until
+        await it.far.send(b"1")
+        await eventually(lambda: it.connection.whole == 1)
+        await it.tick()
+        assert (it.link.unread, it.signs, it.link.read_until) == (True, 0, read_until)
+        async with aclosing(it.link.messages()) as messages:
+            assert await anext(messages) == [b"1"]
+        await it.far.send(b"2")
+        await eventually(lambda: it.connection.whole == 1)
+        await it.connection.take()
+        await it.tick()
+        assert (it.link.unread, it.signs) == (False, 1)
+        assert it.link.read_until > read_until
 
 
 async def test_a_part_of_a_long_message_is_a_sign_of_life() -> None:

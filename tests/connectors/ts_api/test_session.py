@@ -251,8 +251,9 @@ async def test_a_dead_socket_ends_the_session(links: list[Link]) -> None:
             await eventually(lambda: far.connections <= 1)  # the frozen one cannot know
 
 
-async def test_a_slow_store_is_not_a_dead_link() -> None:
-    """While we do not read we do not see pongs either."""
+@asynccontextmanager
+async def held_up(links: list[Link]) -> AsyncIterator[tuple[FarSide, VirtualClock, RecordingSession, Running]]:
+    """A session whose store takes its time, with so much waiting that the socket is held."""
     clock = VirtualClock()
     slow = RecordingSession(clock)
     slow.hold = asyncio.Event()
@@ -262,12 +263,49 @@ async def test_a_slow_store_is_not_a_dead_link() -> None:
             await running.ready()
             await far.send(PLATE)
             await running.until(lambda: slow.holding)
-            next(iter(far.sockets)).transport.pause_reading()
-            await clock.advance(600)
-            assert not running.task.done()
-            slow.hold.set()
-            await running.until(lambda: slow.of("plate.read"))
+            for _ in range(40):
+                await far.send(PLATE)
+            await eventually(lambda: links[-1]._open.held)
+            yield far, clock, slow, running
         await connector.aclose()
+
+
+async def test_a_slow_store_is_not_a_dead_link(links: list[Link]) -> None:
+    """While we do not read we do not see pongs either. Nothing is heard then; what was kept back is read after."""
+    async with held_up(links) as (far, clock, slow, running):
+        heard = slow.times_heard
+        next(iter(far.sockets)).transport.pause_reading()
+        await clock.advance(600)
+        assert not running.task.done()
+        assert slow.times_heard == heard
+        assert slow.hold is not None
+        slow.hold.set()
+        await running.until(lambda: len(slow.of("plate.read")) == 41)
+
+
+async def test_a_link_that_died_behind_a_slow_store_is_noticed_when_reading_goes_on(links: list[Link]) -> None:
+    """Within the time that it always has."""
+    async with held_up(links) as (far, clock, slow, running):
+        next(iter(far.sockets)).transport.pause_reading()
+        links[-1].answers_pings = True
+        await clock.advance(600)
+        assert slow.hold is not None
+        slow.hold.set()
+        await running.until(lambda: len(slow.of("plate.read")) == 41)
+        config = far.config()
+        await clock.advance((config.ping_interval * 2 + config.ping_patience).total_seconds())
+        assert "no answer to pings" in str(await running.failure())
+        assert slow.gaps == []
+
+
+async def test_what_is_not_read_when_the_session_ends_is_a_gap(links: list[Link]) -> None:
+    """It has come, and nobody will read it from this socket any more."""
+    async with held_up(links) as (_, clock, slow, running):
+        began = links[-1].read_until
+        await clock.advance(60)
+        running.task.cancel()
+        await asyncio.wait({running.task})
+        assert slow.gaps == [(began, clock.now(), "unread")]
 
 
 async def test_a_large_message_is_taken_and_a_larger_one_ends_the_session() -> None:
