@@ -63,8 +63,8 @@ class JetIntake:
         """Take the events over in order; returns as soon as there is room.
 
         The future is done when all are synced and raises StoreUnavailableError when they could not
-        be; that is raised at once where none of them is taken. Raises PayloadError for an event that is too large or has a name that cannot be filed;
-        then none of them was taken.
+        be; that is raised at once where none of them is taken. Raises PayloadError for an event that is
+        too large or has a name that cannot be filed; then none of them was taken.
         """
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         messages = [self._message(event) for event in events]
