@@ -33,6 +33,7 @@ from bridge.bus.effects import write_end
 from bridge.bus.host import Host
 from bridge.bus.letters import DeadLetterBox
 from bridge.bus.server import EmbeddedServer
+from bridge.bus.streams import FROM_OUTSIDE
 from bridge.checkpointing import Checkpointing
 from bridge.clock import Clock, SystemClock
 from bridge.config.load import Loaded
@@ -432,7 +433,7 @@ def parking(bus: Bus) -> Callable[[str, str | bytes, str, str], Coroutine[Any, A
 
     async def park(source: str, message: str | bytes, reason: str, error: str) -> None:
         body = message if isinstance(message, bytes) else message.encode(errors="replace")
-        await bus.dead.bury("message", reason, body, {"Source": source, "Error": error})
+        await bus.dead.bury(FROM_OUTSIDE, reason, body, {"Source": source, "Error": error})
 
     return park
 

@@ -134,6 +134,7 @@ class Room:
 _SHARES: Mapping[str, tuple[float, int]] = {
     "RESULTS": (0.10, 1024 * MIB),
     "DLQ": (0.05, 512 * MIB),
+    "REJECTED": (0.02, 128 * MIB),
     "TRACES": (0.05, 512 * MIB),
     "CHECKPOINTS": (0.05, 512 * MIB),
 }

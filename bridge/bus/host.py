@@ -297,7 +297,7 @@ class _Care(BaseMiddleware[Any, Any]):
             "Error": error,
         }
         try:
-            await self._dead.bury("message", reason, msg.body, headers)
+            await self._dead.bury("record", reason, msg.body, headers)
         except StoreError as exc:
             raise _later(place.num_delivered) from exc
 

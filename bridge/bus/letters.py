@@ -1,5 +1,8 @@
 """Dead letters, for the person who looks at them: find, read, send on their way again, drop.
 
+They stand in two streams with one numbering: orders that were given up, and what was sent to us and nobody understood,
+which must not push those out. An older version had both in the first, and what it left there is found there.
+
 Only information can go again: what moves something was for its moment, and that is over. It goes as an order
 of its own id with the origin `replay`, which the gate refuses to everything that moves. What a person
 does is written into the effect ledger before it is done, so it is in the audit trail like any other end.
@@ -10,9 +13,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Literal
 
 from pydantic import JsonValue, ValidationError
@@ -23,8 +28,8 @@ from bridge.bus.effects import JetEffectLedger, write_end
 from bridge.bus.engine_store import ORDERS_KEPT
 from bridge.bus.newest import newest
 from bridge.bus.pull import place, scan
-from bridge.bus.streams import stream_name
-from bridge.bus.wire import EXPECTED, NO_MESSAGE, TTL, Outgoing, RefusedError
+from bridge.bus.streams import REJECTED_FROM, stream_name
+from bridge.bus.wire import EXPECTED, NO_MESSAGE, STREAM_NOT_FOUND, TTL, Outgoing, Received, RefusedError
 from bridge.errors import StoreError
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin
@@ -119,8 +124,8 @@ class DeadLetterBox:
     def __init__(self, connection: Connection, site: str, who: str) -> None:
         self._connection, self._site, self._who = connection, site, who
         self._acks, self._subjects = Acks(connection), Subjects(site)
-        self._stream, self._engine = stream_name(site, "DLQ"), stream_name(site, "ENGINE")
-        self._ledger = JetEffectLedger(connection, self._acks, self._engine, site)
+        self._given_up, self._rejected = stream_name(site, "DLQ"), stream_name(site, "REJECTED")
+        self._ledger = JetEffectLedger(connection, self._acks, stream_name(site, "ENGINE"), site)
 
     async def newest(
         self, limit: int, *, action_class: str | None = None, reason: str | None = None, since: datetime | None = None
@@ -128,19 +133,30 @@ class DeadLetterBox:
         """Return the newest of this class, this reason and since then, oldest first."""
         what = [escape(token) if token else "*" for token in (action_class, reason)]
         subject = f"{self._subjects.root}.dlq.{'.'.join(what)}"
-        found = await newest(self._connection, self._stream, subject, limit, since=since)
-        return [
+        found = [
             Letter.read(message.subject, at.seq, at.stamp, message.data, message.headers or {})
-            for message in found
+            for stream in (self._given_up, self._rejected)
+            for message in await self._newest(stream, subject, limit, since)
             for at in (place(message.reply),)
         ]
+        found.sort(key=attrgetter("stored", "seq"))
+        return found[max(0, len(found) - limit) :]
+
+    async def _newest(self, stream: str, subject: str, limit: int, since: datetime | None) -> list[Received]:
+        found: list[Received] = []
+        with _perhaps_missing():
+            found += await newest(self._connection, stream, subject, limit, since=since)
+        return found
+
+    def _stream_of(self, seq: int) -> str:
+        return self._rejected if seq >= REJECTED_FROM else self._given_up
 
     async def get(self, seq: int) -> Letter:
         """Return one. Raises StoreError when there is none of that number."""
         try:
-            answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", {"seq": seq})
+            answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream_of(seq)}", {"seq": seq})
         except RefusedError as exc:
-            if exc.code == NO_MESSAGE:
+            if exc.code in (NO_MESSAGE, STREAM_NOT_FOUND):
                 raise StoreError(f"there is no dead letter {seq}") from exc
             raise
         message = answer["message"]
@@ -187,8 +203,10 @@ class DeadLetterBox:
         """Take away every letter in which a plate stands, however it is written there; return how many."""
         subject, named = f"{self._subjects.root}.dlq.>", naming(plate)
         found: list[int] = []
-        async for batch in scan(self._connection, self._stream, [subject]):
-            found += [place(m.reply).seq for m in batch if named.search(m.data.decode(errors="replace"))]
+        for stream in (self._given_up, self._rejected):
+            with _perhaps_missing():
+                async for batch in scan(self._connection, stream, [subject]):
+                    found += [place(m.reply).seq for m in batch if named.search(m.data.decode(errors="replace"))]
         for seq in found:
             await self._remove(seq)
         return len(found)
@@ -200,7 +218,17 @@ class DeadLetterBox:
         await note(self._ledger, f"dlq-{did}", self._who, now, said, causes)
 
     async def _remove(self, seq: int) -> None:
-        await self._connection.api(f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq})
+        await self._connection.api(f"STREAM.MSG.DELETE.{self._stream_of(seq)}", {"seq": seq})
+
+
+@contextmanager
+def _perhaps_missing() -> Iterator[None]:
+    """Find nothing in a stream that is not there: the bridge has not run since there are two."""
+    try:
+        yield
+    except RefusedError as exc:
+        if exc.code != STREAM_NOT_FOUND:
+            raise
 
 
 def naming(plate: str) -> re.Pattern[str]:

@@ -26,7 +26,7 @@ from bridge.errors import StartError
 _log = logging.getLogger(__name__)
 
 FILE = "marks.json"
-MARKED = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES")
+MARKED = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "REJECTED", "TRACES")
 """The streams that are noted."""
 EVERY = 5.0
 """Seconds between two notes: as much as can be lost without being missed."""

@@ -31,7 +31,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 ENGINE_READER, ORDER_READER = "engine-0", "runners"
 """Consumers that only their owners may ask, delete or acknowledge for."""
 
-_STREAMS = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES", "CHECKPOINTS")
+_STREAMS = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "REJECTED", "TRACES", "CHECKPOINTS")
 _LOOK = ("STREAM.INFO.{}", "STREAM.MSG.GET.{}")
 _CONSUME = ("CONSUMER.CREATE.{}.>", "CONSUMER.INFO.{}.*", "CONSUMER.MSG.NEXT.{}.*", "CONSUMER.DELETE.{}.*")
 _OWNED = (

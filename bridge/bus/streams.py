@@ -22,7 +22,8 @@ from bridge.bus.connect import Connection
 from bridge.bus.wire import STREAM_NOT_FOUND, RefusedError
 from bridge.config.models import BusConfig
 from bridge.errors import StartError
-from bridge.schema.subjects import Subjects
+from bridge.schema.orders import ActionClass
+from bridge.schema.subjects import Subjects, escape
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,13 @@ _MIB = 1024**2
 _NANOSECONDS = 1_000_000_000
 _DAY = timedelta(days=1)
 _UNSAFE = re.compile(rb"[^A-Za-z0-9-]")
+
+REJECTED_FROM = 1_000_000_000_000
+"""The first number of REJECTED. Dead letters are numbered as one: below it they stand in DLQ."""
+FROM_OUTSIDE = "message"
+"""The class of dead letters that are messages somebody sent us and nobody understood."""
+GIVEN_UP = (*(each.value for each in ActionClass), "order", "event", "record")
+"""The classes of all others: orders by their own class, and what stands in our streams and cannot be read."""
 
 BUCKETS = ("state", "lists", "modes", "cursors", "leases", "rulesets")
 """Projections for other parts to read, and rule sets by content hash. The truth is in EVENTS."""
@@ -63,6 +71,8 @@ class Stream:
     discard: Literal["old", "new"] = "old"
     duplicates: timedelta = timedelta(minutes=2)
     rollup: bool = False
+    first_seq: int = 0
+    """The number of its first message, where it is not 1."""
 
     def config(self, replicas: int) -> dict[str, Any]:
         """Return the server's form of it: only what we decide, the rest is the server's default."""
@@ -83,6 +93,7 @@ class Stream:
             "allow_msg_ttl": True,
             "allow_direct": True,
             "allow_rollup_hdrs": self.rollup,
+            **({"first_seq": self.first_seq} if self.first_seq else {}),
         }
 
 
@@ -90,7 +101,7 @@ def table(site: str, config: BusConfig, sizes: Mapping[str, int] | None = None) 
     """Return every stream of a site. `sizes` are the shares of a known disk; without them the wishes count."""
     subjects = Subjects(site)
     size = {"EVENTS": config.max_bytes, "RESULTS": 1024 * _MIB, "DLQ": 512 * _MIB, "TRACES": 512 * _MIB}
-    size |= {"CHECKPOINTS": 512 * _MIB, **(sizes or {})}
+    size |= {"CHECKPOINTS": 512 * _MIB, "REJECTED": 128 * _MIB, **(sizes or {})}
     own = [
         Stream(
             stream_name(site, "EVENTS"),
@@ -117,11 +128,22 @@ def table(site: str, config: BusConfig, sizes: Mapping[str, int] | None = None) 
         ),
         Stream(
             stream_name(site, "DLQ"),
-            (f"{subjects.root}.dlq.>",),
-            "What could not be used, kept for a person to look at.",
+            tuple(f"{subjects.root}.dlq.{escape(each)}.>" for each in GIVEN_UP),
+            "What was given up, kept for a person to look at.",
             max_age=90 * _DAY,
             max_bytes=size["DLQ"],
             duplicates=timedelta(minutes=10),
+        ),
+        # After DLQ, which once had its subject. With room of its own: whoever may send us messages could otherwise
+        # push out, with nonsense, the orders that were given up.
+        Stream(
+            stream_name(site, "REJECTED"),
+            (f"{subjects.root}.dlq.{FROM_OUTSIDE}.>",),
+            "What somebody sent and nobody understood, kept for a person to look at.",
+            max_age=90 * _DAY,
+            max_bytes=size["REJECTED"],
+            duplicates=timedelta(minutes=10),
+            first_seq=REJECTED_FROM,
         ),
         Stream(
             stream_name(site, "TRACES"),

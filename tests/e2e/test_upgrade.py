@@ -153,8 +153,12 @@ async def test_the_store_of_an_earlier_version_goes_on(tmp_path: Path, monkeypat
         (request,) = receiver.requests
         _owed_is_told(request, events)
 
-        (letter,) = await DeadLetterBox(site.running.bus.connection, "home", "test").newest(10)
+        box = DeadLetterBox(site.running.bus.connection, "home", "test")
+        (letter,) = await box.newest(10)
         assert (letter.reason, letter.error) == ("bad_field", "plateNo is not usable")
+        with pytest.raises(httpx.HTTPStatusError, match="400"):
+            await _push(site, "", "2020-01-01T12:20:00Z")
+        assert [each.seq for each in await box.newest(10)] == [letter.seq, streams.REJECTED_FROM]
         await _trail_holds_together(site, tmp_path, orders=5, changes=2)
         assert store_format.format_of(tmp_path / "data") == store_format.FORMAT
         assert store_format.site_of(tmp_path / "data") == "home"

@@ -210,7 +210,7 @@ async def test_no_text_leaves_its_message_on_the_server(tmp_path: Path) -> None:
             buried += 1
         assert await _count(bus, "EVENTS") == len(sent) + 1
         assert await _count(bus, "ENGINE") == 0
-        letters = [m for batch in [b async for b in scan(bus.connection, bus.stream("DLQ"))] for m in batch]
+        letters = [m for batch in [b async for b in scan(bus.connection, bus.stream("REJECTED"))] for m in batch]
         assert buried >= len(TEXTS) * 0.9
         for letter in letters:
             assert letter.subject.startswith("vms.home.dlq.message.")

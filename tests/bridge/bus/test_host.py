@@ -142,7 +142,7 @@ async def test_what_fails_again_and_again_becomes_a_dead_letter(bus: Bus) -> Non
         await _settled(bus, "test")
     assert seen.outcomes == ["later"] * (POISON_AFTER - 1) + ["poison", "done"]
     (dead,) = [message async for batch in scan(bus.connection, bus.stream("DLQ")) for message in batch]
-    assert dead.subject == "vms.home.dlq.message.poison"
+    assert dead.subject == "vms.home.dlq.record.poison"
     assert dead.data == effect(1).encode()
     headers = dead.headers or {}
     assert headers["Vms-Subscriber"] == "test"
@@ -192,7 +192,7 @@ async def test_what_cannot_be_read_is_a_dead_letter_at_once(bus: Bus, caplog: py
             await _settled(bus, "test")
     assert (seen.outcomes, seen.deliveries) == (["poison"], [])
     assert [m.subject async for batch in scan(bus.connection, bus.stream("DLQ")) for m in batch] == [
-        "vms.home.dlq.message.unreadable"
+        "vms.home.dlq.record.unreadable"
     ]
     assert "hunter2" not in caplog.text
 

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from bridge.bus import streams
 from bridge.bus.bus import Bus
 from bridge.bus.letters import OPERATOR, DeadLetterBox
 from bridge.bus.pull import scan
+from bridge.bus.streams import REJECTED_FROM
 from bridge.errors import StoreError, StoreUnavailableError
 from bridge.schema.audit import AuditRecord
 from bridge.schema.event import Origin
 from bridge.schema.orders import ActionClass, Order
-from tests.bridge.bus.helpers import NOW, count, order
+from bridge.schema.subjects import Subjects
+from tests.bridge.bus.helpers import CONFIG, NOW, count, order
 
 
 @pytest.fixture
@@ -115,13 +118,66 @@ async def test_what_moves_something_is_shown_and_never_goes_again(
     assert await count(bus, "DLQ") == 3
 
 
+async def test_nonsense_from_outside_pushes_no_order_out(bus: Bus, box: DeadLetterBox) -> None:
+    """It has room of its own; both are listed as one, by age, and each has a number that no other has."""
+    rejected = bus.stream("REJECTED")
+    config = (await bus.connection.api(f"STREAM.INFO.{rejected}"))["config"]
+    await bus.connection.api(f"STREAM.UPDATE.{rejected}", {**config, "max_bytes": 100_000})
+    await bus.dead.bury("message", "not_json", b"first", {})
+    await _bury(bus)
+    for number in range(30):
+        await bus.dead.bury("message", "not_json", b"%d " % number + b"x" * 10_000, {})
+    letters = await box.newest(100)
+    assert (letters[0].seq, letters[0].action_class) == (1, "information")
+    assert [letter.seq for letter in letters[1:]] == [REJECTED_FROM + number for number in range(22, 31)]
+    assert [letter.seq for letter in await box.newest(2)] == [REJECTED_FROM + 29, REJECTED_FROM + 30]
+    assert [letter.seq for letter in await box.newest(9, action_class="information")] == [1]
+    assert await box.newest(0) == []
+
+
+async def test_letters_of_a_store_that_had_both_in_one_go_on(bus: Bus, box: DeadLetterBox, tmp_path: Path) -> None:
+    """As an earlier version left it: what is there stays under its number, what comes is filed anew."""
+    api, (given_up, rejected) = bus.connection.api, (bus.stream("DLQ"), bus.stream("REJECTED"))
+    await api(f"STREAM.DELETE.{rejected}")
+    config = (await api(f"STREAM.INFO.{given_up}"))["config"]
+    await api(f"STREAM.UPDATE.{given_up}", {**config, "subjects": ["vms.home.dlq.>"]})
+    await bus.dead.bury("message", "not_json", b"12AB345", {})
+    await _bury(bus)
+    await bus.dead.bury("message", "not_json", b"{", {})
+    assert [letter.seq for letter in await box.newest(10)] == [1, 2, 3], "before the bridge has run"
+    with pytest.raises(StoreError, match="no dead letter"):
+        await box.get(REJECTED_FROM)
+
+    await streams.ensure(bus.connection, streams.table("home", CONFIG), 1)
+    assert await streams.changes(bus.connection, streams.table("home", CONFIG), 1) == {}
+    await bus.dead.bury("message", "not_json", b"new", {})
+    assert [letter.seq for letter in await box.newest(10)] == [1, 2, 3, REJECTED_FROM]
+    assert [letter.seq for letter in await box.newest(10, action_class="message")] == [1, 3, REJECTED_FROM]
+    assert (await box.get(3)).body == b"{"
+    await box.redrive(2, NOW)
+    await box.drop(3, NOW)
+    await box.drop(REJECTED_FROM, NOW)
+    assert await box.forget("12AB345") == 1
+    assert await box.newest(10) == []
+    assert len(await _trail(bus, tmp_path)) == 3
+
+
+def test_every_class_of_letters_has_its_stream() -> None:
+    """Each subject belongs to one of them, or a letter could not be written."""
+    own = {stream.name: stream.subjects for stream in streams.table("home", CONFIG)}
+    subjects = [*own["VMS-home-DLQ"], *own["VMS-home-REJECTED"]]
+    assert len(set(subjects)) == len(subjects)
+    for each in [*ActionClass, "order", "event", "record", "message"]:
+        assert Subjects("home").dead(each, "x").removesuffix("x") + ">" in subjects
+
+
 @pytest.mark.parametrize("body", [b"{}", b"\xff\x00", b'{"plate": "12AB345"}'])
 async def test_what_is_no_order_does_not_go_again(bus: Bus, box: DeadLetterBox, body: bytes) -> None:
     """It can be looked at and dropped."""
     await bus.dead.bury("message", "not_json", body, {"Source": "nvr1"})
     with pytest.raises(StoreError, match="no order"):
-        await box.redrive(1, NOW)
-    assert (await box.get(1)).body == body
+        await box.redrive(REJECTED_FROM, NOW)
+    assert (await box.get(REJECTED_FROM)).body == body
 
 
 async def test_a_drop_is_recorded(bus: Bus, box: DeadLetterBox, tmp_path: Path) -> None:
@@ -147,4 +203,6 @@ async def test_a_plate_is_forgotten_with_the_letters_that_name_it(bus: Bus, box:
         b'{"plate": "712AB345"}',
         b"x",
     ]
+    await bus.dead.bury("information", "gave_up", b"12AB345", {})
+    assert await box.forget("12AB345") == 1
     assert await box.forget("12AB345") == 0

@@ -144,6 +144,6 @@ async def test_without_the_setting_there_is_no_listener(tmp_path: Path) -> None:
 
 async def _state(bus: Bus) -> dict[str, int]:
     """The last sequence of every stream of ours."""
-    names = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES", "CHECKPOINTS")
+    names = ("EVENTS", "ENGINE", "RESULTS", "DLQ", "REJECTED", "TRACES", "CHECKPOINTS")
     infos = [await bus.connection.api(f"STREAM.INFO.{bus.stream(name)}") for name in names]
     return {name: info["state"]["last_seq"] for name, info in zip(names, infos, strict=True)}

@@ -277,6 +277,6 @@ async def test_names_of_users_do_not_collide_with_what_people_choose(tmp_path: P
 
 async def _stored(bus: Bus) -> int:
     """The sum of what all streams have ever taken."""
-    names = [f"VMS-home-{name}" for name in ("EVENTS", "ENGINE", "RESULTS", "DLQ", "TRACES", "CHECKPOINTS")]
+    names = [f"VMS-home-{name}" for name in ("EVENTS", "ENGINE", "RESULTS", "DLQ", "REJECTED", "TRACES", "CHECKPOINTS")]
     names += [f"KV_VMS-home-{name}" for name in ("lists", "cursors", "rulesets")]
     return sum([(await bus.connection.api(f"STREAM.INFO.{name}"))["state"]["last_seq"] for name in names])

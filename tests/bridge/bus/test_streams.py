@@ -44,7 +44,7 @@ async def test_every_stream_is_as_the_design_says(bus: Bus) -> None:
     assert engine["allow_atomic"] is True
     assert engine["allow_msg_ttl"] is True
     assert engine.get("max_age", 0) == 0
-    for name in ("RESULTS", "DLQ", "TRACES", "CHECKPOINTS"):
+    for name in ("RESULTS", "DLQ", "REJECTED", "TRACES", "CHECKPOINTS"):
         assert (await config_of(bus.connection, f"VMS-home-{name}"))["retention"] == "limits"
     for bucket in streams.BUCKETS:
         assert (await config_of(bus.connection, f"KV_VMS-home-{bucket}"))["subjects"] == [f"$KV.VMS-home-{bucket}.>"]

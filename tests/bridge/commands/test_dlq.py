@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from bridge.bus.bus import Bus
 from bridge.bus.server import EmbeddedServer
+from bridge.bus.streams import REJECTED_FROM
 from bridge.cli import app
 from bridge.commands.audit import may_be_trimmed
 from bridge.commands.tail import reaching
@@ -74,11 +75,11 @@ def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
     """What moves something is shown and refused; what a person did is in the trail that the bridge writes next."""
     listed = _lines(_run(filled, "dlq", "list", "--json"))
     assert [(each["letter"], each["class"], each["redrivable"]) for each in listed] == [
-        (1, "information", True), (2, "actuating", False), (3, "message", False),
+        (1, "information", True), (2, "actuating", False), (REJECTED_FROM, "message", False),
     ]  # fmt: skip
     assert (listed[0]["rule"], listed[0]["action"], listed[0]["reason"]) == ("r", "webhook", "gave_up")
     (one,) = _lines(_run(filled, "dlq", "list", "--class", "message", "--json"))
-    assert (one["letter"], one["error"]) == (3, "line 1")
+    assert (one["letter"], one["error"]) == (REJECTED_FROM, "line 1")
     shown = _run(filled, "dlq", "list")
     assert "gave_up" in shown
     assert "\x1b" not in shown
@@ -86,12 +87,12 @@ def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
     (whole,) = _lines(_run(filled, "dlq", "show", "2", "--json"))
     assert whole["body"]["id"] == "o8"
     assert "never goes again" in whole["why_not"]
-    assert "{not json" in _run(filled, "dlq", "show", "3")
+    assert "{not json" in _run(filled, "dlq", "show", str(REJECTED_FROM))
     assert "no dead letter 77" in _run(filled, "dlq", "show", "77", code=1)
 
     did = _lines(_run(filled, "dlq", "redrive", "1", "2", "--json", code=1))
     assert [(each["letter"], each["done"]) for each in did] == [(1, True), (2, False)]
-    _run(filled, "dlq", "drop", "3", "--why", "a test")
+    _run(filled, "dlq", "drop", str(REJECTED_FROM), "--why", "a test")
     assert [each["letter"] for each in _lines(_run(filled, "dlq", "list", "--json"))] == [2]
 
     waited = {"op": "waits", "id": "0a1b2c3d", "order": "0a1b2c3d4e", "door": "main", "rule": "gate", "event": "e1"}
@@ -106,7 +107,7 @@ def test_letters_are_listed_shown_redriven_and_dropped(filled: Path) -> None:
     assert [(each["action"], each["outcome"]) for each in trail][:4] == [
         ("webhook", "done"), ("webhook", "refused"), ("dlq-redrive", "done"), ("dlq-drop", "done"),
     ]  # fmt: skip
-    assert trail[3]["message"].endswith("dead letter 3 (message, not_json) a test")
+    assert trail[3]["message"].endswith(f"dead letter {REJECTED_FROM} (message, not_json) a test")
     # The order that went again has ended too: this site has no such receiver.
     assert did[0]["order"] in [each["order"] for each in trail[4:]]
     # So has an opening that waited for people when the bridge of before was killed.
