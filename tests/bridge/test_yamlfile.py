@@ -136,10 +136,10 @@ def test_a_bomb_is_defused() -> None:
 )
 def test_a_tower_is_refused_quickly(text: str) -> None:
     """It ends in a message, not in memory or time spent."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(ConfigError, match="nested deeper than 32 levels"):
         parse_yaml(text)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_too_many_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

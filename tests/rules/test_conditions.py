@@ -154,10 +154,10 @@ def test_a_tag_of_a_list_can_be_asked_for() -> None:
 def test_a_pattern_that_kills_other_engines_is_quick() -> None:
     """RE2 takes linear time, and does not look at values without end."""
     one = event("custom.thing", {"text": "A" * 4000 + "!"})
-    began = time.monotonic()
+    began = time.process_time()
     assert not _fires("{text: {regex: '^(([A-Z]+)+)+$'}}", one)
     assert not _fires("{text: {regex: A}}", event("custom.thing", {"text": "A" * 5000}))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("pattern", ["a" * 513, "((a{100}){100}){100}", "(?=x)", "[", "(?P<"])

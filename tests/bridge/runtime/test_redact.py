@@ -156,6 +156,6 @@ def test_a_very_short_secret_does_not_spoil_the_log() -> None:
 @pytest.mark.parametrize("text", ["_" * 60_000, "-a" * 30_000, "password" * 8_000, "a://" * 15_000, "'\\" * 30_000])
 def test_no_text_makes_masking_slow(text: str) -> None:
     """A hostile message cannot stop the bridge by being logged."""
-    started = time.perf_counter()
+    started = time.process_time()
     Redactor().text(text)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
