@@ -69,7 +69,7 @@ from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.metrics import Metrics
 from bridge.runtime.redact import Redactor
 from bridge.runtime.report import SourceReport
-from bridge.runtime.supervisor import Supervisor
+from bridge.runtime.supervisor import SourceState, Supervisor
 from bridge.runtime.twins import TwinMatcher
 from bridge.safety.buttons import Buttons
 from bridge.safety.desk import Desk
@@ -176,7 +176,7 @@ class _Start:
         server, bus = await self._bus()
         intake = await bus.intake(IntakeCounts(self.metrics))
         appender = await self._subscribers(bus)
-        safety.facts.attach(intake.known.get)
+        safety.facts.remember(intake.known.all())
         desk = Desk(self.config.site, safety, self.clock)
         self.stack.push_async_callback(desk.aclose)
         buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)
@@ -204,7 +204,7 @@ class _Start:
         if safety.settings.waits is not None:
             await self._say(emit, "settings.changed", _settings_changed(safety.settings.waits))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
-        await self._sources(bus, matcher)
+        await self._sources(bus, matcher, safety)
         await self._spawn("guardian", guardian.run(emit))
         await self._spawn("waiting openings", safety.doors.pending.run(partial(_account, bus, instance)))
         await self._spawn("rule files", reloader.run())
@@ -358,9 +358,14 @@ class _Start:
         sources = {f"{self.config.site}/{name}": spec.twins for name, spec in self.loaded.specs.items()}
         return TwinMatcher(emit, sources, pushed_twins(self.registries.connectors), self.metrics)
 
-    async def _sources(self, bus: Bus, matcher: TwinMatcher) -> None:
+    async def _sources(self, bus: Bus, matcher: TwinMatcher, safety: Safety) -> None:
         listening = {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
-        report = SourceReport(self.health, self.metrics)
+        shown = SourceReport(self.health, self.metrics)
+
+        def report(state: SourceState) -> None:
+            safety.facts.link(state.source, state.up, state.since)
+            shown(state)
+
         kinds = {kind for spec in self.loaded.specs.values() for kind in spec.twins}
         pushing = {client.source or name for name, client in self.config.http.push.items()}
         ledger = Ledger(matcher, bus.cursors(kinds, pushing), self.metrics)

@@ -24,8 +24,8 @@ from bridge.schema.state import RULES
 from bridge.schema.text import JsonTemplate, Text
 from bridge.schema.units import Duration
 
-_UNTRUE = frozenset({Origin.REPLAY, Origin.TEST})
-"""What follows from what is replayed or made up is no truth either; the event says so."""
+_NO_NEWS = frozenset({Origin.REPLAY, Origin.TEST, Origin.BACKFILL})
+"""What follows from what is replayed, made up or history is no news either; the event says so."""
 
 
 def event_of(order: Order, kind: str, data: Payload, subject: str | None = None) -> VmsEvent:
@@ -38,7 +38,7 @@ def event_of(order: Order, kind: str, data: Payload, subject: str | None = None)
         id=stable_id("own", order.id),
         subject=subject,
         correlation=order.trigger.id,
-        origin=order.origin if order.origin in _UNTRUE else Origin.BRIDGE,
+        origin=order.origin if order.origin in _NO_NEWS else Origin.BRIDGE,
         hops=order.hops,
     )
     return event.model_copy(update={"via": "rule", "principal": f"rule {order.rule}"})

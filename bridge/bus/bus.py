@@ -141,7 +141,7 @@ class Bus:
         await book.load()
         self._stack.push_async_callback(_quietly, book.flush)
         await self._stack.enter_async_context(_every(_FLUSH_EVERY, book.flush, "state book"))
-        return JetIntake(self._events, book, self.guard, self.site, counters)
+        return JetIntake(self._events, book, self.guard, self.site, counters, self._clock)
 
     @property
     def damage(self) -> tuple[Damage, ...]:

@@ -15,11 +15,12 @@ from typing import Literal, Protocol
 from bridge.bus.guard import Guard
 from bridge.bus.publish import Publisher
 from bridge.bus.results import event_message
-from bridge.bus.state_book import StateBook
+from bridge.bus.state_book import Learnt, StateBook
 from bridge.bus.wire import Outgoing
+from bridge.clock import Clock
 from bridge.errors import PayloadError, StoreUnavailableError
 from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.state import Fact, facts
+from bridge.schema.state import facts
 from bridge.schema.subjects import Subjects
 
 _log = logging.getLogger(__name__)
@@ -48,9 +49,15 @@ class JetIntake:
     """`Emit` on the log."""
 
     def __init__(
-        self, publisher: Publisher, book: StateBook, guard: Guard, site: str, counters: IntakeCounters | None
+        self,
+        publisher: Publisher,
+        book: StateBook,
+        guard: Guard,
+        site: str,
+        counters: IntakeCounters | None,
+        clock: Clock,
     ) -> None:
-        self._publisher, self._book, self._guard = publisher, book, guard
+        self._publisher, self._book, self._guard, self._clock = publisher, book, guard, clock
         self._counters = counters or _NoCounters()
         self._subjects = Subjects(site)
 
@@ -76,24 +83,25 @@ class JetIntake:
             raise
         taken: list[VmsEvent] = []
         wanted: list[Outgoing] = []
-        said: list[Fact] = []
+        learnt: Learnt = []
+        now = self._clock.now()
         for event, message in zip(events, messages, strict=True):
-            what = facts(event)
-            if event.origin is Origin.RESYNC and self._book.knows(what):
+            known = event.origin is Origin.RESYNC and self._book.knows(facts(event))
+            news = self._book.learn(event, now)
+            if known:
                 self._count("unchanged", [event])
                 continue
-            self._book.learn(what)
-            said += what
+            learnt += news
             taken.append(event)
             wanted.append(message)
         # Nothing is awaited between the book and the queue, so both have the same order.
         try:
             stored = await self._publisher.put(wanted, refusals)
         except BaseException:
-            self._book.doubt(said)
+            self._book.doubt(learnt)
             self._count("refused", taken)
             raise
-        stored.add_done_callback(lambda done: self._settled(done, taken, said, outcome))
+        stored.add_done_callback(lambda done: self._settled(done, taken, learnt, outcome))
         return outcome
 
     def _message(self, event: VmsEvent) -> Outgoing:
@@ -105,16 +113,16 @@ class JetIntake:
         return message
 
     def _settled(
-        self, stored: asyncio.Future[int], taken: Sequence[VmsEvent], said: list[Fact], outcome: asyncio.Future[None]
+        self, stored: asyncio.Future[int], taken: Sequence[VmsEvent], learnt: Learnt, outcome: asyncio.Future[None]
     ) -> None:
         if stored.cancelled():
             return
         error = stored.exception()
         if error is not None:
-            self._book.doubt(said)
+            self._book.doubt(learnt)
             self._refused(taken, error, outcome)
             return
-        self._book.stored(said, stored.result())
+        self._book.stored(learnt, stored.result())
         self._count("stored", taken)
         if not outcome.done():
             outcome.set_result(None)

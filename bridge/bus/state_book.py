@@ -8,8 +8,11 @@ less than what was stored: a snapshot is compared with the right thing.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from bridge.bus.acks import Acks
@@ -18,7 +21,7 @@ from bridge.bus.kv import Bucket, key_of
 from bridge.bus.pull import place, scan
 from bridge.bus.wire import MAX_BATCH, Outgoing
 from bridge.schema.event import VmsEvent
-from bridge.schema.state import LASTING, Fact, facts
+from bridge.schema.state import LASTING, Fact, Told, facts, same_value, told_by
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +31,10 @@ _PATIENCE = 15.0
 
 Key = tuple[str, str]
 """Entity and attribute."""
+Learnt = list[tuple[Key, Told]]
+"""What an event has changed."""
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+"""For what was written down without its times."""
 
 
 class StateBook:
@@ -36,8 +43,8 @@ class StateBook:
     def __init__(self, connection: Connection, acks: Acks, bucket: Bucket, events: str) -> None:
         self._connection, self._acks = connection, acks
         self._bucket, self._events = bucket, events
-        self._known: dict[Key, JsonValue] = {}
-        self._dirty: dict[Key, JsonValue] = {}
+        self._known: dict[Key, Told] = {}
+        self._dirty: dict[Key, Told] = {}
         self._seq = self._written = 0
 
     def __len__(self) -> int:
@@ -50,48 +57,55 @@ class StateBook:
             if key == _CURSOR:
                 self._seq = self._written = content["seq"]
             else:
-                self._known[content["entity"], content["attribute"]] = content["value"]
+                self._known[content["entity"], content["attribute"]] = _told(content)
         async for messages in scan(self._connection, self._events, after=self._seq):
             for message in messages:
+                at = place(message.reply)
                 try:
-                    said = facts(VmsEvent.decode(message.data))
+                    learnt = self.learn(VmsEvent.decode(message.data), at.stamp)
                 except ValidationError:  # the engine's reader puts it among the dead letters
-                    said = []
-                self.stored(said, place(message.reply).seq)
-        self._known |= self._dirty
+                    learnt = []
+                self.stored(learnt, at.seq)
 
-    def get(self, entity: str, attribute: str, default: JsonValue = None) -> JsonValue:
-        """Return what is known."""
-        return self._known.get((entity, attribute), default)
+    def all(self) -> Mapping[Key, Told]:
+        """Return everything that is known, as of now."""
+        return dict(self._known)
 
     def lasting(self) -> list[tuple[str, str]]:
         """Return what is on: entity and the kind of event that began it."""
-        on = [key for key, value in self._known.items() if value == "on" and key[1] in LASTING]
+        on = [key for key, told in self._known.items() if told.value == "on" and key[1] in LASTING]
         return [(entity, LASTING[attribute]) for entity, attribute in on]
 
     def knows(self, said: list[Fact]) -> bool:
         """Whether all of it is known already. Nothing said is nothing known."""
         known = self._known
         return bool(said) and all(
-            (fact.entity, fact.attribute) in known and _same(known[fact.entity, fact.attribute], fact.value)
+            (told := known.get((fact.entity, fact.attribute))) is not None and same_value(told.value, fact.value)
             for fact in said
         )
 
-    def learn(self, said: list[Fact]) -> None:
-        """Take facts as known from now on, before they are stored, so that what follows is compared with them."""
-        for fact in said:
-            self._known[fact.entity, fact.attribute] = fact.value
+    def learn(self, event: VmsEvent, now: datetime) -> Learnt:
+        """Take what an event says as known from now on, before it is stored, so that what follows is compared with it.
 
-    def doubt(self, said: list[Fact]) -> None:
+        Return what it has changed. `now` is when the event came in.
+        """
+        learnt: Learnt = []
+        for entity, attribute, value in facts(event):
+            told = told_by(event, value, self._known.get((entity, attribute)), now)
+            if told is not None:
+                self._known[entity, attribute] = told
+                learnt.append(((entity, attribute), told))
+        return learnt
+
+    def doubt(self, learnt: Learnt) -> None:
         """Forget what was learnt from an event that could not be stored: the next snapshot tells it again."""
-        for fact in said:
-            if fact != (fact.entity, "link", "down"):  # that a source is lost is true all the same, and doors ask
-                self._known.pop((fact.entity, fact.attribute), None)
+        for key, told in learnt:
+            if (known := self._known.get(key)) is not None and same_value(known.value, told.value):
+                del self._known[key]
 
-    def stored(self, said: list[Fact], seq: int) -> None:
+    def stored(self, learnt: Learnt, seq: int) -> None:
         """Note facts that stand in the log, to be copied to the bucket."""
-        for fact in said:
-            self._dirty[fact.entity, fact.attribute] = fact.value
+        self._dirty.update(learnt)
         self._seq = max(self._seq, seq)
 
     async def flush(self) -> None:
@@ -101,7 +115,7 @@ class StateBook:
             return
         self._dirty = {}
         try:
-            messages = [self._message(key, value) for key, value in dirty.items()]
+            messages = [self._message(key, told) for key, told in dirty.items()]
             for start in range(0, len(messages), MAX_BATCH):
                 await self._acks.store(messages[start : start + MAX_BATCH], _PATIENCE)
             await self._bucket.put(_CURSOR, to_json({"seq": seq}))
@@ -110,11 +124,15 @@ class StateBook:
             raise
         self._written = seq
 
-    def _message(self, key: Key, value: JsonValue) -> Outgoing:
-        content = {"entity": key[0], "attribute": key[1], "value": value}
+    def _message(self, key: Key, told: Told) -> Outgoing:
+        content = {"entity": key[0], "attribute": key[1], **told._asdict()}
         return self._bucket.message(key_of(*key), to_json(content))
 
 
-def _same(one: JsonValue, other: JsonValue) -> bool:
-    """Compare as JSON does: `true` is not 1."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+def _told(content: Mapping[str, Any]) -> Told:
+    said, received = content.get("time"), content.get("received")
+    return Told(
+        content["value"],
+        None if said is None else datetime.fromisoformat(said),
+        _LONG_AGO if received is None else datetime.fromisoformat(received),
+    )

@@ -37,6 +37,8 @@ __all__ = ["MAX_AGE", "DoorKeeper"]
 _LOG = logging.getLogger(__name__)
 ALREADY = "already"
 """What stands for `confirmed` where the contact showed an open door before the order, and so confirms nothing."""
+UNKNOWN_BEFORE = "unknown_before"
+"""The same where nothing was known of the contact before: it shows an open door, and may have done so all along."""
 
 
 class DoorKeeper:
@@ -94,7 +96,7 @@ class DoorKeeper:
         await self._outputs.breaker.asked(order.id)
         async with self._deciding:
             opening = await self._decide(name, door, order)
-        before = door.confirmed_by is not None and self._facts.holds(door.confirmed_by) is True
+        before = self._facts.holds(door.confirmed_by) if door.confirmed_by is not None else None
         try:
             hold = self._outputs.hold(door.output, pulse)
             await self._outputs.activate(door.output, order.id, hold, permit_still)
@@ -128,15 +130,15 @@ class DoorKeeper:
             waits = await self.pending.ask(name, order, needed, persons, door.confirm_within)
             raise refusal(Reason.NEEDS_CONFIRMATION, f"{waits.id}, within {format_duration(door.confirm_within)}")
 
-    async def _confirmed(self, name: str, door: DoorConfig, before: bool) -> dict[str, JsonValue]:
-        """Return what the contact says: that it opened, or `already` where it said so before anything was sent."""
+    async def _confirmed(self, name: str, door: DoorConfig, before: bool | None) -> dict[str, JsonValue]:
+        """Return what the contact says: that it opened; or why that tells nothing, by how it was before, if known."""
         contact = door.confirmed_by
         if contact is None:
             return {}
         if before:  # it stood open, or the contact is stuck: nobody can tell, so neither is claimed
             return {"confirmed": ALREADY}
         if await self._facts.seen(contact, contact.within):
-            return {"confirmed": True}
+            return {"confirmed": UNKNOWN_BEFORE if before is None else True}
         seconds = format_duration(contact.within)
         seen = f"{contact.attribute} of {contact.entity}"
         _LOG.error("a door does not confirm that it opened", extra={"door": name, "contact": seen})

@@ -1,31 +1,30 @@
-"""What doors know of the state of things: the state book, and what was heard a moment ago.
+"""What doors know of the state of things: what was told live, and holds still.
 
-What is not known stays unknown, and so does what a source said that is not heard any more, or what
-it began and never ended: an end that the bridge made up leaves nothing known. Nothing here is
-written; the book belongs to the bus.
+What was fetched from a log, replayed or made up says nothing here. What a source said that is listened to counts only
+within the session in which it said it: before, it may have changed with nobody there to see. The same for a channel
+that its source does not hear any more. What nobody listens to (a push client, a rule, a person) counts until it says
+otherwise, over restarts too. What is not known stays unknown. Nothing here is written; the book belongs to the bus.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from operator import eq
 from typing import Final
-
-from pydantic import JsonValue
 
 from bridge.clock import Clock
 from bridge.config.outputs import StateIs
-from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.state import facts
+from bridge.schema.event import VmsEvent
+from bridge.schema.state import CONNECTED, LINK, STATUS, Told, facts, same_value, told_by
 
 UNKNOWN: Final = object()
 """What `get` returns for what is not known."""
 
-_TRUE_NOW = frozenset({Origin.LIVE, Origin.RESYNC, Origin.COMMAND, Origin.BRIDGE, Origin.TIMER})
-
-Lookup = Callable[[str, str, JsonValue], JsonValue]
-"""`lookup(entity, attribute, default)`."""
+_Key = tuple[str, str]
+"""Entity and attribute."""
 
 
 class Facts:
@@ -33,22 +32,34 @@ class Facts:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lookup: Lookup | None = None
+        self._told: dict[_Key, Told] = {}
+        self._links: dict[str, tuple[bool, datetime]] = {}
+        """Of each source that is listened to: whether it is heard, and since when it is so."""
         self._waiting: list[tuple[StateIs, asyncio.Event]] = []
 
-    def attach(self, lookup: Lookup) -> None:
-        """Say where the state book is; until then nothing is known."""
-        self._lookup = lookup
+    def remember(self, known: Mapping[_Key, Told]) -> None:
+        """Take over what was known before the start, but for sources that were listened to."""
+        listened = {entity for entity, attribute in known if attribute == LINK}
+        for (entity, attribute), told in known.items():
+            if _source_of(entity) not in listened:
+                self._told.setdefault((entity, attribute), told)
+
+    def link(self, source: str, up: bool, since: datetime) -> None:
+        """Note how the link to a source is that is listened to. When it changes, what the source said is over."""
+        if self._links.get(source) == (up, since):
+            return
+        self._links[source] = (up, since)
+        self._forget(lambda entity: _source_of(entity) == source)
 
     def get(self, entity: str, attribute: str) -> object:
         """Return what is known, or UNKNOWN."""
-        if self._lookup is None:
+        told = self._told.get((entity, attribute))
+        up, _ = self._links.get(_source_of(entity), (True, None))
+        if told is None or told.value is None or not (up or attribute == LINK):
             return UNKNOWN
-        source = entity.partition("/")[0]
-        if entity != source and self._lookup(source, "link", None) == "down":
-            return UNKNOWN
-        value = self._lookup(entity, attribute, None)
-        return UNKNOWN if value is None else value
+        status = self._told.get((entity, STATUS))
+        heard = attribute == STATUS or status is None or status.value == CONNECTED
+        return told.value if heard else UNKNOWN
 
     def holds(self, wanted: StateIs) -> bool | None:
         """Return whether the state is so; None if it is not known."""
@@ -56,14 +67,25 @@ class Facts:
         return None if value is UNKNOWN else _among(value, wanted.values)
 
     def heard(self, event: VmsEvent) -> None:
-        """Look at an event as it comes in, for whoever waits for what it says."""
-        if not self._waiting or event.origin not in _TRUE_NOW:
-            return
-        for fact in facts(event):
-            for wanted, seen in self._waiting:
-                same = (fact.entity, fact.attribute) == (wanted.entity, wanted.attribute)
-                if same and _among(fact.value, wanted.values):
-                    seen.set()
+        """Look at an event as it comes in, also for whoever waits for what it says."""
+        now = self._clock.now()
+        for entity, attribute, value in facts(event):
+            _, since = self._links.get(_source_of(entity), (True, event.received))
+            if event.received < since <= now:
+                continue  # heard in an earlier session; if that lies in the future, our clock went back
+            known = self._told.get((entity, attribute))
+            told = told_by(event, value, known, now)
+            if told is None:
+                continue
+            if attribute == STATUS and known is not None and known.value != told.value:
+                self._forget(partial(eq, entity))
+            self._told[entity, attribute] = told
+        for wanted, seen in self._waiting:
+            if self.holds(wanted):
+                seen.set()
+
+    def _forget(self, which: Callable[[str], bool]) -> None:
+        self._told = {key: told for key, told in self._told.items() if not which(key[0])}
 
     async def seen(self, wanted: StateIs, within: timedelta) -> bool:
         """Return whether the state is so, or becomes so in time."""
@@ -87,6 +109,9 @@ class Facts:
         return seen.is_set()
 
 
+def _source_of(entity: str) -> str:
+    return entity.partition("/")[0]
+
+
 def _among(value: object, wanted: Sequence[object]) -> bool:
-    """Compare as JSON does: `true` is not 1."""
-    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in wanted)
+    return any(same_value(value, one) for one in wanted)

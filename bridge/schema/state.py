@@ -1,13 +1,17 @@
-"""What an event says about the state of things: one table for the state bucket, resync and `state()` in rules."""
+"""What an event says about the state of things, and what is known after it.
+
+One table for the state bucket, resync, `state()` in rules and what doors ask for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from bridge.schema.event import VmsEvent
+from bridge.schema.event import Origin, VmsEvent
 
 
 class Fact(NamedTuple):
@@ -24,6 +28,12 @@ BRIDGE = "bridge"
 """The entity that stands for the site as a whole."""
 MODE = "mode"
 """Its attribute that says in which mode the site is; whoever has changed it."""
+
+LINK = "link"
+"""The attribute of a source that says whether it is heard; nobody but the bridge tells it."""
+STATUS = "status"
+"""The attribute of a channel that says whether its source hears it; `CONNECTED` is the only good value."""
+CONNECTED = "connected"
 
 LASTING = {"motion": "motion.started", "call": "call.started"}
 """Attributes that are `on` from one event until another, and the kind of the first."""
@@ -45,13 +55,13 @@ _SAYS: dict[str, _Attributes] = {
     "motion.ended": _ended("motion"),
     "call.started": lambda _: {"call": "on"},
     "call.ended": _ended("call"),
-    "channel.status": lambda e: {"status": getattr(e.data, "state")},  # noqa: B009 - the payload's type follows the kind
+    "channel.status": lambda e: {STATUS: getattr(e.data, "state")},  # noqa: B009 - the payload's type follows the kind
     "channel.renamed": _fields("name"),
     "recording.status": _fields("streaming", "recording"),
     "parking.count": _fields("count", "capacity", "available"),
     "parking.spot": _fields("occupied", "plate"),
-    "source.connected": lambda _: {"link": "up"},
-    "source.lost": lambda _: {"link": "down"},
+    "source.connected": lambda _: {LINK: "up"},
+    "source.lost": lambda _: {LINK: "down"},
 }
 
 
@@ -67,3 +77,46 @@ def facts(event: VmsEvent) -> list[Fact]:
         return []
     entity = f"{event.source_name}/{event.subject}" if event.subject is not None else event.source_name
     return [Fact(entity, attribute, value) for attribute, value in says(event).items()]
+
+
+class Told(NamedTuple):
+    """What was said of an attribute last. A `value` of None: nobody knows."""
+
+    value: JsonValue
+    time: datetime | None
+    """Since when it is so, by the clock of whoever said it; None if that was not said."""
+    received: datetime
+    """When the bridge heard it."""
+
+
+def told_by(event: VmsEvent, value: JsonValue, known: Told | None, now: datetime) -> Told | None:
+    """Return what is known after an event has said so; None if it changes nothing. `now` is when it comes in.
+
+    What is replayed or made up says nothing. What was heard before something newer, and was longer on its way, is
+    over; unless the newer lies in the future, because our own clock went back. Where two contradict each other by
+    their own times, or the past tells of a change that nobody saw, nobody knows.
+    """
+    if event.origin in _MADE_UP or (known is None and event.origin is Origin.BACKFILL):
+        return None
+    # A snapshot says how things are now, whenever they became so. A clock that is ahead makes nothing newer.
+    said = event.timequality != "received" and event.origin is not Origin.RESYNC
+    told = Told(value, min(event.time, event.received) if said else None, event.received)
+    if known is None:
+        return told
+    if told.received < known.received <= now:
+        return None
+    older = known.time is not None and told.time is not None and told.time < known.time
+    if event.origin is Origin.BACKFILL:
+        older = (told.time or told.received) <= (known.time or known.received)
+        return None if older or same_value(value, known.value) else told._replace(value=None)
+    if older:
+        return None if same_value(value, known.value) else Told(None, known.time, told.received)
+    return told
+
+
+def same_value(one: object, other: object) -> bool:
+    """Compare as JSON does: `true` is not 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+_MADE_UP = frozenset({Origin.REPLAY, Origin.TEST})

@@ -98,6 +98,7 @@ class _Visit:
         self._answers_pings = answers_pings
         self._links: dict[Link, Family] = {}
         self._refused: dict[str, str] = {}
+        self._ready = False
         self.taken_before: frozenset[str] = frozenset()
         self.taken: set[str] = set()
         """Topics that the server gives us."""
@@ -207,6 +208,7 @@ class _Visit:
 
     async def _also(self, group: asyncio.TaskGroup, topics: discover.Topics) -> None:
         """Try the topics that the server may have without listing them; keep what it takes."""
+        unread: list[Link] = []
         for family in families(topics.maybe):
             before = set(self._links)
             try:
@@ -214,12 +216,17 @@ class _Visit:
             except ConnectorUnavailableError:
                 self._refused[family.topics[0]] = "no answer"  # the other sockets notice if it is the server
             for link in self._links.keys() - before:
-                self._read(group, link, self._links[link])
+                if self._ready:
+                    self._read(group, link, self._links[link])
+                else:
+                    unread.append(link)  # what is said before we are ready belongs to no session
         for topic in set(topics.maybe) - set(topics.missing):
             self._refused.pop(topic, None)  # nobody asked for it
         if not self._links:
             raise self._none_taken()
         self._say_ready()
+        for link in unread:
+            self._read(group, link, self._links[link])
 
     def _none_taken(self) -> ConnectorError:
         """Return why there is nothing to listen to.
@@ -237,6 +244,7 @@ class _Visit:
         found, config, session = self._api.found, self._config, self._session
         topics = sorted({topic for link in self._links for topic in link.topics})
         session.ready(topics=topics, dialect=found.dialect, version=found.version)
+        self._ready = True
         if config.insecure and self._tls is not None:
             session.degraded("tls_not_verified", "any certificate is trusted; set fingerprint or ca_file")
         if self._refused:

@@ -26,13 +26,14 @@ from bridge.contracts import ActionContext, ActionParams, ActionSpec, Claimed, P
 from bridge.errors import ActionRejectedError, ActionUnknownError, StaleOwnerError, StoreUnavailableError
 from bridge.safety.breaker import Breaker
 from bridge.safety.clocks import SourceClocks
+from bridge.safety.facts import Facts
 from bridge.safety.gate import Gate, class_of
 from bridge.safety.killswitch import KillSwitch
 from bridge.safety.ownclock import OwnClock
 from bridge.safety.site import Safety
 from bridge.schema.base import stable_id
 from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.kinds import PlateRead
+from bridge.schema.kinds import PlateRead, StateChanged
 from bridge.schema.orders import ActionClass, Effect, Order, Result
 from tests.clock import VirtualClock, settle
 
@@ -343,6 +344,12 @@ def plate_event(clock: Clock, number: int = 1, **more: Any) -> VmsEvent:
     return VmsEvent(**(fields | more))
 
 
+def state_event(clock: Clock, entity: str, attribute: str, value: JsonValue, **more: Any) -> VmsEvent:
+    """Return an event that says how something is, live and just now."""
+    data = StateChanged(entity=entity, attribute=attribute, value=value)
+    return plate_event(clock, **({"type": "state.changed", "data": data} | more))
+
+
 def make_order(
     clock: Clock, action: str, params: Mapping[str, Any], number: int = 1, event: VmsEvent | None = None, **more: Any
 ) -> Order:
@@ -395,6 +402,16 @@ def make_gate(folder: Path, clock: Clock, **more: Any) -> Gate:
     )
 
 
+class Known:
+    """What a site is told of the state of things: each is said live, as it is set."""
+
+    def __init__(self, facts: Facts, clock: Clock) -> None:
+        self._facts, self._clock = facts, clock
+
+    def __setitem__(self, what: tuple[str, str], value: JsonValue) -> None:
+        self._facts.heard(state_event(self._clock, *what, value))
+
+
 class Site:
     """One process' worth of runner, safety and stores over a disk that may outlive it."""
 
@@ -424,8 +441,7 @@ class Site:
         self.kill, self.gate, self.journal = self.safety.kill, self.safety.gate, self.safety.releases
         self.outputs, self.doors = self.safety.outputs, self.safety.doors
         self.safety.clocks.learn("nvr", timedelta(0))
-        self.known: dict[tuple[str, str], Any] = {}
-        self.safety.facts.attach(lambda entity, attribute, default: self.known.get((entity, attribute), default))
+        self.known = Known(self.safety.facts, clock)
         self.cameras = self.safety.cameras
         for service in (self.gate, self.journal, self.outputs, self.doors, self.cameras):
             self.services.put(service)

@@ -108,7 +108,7 @@ async def test_repeated_it_is_the_same_event(tmp_path: Path) -> None:
     assert events[0] == events[1] == events[2]
 
 
-@pytest.mark.parametrize("origin", [Origin.REPLAY, Origin.TEST])
+@pytest.mark.parametrize("origin", [Origin.REPLAY, Origin.TEST, Origin.BACKFILL])
 async def test_what_follows_from_what_is_not_true_is_marked_so(tmp_path: Path, origin: Origin) -> None:
     """A replayed event does not arm the house again."""
     clock = VirtualClock()

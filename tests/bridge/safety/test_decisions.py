@@ -14,6 +14,7 @@ from bridge.safety.guards import AskedDoor
 from bridge.safety.openings import Opening
 from bridge.safety.reasons import Reason
 from bridge.schema.kinds import CallStarted, PlateRead
+from bridge.schema.state import Told
 from tests.bridge.actions.support import make_order, plate_event
 from tests.clock import START, VirtualClock
 
@@ -31,7 +32,7 @@ def _asked(door: dict[str, Any] | None = None, **told: Any) -> AskedDoor:
     event = plate_event(clock, 1, data=data, type="call.started" if isinstance(data, CallStarted) else "plate.read")
     order = make_order(clock, "open", {"door": "main"}, 1, event, occurred=START - told.pop("old", 0 * S))
     facts = Facts(clock)
-    facts.attach(lambda entity, attribute, default: known.get((entity, attribute), default))
+    facts.remember({key: Told(value, None, START) for key, value in known.items()})
     return AskedDoor(
         DoorConfig.model_validate({"output": "barrier"} | (door or {})),
         order,

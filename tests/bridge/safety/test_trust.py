@@ -15,13 +15,12 @@ from bridge.config.models import DoorConfig
 from bridge.contracts import SystemInfo
 from bridge.errors import ConnectorUnavailableError, StoreUnavailableError
 from bridge.safety.clocks import KEPT, SourceClocks
-from bridge.safety.facts import UNKNOWN, Facts
 from bridge.safety.ownclock import OwnClock, shut_until
 from bridge.schema.event import Origin
 from bridge.schema.kinds import StateChanged
 from bridge.source_clocks import AGAIN, LATER, watch_clocks
 from bridge.tap import Tap
-from tests.bridge.actions.support import make_order, plate_event, running
+from tests.bridge.actions.support import make_order, plate_event, running, until
 from tests.clock import START, VirtualClock, settle
 
 S = timedelta(seconds=1)
@@ -330,23 +329,6 @@ async def test_a_source_whose_clock_was_set_right_is_learned_anew(tmp_path: Path
     await asyncio.wait((task,))
 
 
-def test_what_a_lost_source_said_is_not_known(tmp_path: Path) -> None:
-    """Its link down: its channels are unknown, what was set by hand is not."""
-    known: dict[tuple[str, str], Any] = {("nvr/1", "motion"): "off", ("alarm", "armed"): True}
-    facts = Facts(VirtualClock())
-    assert facts.get("alarm", "armed") is UNKNOWN
-    facts.attach(lambda entity, attribute, default: known.get((entity, attribute), default))
-    assert (facts.get("nvr/1", "motion"), facts.get("alarm", "armed")) == ("off", True)
-    known["nvr", "link"] = "down"
-    assert (facts.get("nvr/1", "motion"), facts.get("nvr", "link")) == (UNKNOWN, "down")
-    known["nvr/1/left", "motion"] = "off"
-    assert facts.get("nvr/1/left", "motion") is UNKNOWN
-    known["nvr", "link"] = "up"
-    assert facts.get("nvr/1", "motion") == "off"
-    known["nvr/1", "motion"] = None
-    assert facts.get("nvr/1", "motion") is UNKNOWN
-
-
 CONTACT = {"entity": "nvr/9", "attribute": "contact", "is": "open"}
 
 
@@ -372,6 +354,7 @@ async def test_a_door_shows_that_it_opened_or_nobody_knows(
     clock = VirtualClock()
     doors = {"main": DoorConfig.model_validate({"output": "barrier", "mode": "act", "confirmed_by": CONTACT})}
     async with running(tmp_path, clock, doors=doors) as site:
+        site.known["nvr/9", "contact"] = "shut"
         order = make_order(clock, "open", {"door": "main"})
         site.queue.put(order)
         async with asyncio.timeout(5):
@@ -395,6 +378,19 @@ async def test_a_contact_that_says_so_already_will_do_and_confirms_nothing(tmp_p
     async with running(tmp_path, clock, doors=doors) as site:
         site.known["nvr/9", "contact"] = "open"
         assert (await site.do(make_order(clock, "open", {"door": "main"}))).output["confirmed"] == "already"
+
+
+async def test_a_contact_of_which_nothing_was_known_confirms_nothing(tmp_path: Path) -> None:
+    """Its first word comes after the order, but it may have been on all along: a stuck one that was given up, say."""
+    clock = VirtualClock()
+    doors = {"main": DoorConfig.model_validate({"output": "barrier", "mode": "act", "confirmed_by": CONTACT})}
+    async with running(tmp_path, clock, doors=doors) as site:
+        order = make_order(clock, "open", {"door": "main"})
+        site.queue.put(order)
+        await until(lambda: site.safety.facts._waiting)
+        site.safety.facts.heard(_contact(clock, "open", origin=Origin.RESYNC))
+        [result] = await site.ended(order)
+        assert (result.outcome, result.output["confirmed"]) == ("done", "unknown_before")
 
 
 async def test_a_watcher_that_fails_does_not_stop_the_event() -> None:
