@@ -35,8 +35,8 @@ DOUBT = 600.0
 """Seconds for which health shows that nobody knows what came of an order."""
 _STOPS = frozenset({"kill_switch", "breaker", "clock_stepped", UNKNOWN_OUTCOME})
 """What is wrong so that nothing moves, or nobody knows what has."""
-_FLAWS = frozenset({"store_damaged", "foreign_record"})
-"""Reasons why a part is degraded of which people are told: something is lost, or somebody else has written."""
+_FLAWS = frozenset({"store_damaged", "foreign_record", "agreement_lost"})
+"""Reasons why a part is degraded of which people are told: something is lost, or somebody else was at it."""
 _TRIES = (0.0, 2.0, 10.0, 60.0)
 """Seconds before each try of telling somebody."""
 _GOOD = frozenset({"connected", "unused", "unknown", "connecting"})

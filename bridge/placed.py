@@ -10,6 +10,9 @@ from bridge.config.load import Loaded
 from bridge.config.models import HttpConfig, MqttConfig
 from bridge.errors import StartError
 
+_NAME = "instance"
+"""File in the data directory with the name of the installation."""
+
 
 def broker_of(config: MqttConfig, server: EmbeddedServer | None) -> MqttConfig:
     """Return the broker to publish to, with the embedded listener's address and credentials filled in."""
@@ -42,9 +45,14 @@ def beside(loaded: Loaded, path: Path) -> Path:
     return (loaded.folder / path).absolute()
 
 
+def has_name(data_dir: Path) -> bool:
+    """Tell whether this installation was started before."""
+    return (data_dir / _NAME).exists()
+
+
 def instance_of(data_dir: Path) -> str:
     """Return the name this installation has kept since its first start."""
-    path = data_dir / "instance"
+    path = data_dir / _NAME
     if not path.exists():
         path.write_text(uuid.uuid4().hex[:12] + "\n", encoding="ascii")
     return path.read_text(encoding="ascii").strip()

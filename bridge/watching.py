@@ -53,7 +53,11 @@ class StoreWatch:
         shown = "; ".join(map(str, waits.changes[:_SHOWN]))
         words = f"changed settings of what moves wait to be confirmed, and nothing they concern moves: {shown}"
         cure = f"vms-bridge door settings --confirm {waits.confirm}"
-        self._health.set("settings", Level.DEGRADED, "unconfirmed", words, cure)
+        if self._settings.lost:
+            words = f"what people had agreed to is gone or cannot be read, and nothing moves: {shown}"
+            self._health.set("settings", Level.DEGRADED, "agreement_lost", words, f"find out why; then {cure}")
+        else:
+            self._health.set("settings", Level.DEGRADED, "unconfirmed", words, cure)
 
     def _look_at_trail(self) -> None:
         stopped = self._appender.trouble

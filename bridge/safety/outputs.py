@@ -101,8 +101,15 @@ class Outputs:
         await self._send(name, order, hold, permit)
 
     async def idle(self, name: str) -> None:
-        """Bring an output back to idle. Raises ActionError if it did not confirm it."""
-        await self._journal.idle(target_of(self.get(name)))
+        """Bring an output back to idle, where and as people agreed to it; it may be configured otherwise by now.
+
+        Raises ActionError if it did not confirm it, and ActionRejectedError if nobody ever agreed to this output.
+        """
+        self.get(name)
+        place = self._settings.place(name)
+        if place is None:
+            raise refusal(Reason.UNCONFIRMED)
+        await self._journal.idle(Target("relay", place.source, place.channel, place.relay, place.idle == "on"))
 
     async def _send(self, name: str, order: str, hold: timedelta | None, permit: Callable[[], None]) -> None:
         output = self.get(name)

@@ -2,7 +2,8 @@
 
 The configuration is read at the start only. What it says then about doors, outputs and `safety` is compared,
 field by field, with the copy kept in `safety/settings.json`: what a change concerns stays at idle until
-somebody agrees to exactly this change by its number. The first start of a data directory agrees to itself.
+somebody agrees to exactly this change by its number. The first start of a data directory agrees to itself; where
+the copy is gone or damaged later, nobody has agreed to anything.
 Pure but for that file; whoever wants to move something asks it.
 """
 
@@ -15,7 +16,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.clock import Clock
 from bridge.config.models import BridgeConfig
@@ -59,22 +60,35 @@ class Waiting:
     """The outputs it concerns by themselves."""
 
 
+class Place(NamedTuple):
+    """Where an output is, and which of its positions is idle: `on` or `off`."""
+
+    source: str
+    channel: str
+    relay: str
+    idle: str
+
+
 class Settings:
     """What may move things at one site. Let it `load` before anything asks."""
 
     def __init__(self, config: BridgeConfig, folder: Path, clock: Clock) -> None:
         self._now, self._path, self._clock = form_of(config), folder / FILE, clock
+        self._agreed: Form = {}
         self.waits: Waiting | None = None
+        self.lost = False
+        """The copy was there and is not any more, or cannot be understood: somebody must look why."""
 
-    async def load(self) -> None:
-        """Compare with what was agreed to; what nobody ever agreed to before counts at once. Raises StartError."""
+    async def load(self, *, first: bool) -> None:
+        """Compare with what was agreed to. At the `first` start of a data directory that is what there is.
+
+        Raises StartError.
+        """
         try:
-            agreed = await asyncio.to_thread(self._read)
-            if agreed is None:
-                await self._write("first start", "there was nothing before")
+            self._agreed = await self._found(first=first)
         except OSError as exc:
             raise StartError(f"{self._path} cannot be used: {exc.strerror}", "look at the disk and its rights") from exc
-        self.waits = None if agreed is None else waiting(agreed, self._now)
+        self.waits = waiting(self._agreed, self._now)
         for change in self.waits.changes if self.waits else ():
             _LOG.warning("a setting of what moves was changed and waits", extra={"change": str(change)})
 
@@ -86,6 +100,12 @@ class Settings:
         """Tell whether a change waits that concerns this output, or its door."""
         return self.waits is not None and output in self.waits.outputs
 
+    def place(self, output: str) -> Place | None:
+        """Return where an output is, as somebody last agreed to it; None if nobody ever did."""
+        said = [self._agreed.get(f"outputs/{output}/{field}") for field in Place._fields]
+        known = [field for field in said if field is not None]
+        return Place(*known) if len(known) == len(said) else None
+
     async def agree(self, confirm: str, who: str, reason: str) -> Waiting:
         """Let the change of this number count. Raises ActionRejectedError when another waits, or none; and OSError."""
         if self.waits is None:
@@ -93,19 +113,26 @@ class Settings:
         if confirm != self.waits.confirm:
             raise refusal(Reason.UNCONFIRMED, f"the change that waits is {self.waits.confirm}")
         await self._write(who, reason)
-        agreed, self.waits = self.waits, None
+        agreed, self.waits, self._agreed, self.lost = self.waits, None, self._now, False
         _LOG.warning("changed settings of what moves count from now on", extra={"principal": who, "reason": reason})
         return agreed
 
-    def _read(self) -> Form | None:
+    async def _found(self, *, first: bool) -> Form:
         try:
-            content = json.loads(self._path.read_bytes())
-            return {str(path): str(value) for path, value in content["agreed"].items()}
+            return await asyncio.to_thread(self._read)
         except FileNotFoundError:
-            return None
+            if first:
+                await self._write("first start", "there was nothing before")
+                return self._now
         except (ValueError, KeyError, TypeError, AttributeError):
-            _LOG.error("what was agreed to cannot be read: every setting of what moves waits")
-            return {}
+            pass
+        self.lost = True
+        _LOG.error("what was agreed to is gone or cannot be read: every setting of what moves waits")
+        return {}
+
+    def _read(self) -> Form:
+        content = json.loads(self._path.read_bytes())
+        return {str(path): str(value) for path, value in content["agreed"].items()}
 
     async def _write(self, who: str, reason: str) -> None:
         said = {"agreed": self._now, "principal": who, "reason": reason, "at": self._clock.now().isoformat()}

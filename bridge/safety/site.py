@@ -57,9 +57,9 @@ class Safety:
             config.doors, self.outputs, self.openings, self.facts, self.readings, self.settings, folder, clock
         )
 
-    async def load(self) -> None:
-        """Read what must not be forgotten over a restart. Raises StartError."""
-        await self.settings.load()
+    async def load(self, *, first: bool) -> None:
+        """Read what must not be forgotten over a restart; at the `first` start there is none. Raises StartError."""
+        await self.settings.load(first=first)
         await self.releases.load()
         await self.openings.load()
         await self.cameras.load()

@@ -106,7 +106,7 @@ def test_changed_settings_wait_for_a_person(
     """After a restart with a looser door: told with its fields, refused, agreed to by its number, and it opens."""
     _site(site, server)
     agreed = load_site(site / "bridge.yaml").config
-    asyncio.run(Settings(agreed, site / "data" / "safety", SystemClock()).load())  # as a first start does
+    asyncio.run(Settings(agreed, site / "data" / "safety", SystemClock()).load(first=True))  # as a first start does
     _site(site, server, min_score=0)
     monkeypatch.chdir(site)
     with going("run", cwd=site) as program:

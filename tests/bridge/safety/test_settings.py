@@ -167,10 +167,56 @@ async def test_a_damaged_copy_agrees_to_nothing(tmp_path: Path, content: str) ->
     """Nobody can say what was agreed to, so everything waits."""
     (tmp_path / FILE).write_text(content)
     settings = Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock())
-    await settings.load()
+    await settings.load(first=True)
     assert settings.waits is not None
+    assert settings.lost
     assert settings.hold_all()
     assert {change.was for change in settings.waits.changes} == {None}
+
+
+async def test_a_copy_that_is_gone_agrees_to_nothing(tmp_path: Path) -> None:
+    """Only a first start agrees to itself: who removes the copy has not agreed, and it shows until somebody does."""
+    clock = VirtualClock()
+    looser = BridgeConfig.model_validate(CONFIG | _with("doors", "in.side", min_score=0))
+    settings = Settings(looser, tmp_path, clock)
+    await settings.load(first=False)
+    assert settings.waits is not None
+    assert (settings.lost, settings.hold("one"), settings.hold_all(), settings.place("one")) == (True, True, True, None)
+    await settings.agree(settings.waits.confirm, "anna", "as it should be")
+    assert (settings.lost, settings.hold("one")) == (False, False)
+    again = Settings(looser, tmp_path, clock)
+    await again.load(first=False)
+    assert (again.lost, again.waits, again.place("one")) == (False, None, ("nvr", "1", "1", "off"))
+
+
+OFF = {"output": "barrier", "state": "off"}
+
+
+@pytest.mark.parametrize("changed", [{"idle": "on"}, {"relay": "r6"}, {"channel": "2"}])
+async def test_an_output_returns_to_where_people_agreed(tmp_path: Path, changed: dict[str, str]) -> None:
+    """A change of `idle`, or of the relay, that nobody has agreed to moves nothing; agreed to, it does."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock):
+        pass
+    other = OUTPUTS | {"barrier": OUTPUTS["barrier"].model_copy(update=changed)}
+    async with running(tmp_path, clock, outputs=other) as site:
+        assert (await site.do(make_order(clock, "relay", OFF, 1))).outcome == "done"
+        assert [what[1:] for what in site.device.switched] == [("r5", False)]
+        assert site.safety.settings.waits is not None
+        await site.safety.settings.agree(site.safety.settings.waits.confirm, "anna", "rewired")
+        assert (await site.do(make_order(clock, "relay", OFF, 2))).outcome == "done"
+        assert site.device.switched[-1][1:] == (changed.get("relay", "r5"), changed.get("idle") == "on")
+
+
+async def test_an_output_that_nobody_ever_agreed_to_does_not_move_at_all(tmp_path: Path) -> None:
+    """Not even to what the configuration calls idle: nobody knows what hangs there."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock):
+        pass
+    more = OUTPUTS | {"shutter": OUTPUTS["gate"].model_copy(update={"relay": "r9"})}
+    async with running(tmp_path, clock, outputs=more) as site:
+        result = await site.do(make_order(clock, "relay", {"output": "shutter", "state": "off"}, 1))
+        assert (result.outcome, result.reason, site.device.switched) == ("refused", "unconfirmed", [])
 
 
 async def test_what_is_configured_back_waits_for_nobody(tmp_path: Path) -> None:
@@ -178,7 +224,7 @@ async def test_what_is_configured_back_waits_for_nobody(tmp_path: Path) -> None:
     for mode, waits in (("act", False), ("observe", True), ("act", False)):
         config = BridgeConfig.model_validate(CONFIG | _with("doors", "in.side", mode=mode))
         settings = Settings(config, tmp_path, VirtualClock())
-        await settings.load()
+        await settings.load(first=True)
         assert settings.hold("one") is waits
         assert (settings.waits is not None) is waits
 
@@ -189,7 +235,7 @@ async def test_what_was_agreed_to_is_written_down_with_who_and_why_and_when(
     """Every setting that is not its default, by its path; the first start agrees to itself. What waits is told."""
     settings = Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock())
     assert not settings.hold_all()
-    await settings.load()
+    await settings.load(first=True)
     assert '\n  "doors/back/output": "two",\n' in (tmp_path / FILE).read_text()  # a person can read it
     first = json.loads((tmp_path / FILE).read_text())
     assert first["agreed"] == {
@@ -203,7 +249,7 @@ async def test_what_was_agreed_to_is_written_down_with_who_and_why_and_when(
     assert not settings.hold_all()
     assert not settings.hold("one")
     changed = Settings(BridgeConfig.model_validate(CONFIG | {"dry_run": True}), tmp_path, VirtualClock())
-    await changed.load()
+    await changed.load(first=True)
     assert changed.waits is not None
     assert [vars(record)["change"] for record in caplog.records] == ["dry_run: default → true"]
     number = changed.waits.confirm
@@ -225,7 +271,7 @@ async def test_what_cannot_be_compared_stops_the_start(tmp_path: Path) -> None:
     """The person is told which file, and where to look."""
     (tmp_path / FILE).mkdir()
     with pytest.raises(StartError) as caught:
-        await Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock()).load()
+        await Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock()).load(first=True)
     assert caught.value.cause == f"{tmp_path / FILE} cannot be used: Is a directory"
     assert caught.value.cure == "look at the disk and its rights"
 

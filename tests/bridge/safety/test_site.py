@@ -12,7 +12,7 @@ from bridge.config.models import BridgeConfig
 from bridge.errors import ActionRejectedError
 from bridge.safety.site import Safety
 from bridge.schema.event import VmsEvent
-from tests.bridge.actions.support import SPECS, Device, Locator, make_order, plate_event
+from tests.bridge.actions.support import SPECS, Device, Locator, make_order, plate_event, state_event
 from tests.clock import START, VirtualClock
 
 OUTPUT = {"source": "nvr", "channel": "1", "relay": "r1", "idle": "off"}
@@ -44,7 +44,7 @@ class Yard:
 async def test_the_gate_sees_every_latch_and_every_clock_of_the_site(tmp_path: Path) -> None:
     """As each is pulled, learned or doubted; and lets through what nothing speaks against."""
     yard = Yard(tmp_path)
-    await yard.safety.load()
+    await yard.safety.load(first=True)
     assert yard.verdict() == "clock_unknown"
     yard.safety.clocks.learn("nvr", timedelta(seconds=2))
     assert yard.verdict() is None
@@ -68,7 +68,7 @@ async def test_the_gate_sees_every_latch_and_every_clock_of_the_site(tmp_path: P
 async def test_the_gate_goes_by_what_is_configured(tmp_path: Path, said: dict[str, Any], reason: str | None) -> None:
     """That nothing moves, for how long it holds off after a start, how far clocks may be off, and whose are right."""
     yard = Yard(tmp_path, **said)
-    await yard.safety.load()
+    await yard.safety.load(first=True)
     yard.safety.clocks.learn("nvr", timedelta(seconds=2))
     assert yard.verdict() == reason
     await yard.clock.advance(5)
@@ -77,9 +77,9 @@ async def test_the_gate_goes_by_what_is_configured(tmp_path: Path, said: dict[st
 
 async def test_nothing_moves_while_a_change_for_all_of_it_waits(tmp_path: Path) -> None:
     """Until somebody agrees; then all of it does."""
-    await Yard(tmp_path).safety.load()
+    await Yard(tmp_path).safety.load(first=True)
     yard = Yard(tmp_path, safety={"hold_off": "0s", "clock_tolerance": "9s"})
-    await yard.safety.load()
+    await yard.safety.load(first=True)
     yard.safety.clocks.learn("nvr", timedelta(0))
     assert yard.verdict() == "unconfirmed"
     assert yard.safety.settings.waits is not None
@@ -90,7 +90,7 @@ async def test_nothing_moves_while_a_change_for_all_of_it_waits(tmp_path: Path) 
 async def test_our_own_clock_speaks_for_what_it_has_heard(tmp_path: Path) -> None:
     """What was heard before it was set opens nothing."""
     yard = Yard(tmp_path)
-    await yard.safety.load()
+    await yard.safety.load(first=True)
     yard.safety.clocks.learn("nvr", timedelta(0))
     event = plate_event(yard.clock, 1)
     yard.safety.own_clock.heard(event)
@@ -116,9 +116,9 @@ async def test_a_door_and_its_output_share_what_they_know(tmp_path: Path) -> Non
     """Its openings, its debts, its breaker, what was read, its facts and its changes; all of it in one folder."""
     door = DOOR | {"reads": 2, "cooldown": "0s", "requires": [{"entity": "yard", "attribute": "light", "is": "on"}]}
     yard = Yard(tmp_path, outputs={"gate": OUTPUT | {"cooldown": "0s"}}, doors={"main": door})
-    safety, states = yard.safety, {("yard", "light"): "off"}
-    await safety.load()
-    safety.facts.attach(lambda entity, attribute, default: states.get((entity, attribute), default))
+    safety = yard.safety
+    await safety.load(first=True)
+    safety.facts.heard(state_event(yard.clock, "yard", "light", "off"))
     order = make_order(yard.clock, "open", {"door": "main"}, 1)
 
     async def refused() -> str:
@@ -130,7 +130,7 @@ async def test_a_door_and_its_output_share_what_they_know(tmp_path: Path) -> Non
     again = plate_event(yard.clock, 9, data=order.trigger.data)
     safety.readings.heard(again)
     assert await refused() == "interlock"
-    states["yard", "light"] = "on"
+    safety.facts.heard(state_event(yard.clock, "yard", "light", "on"))
     assert await refused() == "no_journal"
     assert safety.openings.others("gate", make_order(yard.clock, "open", {"door": "main"}, 2)) == []
     assert safety.openings.file.path == tmp_path / "doors.jsonl"
@@ -150,7 +150,7 @@ async def test_what_is_loaded_is_what_an_earlier_run_wrote(tmp_path: Path) -> No
     waited = '{"op":"waits","id":"1","order":"a","door":"main","rule":"r","event":"e"}'
     (tmp_path / "pending.jsonl").write_text(waited + "\n")
     yard = Yard(tmp_path)
-    await yard.safety.load()
+    await yard.safety.load(first=True)
     assert [str(target) for target in yard.safety.releases.owed()] == ["relay/nvr/1/r1"]
     assert len(yard.safety.openings.others("gate", make_order(yard.clock, "open", {"door": "main"}))) == 1
     assert yard.safety.cameras.held() == {"nvr/7": ""}
