@@ -21,7 +21,7 @@ from starlette.routing import Route
 from bridge.config.models import ApiClient
 from bridge.errors import ActionRejectedError, StoreError, StoreUnavailableError
 from bridge.http.body import RefusedError, read_body
-from bridge.http.limits import address_key
+from bridge.http.limits import address_key, begin_waiting
 from bridge.http.verify import Throttle
 from bridge.safety.reasons import Reason
 from bridge.schema.units import Duration
@@ -120,7 +120,7 @@ class Callers:
         return Route(path, answer, methods=[method])
 
     async def _caller(self, request: Request, needed: Role, body: type[S], stops: bool) -> tuple[Caller, S]:
-        name, role = self._identify(request, needed if stops else None)
+        name, role = await self._identify(request, needed if stops else None)
         if _RANK[role] < _RANK[needed]:
             raise RefusedError(403, "role", f"this needs the role {needed}; {name} is {role}")
         said = await _read(request, body)
@@ -130,7 +130,7 @@ class Callers:
             return Caller(f"cli:{said.person or LOCAL}", said), said
         return Caller(f"api:{name}", said, self._lists.get(name)), said
 
-    def _identify(self, request: Request, stops: Role | None) -> tuple[str, Role]:
+    async def _identify(self, request: Request, stops: Role | None) -> tuple[str, Role]:
         """Return whose token it is. An address that guesses is not listened to, unless it `stops` with a right one."""
         address = address_key(request.client.host) if request.client else "local"
         wait = self._throttle.wait(address)
@@ -143,6 +143,8 @@ class Callers:
         if found is not None and (wait <= 0 or _RANK[found[1]] >= _RANK[stops or "admin"]):
             return found
         if wait > 0:  # what else it is nobody learns from here
+            begin_waiting(request)
+            await self._throttle.hold_back()
             raise throttled
         offered = _offered(request)
         if offered:

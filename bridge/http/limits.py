@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
+from starlette.requests import Request
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -50,6 +51,9 @@ class Limits:
 
 _LATER = frozenset({HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS})
 
+MAKES_WAIT = "vms_bridge.makes_wait"
+"""The extension of a request's scope that `begin_waiting` finds."""
+
 Dropped = Callable[[str], None]
 """Told why a connection was ended: one of a few words, for metrics."""
 
@@ -67,6 +71,13 @@ def address_key(host: str) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False).network_address)
 
 
+def begin_waiting(request: Request) -> None:
+    """Say that the answer to a request is held back on purpose: its connection makes room if others need the place."""
+    begin = request.scope.get("extensions", {}).get(MAKES_WAIT, {}).get("begin")
+    if begin is not None:
+        begin()
+
+
 class Guest(Protocol):
     """A connection, as the gate sees it."""
 
@@ -76,11 +87,12 @@ class Guest(Protocol):
 
 
 class Gate:
-    """Counts connections. When all places are taken, whoever only waits makes room for whoever comes.
+    """Counts connections. When all places are taken, or an address has its share, whoever only waits makes room.
 
-    Otherwise a few hundred sockets that say nothing would keep everybody out for as long as they are suffered. A
-    client that has something to say has said it within milliseconds; so it is the one that has been dawdling the
-    longest that goes, of the address with the most connections.
+    Otherwise a few hundred sockets that say nothing would keep everybody out for as long as they are suffered, and a
+    few would keep out whoever wants to stop a gate from the same address: behind a proxy all have one. A client that
+    has something to say has said it within milliseconds; so it is the one that has been dawdling the longest that
+    goes, of the address with the most connections.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -97,17 +109,22 @@ class Gate:
     def enter(self, address: str) -> HTTPStatus | None:
         """Take one more connection, or return how to refuse it."""
         if self._open[address] >= self._limits.per_address:
-            return HTTPStatus.TOO_MANY_REQUESTS
-        if self.open >= self._limits.connections:
-            if not self._dawdling:
-                return HTTPStatus.SERVICE_UNAVAILABLE
-            # The first of those that are equal is the one that has waited longest.
-            last = max(self._dawdling, key=lambda guest: self._open[self._dawdling[guest]])
-            del self._dawdling[last]
-            last.make_room()
+            if not self._made_room(guest for guest, of in self._dawdling.items() if of == address):
+                return HTTPStatus.TOO_MANY_REQUESTS
+        elif self.open >= self._limits.connections and not self._made_room(self._dawdling):
+            return HTTPStatus.SERVICE_UNAVAILABLE
         self._open[address] += 1
         self._total += 1
         return None
+
+    def _made_room(self, guests: Iterable[Guest]) -> bool:
+        # The first of those that are equal is the one that has waited longest.
+        last = max(guests, key=lambda guest: self._open[self._dawdling[guest]], default=None)
+        if last is None:
+            return False
+        del self._dawdling[last]
+        last.make_room()
+        return True
 
     def dawdles(self, guest: Guest, address: str) -> None:
         """It is this connection's turn to send something; since when it is, does not change by sending a little."""
@@ -210,6 +227,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._over:
             return
         super().on_message_begin()
+        self.scope["extensions"] = {MAKES_WAIT: {"begin": self._made_to_wait}}
         self._in_header = self._begun = True
         self._within(self._limits.header, "slow_header", HTTPStatus.REQUEST_TIMEOUT)
 
@@ -263,6 +281,11 @@ class GuardedProtocol(HttpToolsProtocol):
             return  # the next header is on its way already, and has its deadline
         self._in_header, self._wire_bytes = True, 0
         self._within(self._limits.keep_alive, "idle", None)
+
+    def _made_to_wait(self) -> None:
+        """Whoever waits for this answer has it coming, and makes room for others meanwhile."""
+        if self._address is not None:
+            self._gate.dawdles(self, self._address)
 
     def _check_body(self) -> None:
         elapsed = self.loop.time() - self._body_began

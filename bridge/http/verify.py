@@ -22,6 +22,8 @@ from bridge.config.models import HttpConfig, PushClient
 FAILURES = 10
 """Wrong credentials a minute from one address; more are answered 429 without being looked at."""
 WINDOW = 60.0
+HOLD_BACK = 1.0
+"""Seconds before one more wrong guess is answered, where a right one is listened to all the same."""
 MAX_ADDRESSES = 10_000
 
 
@@ -83,6 +85,10 @@ class Throttle:
         if times is None or len(times) < FAILURES:
             return 0.0
         return max(0.0, times[0] + WINDOW - self._clock.monotonic())
+
+    async def hold_back(self) -> None:
+        """Wait before a wrong guess is answered."""
+        await self._clock.sleep(HOLD_BACK)
 
     def failed(self, address: str) -> None:
         """Note a wrong guess. The address seen longest ago is forgotten when there are very many."""

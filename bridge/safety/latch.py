@@ -38,6 +38,8 @@ class Latch:
         self._clock = clock
         self._name = name
         self._unwritten: Pulled | None = None
+        self._writing = asyncio.Lock()
+        """Fair: what was asked for last is written last."""
 
     @property
     def pulled(self) -> bool:
@@ -58,17 +60,22 @@ class Latch:
         self._unwritten = said
         content = json.dumps({"principal": said.principal, "reason": said.reason, "at": said.at}).encode()
         try:
-            await asyncio.to_thread(write_synced, self._path, content)
+            async with self._writing:
+                await asyncio.to_thread(write_synced, self._path, content)
         except OSError:
             _LOG.error("a latch is on but a restart would forget it", extra={"latch": self._name})
             raise
-        self._unwritten = None
+        if self._unwritten is said:
+            self._unwritten = None
         _LOG.warning("a latch is on", extra={"latch": self._name, "principal": principal, "reason": reason})
 
     async def reset(self, principal: str, reason: str) -> None:
-        """Take it off. Raises OSError, and then it stays on."""
-        await asyncio.to_thread(self._remove)
-        self._unwritten = None
+        """Take it off. Raises OSError, and then it stays on; whoever pulls it meanwhile has the last word."""
+        asked = self._unwritten
+        async with self._writing:
+            await asyncio.to_thread(self._remove)
+        if self._unwritten is asked:
+            self._unwritten = None
         _LOG.warning("a latch is off", extra={"latch": self._name, "principal": principal, "reason": reason})
 
     async def state(self) -> Pulled | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from pydantic import SecretStr
+from starlette.routing import Route
 
 from bridge.clock import Clock, SystemClock
 from bridge.config.models import HttpConfig, PushClient
@@ -138,6 +139,7 @@ async def serving(
     clock: Clock | None = None,
     ready: tuple[bool, dict[str, Any]] = (True, {"status": "ready"}),
     scraped: bytes = b"up 1\n",
+    more: Sequence[Route] = (),
     **config: Any,
 ) -> AsyncIterator[HttpServer]:
     """Serve on a free port until the block ends."""
@@ -153,6 +155,7 @@ async def serving(
         observer=Counters(log),
         ready=lambda: ready,
         metrics=lambda: scraped,
+        more=more,
         limits=limits,
     )
     async with server:

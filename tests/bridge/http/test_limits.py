@@ -9,10 +9,13 @@ from dataclasses import replace
 from typing import cast
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from bridge.contracts import PushFormat
 from bridge.http.app import HttpServer
-from bridge.http.limits import Gate, GuardedProtocol, Limits, address_key
+from bridge.http.limits import Gate, GuardedProtocol, Limits, address_key, begin_waiting
 from tests.bridge.http.harness import FORMAT, Log, serving
 
 SHORT = Limits(first_byte=0.1, header=0.2, body=0.4, grace=0.1, keep_alive=0.2, write=0.2)
@@ -209,16 +212,58 @@ async def test_a_flood_of_pipelined_requests_is_dropped() -> None:
     assert log.seen == [("connection", "pipeline")]
 
 
-async def test_one_address_has_its_share_and_the_whole_has_an_end() -> None:
-    """The rest is refused in one line, and a place that becomes free is free."""
+async def test_idle_sockets_of_an_address_keep_nobody_there_out() -> None:
+    """Its share is full of what says nothing: what does so the longest goes, not whoever has something to say."""
     log = Log()
-    limits = replace(LONG, connections=4, per_address=2)
-    async with serving(log, limits=limits) as server, _socket(server) as (reader, writer), _socket(server):
-        assert (await _hello(server)).startswith(b"HTTP/1.1 429")
-        writer.write(HELLO)
-        assert (await _all(reader)).startswith(b"HTTP/1.1 200")
+    async with (
+        serving(log, limits=replace(LONG, per_address=2)) as server,
+        _socket(server) as (first, _),
+        _socket(server) as (second, writer),
+    ):
         assert (await _hello(server)).startswith(b"HTTP/1.1 200")
-    assert log.seen == [("connection", "too_many_from_address")]
+        assert await _all(first) == b""
+        writer.write(HELLO)
+        assert (await _all(second)).startswith(b"HTTP/1.1 200")
+    assert log.seen == [("connection", "made_room")]
+
+
+async def test_one_address_has_its_share_and_others_have_theirs() -> None:
+    """While it is served as much as it may, it is refused in one line; what is served and idles makes room."""
+    log = Log()
+    log.held = asyncio.Event()
+    async with serving(log, limits=replace(LONG, per_address=1)) as server, _socket(server) as (reader, writer):
+        writer.write(PUSH)
+        await until_served(log)
+        assert (await _hello(server)).startswith(b"HTTP/1.1 429")
+        async with _socket(server, "127.0.0.2") as (other, asking):
+            asking.write(HELLO)
+            assert (await _all(other)).startswith(b"HTTP/1.1 200")
+        log.held.set()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        assert (await _hello(server)).startswith(b"HTTP/1.1 200")
+    assert log.seen == [("connection", "too_many_from_address"), ("connection", "made_room")]
+
+
+async def test_whoever_is_made_to_wait_keeps_nobody_out() -> None:
+    """An answer that is held back on purpose takes no place that somebody needs."""
+    log, waiting, over = Log(), asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        begin_waiting(request)
+        waiting.set()
+        await over.wait()
+        return Response()
+
+    more = [Route("/slow", slow)]
+    limits = replace(LONG, per_address=1)
+    async with serving(log, limits=limits, more=more) as server, _socket(server) as (reader, writer):
+        writer.write(HELLO.replace(b"healthz", b"slow"))
+        async with asyncio.timeout(5):
+            await waiting.wait()
+        assert (await _hello(server)).startswith(b"HTTP/1.1 200")
+        assert await _all(reader) == b""
+        over.set()
+    assert log.seen[0] == ("connection", "made_room")
 
 
 async def test_when_all_places_are_taken_by_requests_it_is_503() -> None:

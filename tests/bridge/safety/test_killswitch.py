@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import threading
 from pathlib import Path
 
 import pytest
 
 from bridge.safety import latch
 from bridge.safety.killswitch import KillSwitch, Pulled
-from tests.clock import START, VirtualClock
+from tests.clock import START, VirtualClock, settle
 
 
 async def test_it_is_latched_over_a_restart(tmp_path: Path) -> None:
@@ -56,6 +58,32 @@ async def test_it_holds_while_it_is_being_written_down(tmp_path: Path, monkeypat
         await switch.pull("anna", "smoke")
     assert (seen, switch.pulled) == ([True], True)
     assert await switch.state() == Pulled("anna", "smoke", START.isoformat())
+    await switch.reset("bert", "all clear")
+    assert not switch.pulled
+
+
+async def test_who_pulls_it_while_it_is_being_reset_has_the_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reset on a slow disk does not take away what was pulled after it was asked for; over a restart neither."""
+    switch, begun, go_on = KillSwitch(tmp_path, VirtualClock()), threading.Event(), threading.Event()
+    await switch.pull("anna", "smoke")
+    remove = switch._remove
+
+    def slowly() -> None:
+        begun.set()
+        assert go_on.wait(5)
+        remove()
+
+    monkeypatch.setattr(switch, "_remove", slowly)
+    resetting = asyncio.create_task(switch.reset("bert", "all clear"))
+    assert await asyncio.to_thread(begun.wait, 5)
+    pulling = asyncio.create_task(switch.pull("carl", "a child"))
+    await settle()
+    go_on.set()
+    await asyncio.gather(resetting, pulling)
+    assert switch.pulled
+    assert await KillSwitch(tmp_path, VirtualClock()).state() == Pulled("carl", "a child", START.isoformat())
     await switch.reset("bert", "all clear")
     assert not switch.pulled
 
