@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -20,6 +22,7 @@ from bridge.runtime import filling
 from bridge.schema.event import Origin, VmsEvent
 from connectors.ts_api.simulator import Simulator, SimulatorConfig
 from connectors.ts_api.simulator.config import UserConfig
+from connectors.ts_api.simulator.feed import Feed
 from tests.fakes import eventually
 
 USER, PASSWORD = "bridge", "gap-test"
@@ -33,15 +36,15 @@ async def simulated() -> AsyncIterator[Simulator]:
 
 
 @asynccontextmanager
-async def bridge(folder: Path, sim: Simulator) -> AsyncIterator[Running]:
-    """A bridge that opens a door for every plate."""
+async def bridge(folder: Path, sim: Simulator, **door: Any) -> AsyncIterator[Running]:
+    """A bridge that opens a door for every plate; `door` says more of it."""
     config = {
         "site": "home",
         "data_dir": "data",
         "http": {"port": 0},
         "sources": {"nvr1": {"type": "ts-api", "url": sim.url, "username": USER, "password": PASSWORD}},
         "outputs": {"barrier": {"source": "nvr1", "channel": "1", "relay": "relay-1", "idle": "off"}},
-        "doors": {"gate": {"output": "barrier", "mode": "act", "pulse": "200ms", "min_score": 0}},
+        "doors": {"gate": {"output": "barrier", "mode": "act", "pulse": "200ms", "min_score": 0} | door},
         "safety": {"hold_off": "0s", "trusted_clocks": ["nvr1"]},
         "rules": ["rules.yaml"],
     }
@@ -78,6 +81,41 @@ async def until_stored(up: Running, kind: str, count: int) -> list[VmsEvent]:
 def opened(sim: Simulator) -> int:
     """How often the gate was opened."""
     return sum(on for _, on in sim.relay(1, "relay-1").history)
+
+
+async def asked_to_open(up: Running, folder: Path) -> tuple[int, str | None]:
+    """Open the door by hand; return the status and the reason of a refusal."""
+    token = json.loads((folder / "data" / "api.json").read_text())["token"]
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as client:
+        answer = await client.post(f"{up.http.url}/api/doors/gate/open")
+    return answer.status_code, answer.json().get("reason")
+
+
+@pytest.mark.timeout(120)
+async def test_what_a_source_said_before_it_was_away_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing moves in the lock, it says when we connect. After an outage that counts again when it is said again."""
+    empty = [{"entity": "nvr1/2", "attribute": "motion", "is": "off"}]
+    no_limits = {"cooldown": "0s", "per_minute": 1000, "per_hour": 1000}
+
+    async def until_answered(up: Running, *wanted: object) -> None:
+        for _ in range(100):
+            if (found := await asked_to_open(up, tmp_path)) == wanted:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{found} and never {wanted}")
+
+    async with simulated() as sim, bridge(tmp_path, sim, requires=empty, **no_limits) as up:
+        await until_answered(up, 200, None)
+        monkeypatch.setattr(Feed, "tell_snapshot", lambda *_: None)  # it will not say how things are
+        sim.disconnect()
+        await until_stored(up, "source.connected", 2)
+        assert await asked_to_open(up, tmp_path) == (409, "state_unknown")
+        await sim.event("motionChanges", channel=2, motion=True)
+        await until_answered(up, 409, "interlock")
+        await sim.event("motionChanges", channel=2, motion=False)
+        await until_answered(up, 200, None)
 
 
 @pytest.mark.timeout(120)
