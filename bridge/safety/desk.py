@@ -70,16 +70,19 @@ class Desk:
     async def open(self, door: str, who: str, *, reason: str | None = None, asked: datetime | None = None) -> Result:
         """Open a door for a person. Raises ActionRejectedError if there is no such door, StoreUnavailableError."""
         self._safety.doors.get(door)
-        return await self._order(door, (who,), "open", reason=reason, asked=asked)
+        given = CommandGiven(command="open", target=door, persons=(who,), reason=reason)
+        return _in_time(await self._submitted(await self._written(given, asked), door))
 
     async def confirm(self, pending: str, who: str, *, reason: str | None = None) -> Result | Pending:
-        """Agree to an opening; it opens when enough people did. Raises as `open`, or when it waits no longer."""
+        """Agree to an opening; it opens when enough people did. Raises as `open`, or when it waits no longer.
+
+        While nothing can be written down it waits on, and whoever agreed may do so once more.
+        """
         waits = self._safety.doors.pending.agree(pending, who)
         if len(waits.persons) < max(waits.needed, needed_persons(self._safety.doors.get(waits.door))):
             self.tell("confirm", waits.door, (who,), reason, pending)
             return waits
-        await self._safety.doors.pending.agreed(pending)
-        return await self._order(waits.door, waits.persons, "confirm", reason=reason, pending=pending)
+        return await self._order_agreed(waits, reason)
 
     async def deny(self, pending: str, who: str, *, reason: str | None = None) -> Pending:
         """Say no to an opening. Raises ActionRejectedError when it waits no longer."""
@@ -177,25 +180,37 @@ class Desk:
         finally:
             self.tell(command, target, (who,), reason)
 
-    async def _order(
-        self,
-        door: str,
-        persons: tuple[str, ...],
-        command: str,
-        *,
-        reason: str | None = None,
-        asked: datetime | None = None,
-        pending: str | None = None,
-    ) -> Result:
+    async def _order_agreed(self, waits: Pending, reason: str | None) -> Result:
+        """Order what enough people agreed to. It has ended when its order exists, and not before."""
+        openings = self._safety.doors.pending
+        given = CommandGiven(
+            command="confirm", target=waits.door, persons=waits.persons, reason=reason, pending=waits.id
+        )
+        await openings.ordering(waits.id)
+        try:
+            event = await self._written(given)
+        except BaseException:  # cancelled, too: without the event there is no order
+            await openings.not_ordered(waits.id)
+            raise
+        try:
+            result = await self._submitted(event, waits.door)
+        except BaseException:
+            await openings.perhaps_ordered(waits.id)
+            raise
+        await openings.ordered(waits.id)
+        return _in_time(result)
+
+    async def _written(self, given: CommandGiven, asked: datetime | None = None) -> VmsEvent:
+        """Return the event of a command that orders something, stored. Raises StoreUnavailableError."""
         if self._submit is None:
             raise StoreUnavailableError("the bridge is still starting")
-        given = CommandGiven(command=command, target=door, persons=persons, reason=reason, pending=pending)
-        event = self._event("command.given", given, principal=persons[-1], asked=asked)
+        event = self._event("command.given", given, principal=given.persons[-1], asked=asked)
         await self._stored(event)
-        result = await self._submit(self._order_of(event, door))
-        if result is None:
-            raise StoreUnavailableError("nobody carried it out in time; it will not be done later")
-        return result
+        return event
+
+    async def _submitted(self, event: VmsEvent, door: str) -> Result | None:
+        assert self._submit is not None  # noqa: S101 - the event was stored, so there is a way to the runners
+        return await self._submit(self._order_of(event, door))
 
     async def _stored(self, event: VmsEvent) -> None:
         assert self._emit is not None  # noqa: S101 - asked by the caller
@@ -261,3 +276,9 @@ class Desk:
                 except StoreUnavailableError as exc:
                     _LOG.warning("what was done cannot be written down yet", extra={"kind": event.type})
                     await self._clock.sleep(max(exc.retry_after.total_seconds(), 1.0))
+
+
+def _in_time(result: Result | None) -> Result:
+    if result is None:
+        raise StoreUnavailableError("nobody carried it out in time; it will not be done later")
+    return result

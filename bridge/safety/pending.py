@@ -1,8 +1,9 @@
 """Openings that wait for people: who asked, who has agreed, until when. Nobody opens late: a stop ends all of them.
 
 The order that asked has ended (`needs_confirmation`); what became of the waiting is an end of its own, so that none
-vanishes: agreed to, denied, nobody agreed in time, another one needed the place, or the bridge was restarted
-meanwhile. What waits is written down for that alone, without its plate; at a start it is told and never opened.
+vanishes: agreed to and ordered, denied, nobody agreed in time, another one needed the place, or the bridge was
+restarted meanwhile. It has been agreed to only when its order exists; in between nobody can tell. What waits is
+written down for that alone, without its plate; at a start it is told and never opened.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class PendingOpenings:
         self._file = JsonLines(folder / "pending.jsonl")
         self._clock = clock
         self._waiting: dict[str, Pending] = {}
+        self._ordering: dict[str, Pending] = {}
+        """Agreed to by enough people; their order is on its way."""
         self._untold: dict[str, Result] = {}
         """How those have ended of which nobody was told yet, by the order that asked."""
         self._news = asyncio.Event()
@@ -103,8 +106,7 @@ class PendingOpenings:
         event, until = order.trigger.id, now + within
         one = Pending(order.id[:8], door, order.rule, plate, event, needed, persons, now, until, order.id, due)
         self._waiting[one.id] = one
-        kept = {"id": one.id, "order": order.id, "door": door, "rule": order.rule, "event": event}
-        await self._write({"op": "waits", **kept})
+        await self._write({"op": "waits", **_kept(one)})
         while len(self._waiting) > MOST:
             await self._end(next(iter(self._waiting)), "refused", Reason.TOO_MANY_WAIT)
         self._news.set()
@@ -125,9 +127,25 @@ class PendingOpenings:
             raise refusal(Reason.NOT_PENDING, name)
         return found
 
-    async def agreed(self, name: str) -> None:
-        """It waits no longer: enough people agreed. What came of that is an order of its own."""
+    async def ordering(self, name: str) -> None:
+        """Enough people agreed: nobody else can, and its order may be given. Raises ActionRejectedError as `get`."""
+        one = self._ordering[name] = self.get(name)
+        del self._waiting[name]
+        await self._write({"op": "ordering", **_kept(one)})
+
+    async def ordered(self, name: str) -> None:
+        """Its order exists; what came of that is told of the order."""
         await self._end(name, "done", None)
+
+    async def not_ordered(self, name: str) -> None:
+        """Its order was not given: it waits on, for as long as it may."""
+        one = self._waiting[name] = self._ordering.pop(name)
+        await self._write({"op": "waits", **_kept(one)})
+        self._news.set()
+
+    async def perhaps_ordered(self, name: str) -> None:
+        """Whether its order exists is not known; so it must not be given once more."""
+        await self._end(name, "unknown", Reason.NO_ANSWER)
 
     async def denied(self, name: str, person: str) -> None:
         """It waits no longer: somebody said no."""
@@ -136,7 +154,7 @@ class PendingOpenings:
     # --- how it ends -----------------------------------------------------------------------------------
 
     async def _end(self, name: str, outcome: Outcome, reason: Reason | None, detail: str = "") -> None:
-        one = self._waiting.pop(name, None)
+        one = self._waiting.pop(name, None) or self._ordering.pop(name, None)
         if one is None:
             return
         ended = _result(one.order, one.rule, one.event, self._clock.now(), outcome, reason, detail)
@@ -199,7 +217,7 @@ def _untold(records: list[dict[str, Any]]) -> dict[str, dict[str, Any] | Result]
         try:
             order = record["order"]
             match record["op"]:
-                case "waits":
+                case "waits" | "ordering":
                     found[order] = record
                 case "ended":
                     found[order] = Result.model_validate(record["result"])
@@ -211,13 +229,21 @@ def _untold(records: list[dict[str, Any]]) -> dict[str, dict[str, Any] | Result]
 
 
 def _lost(record: dict[str, Any], now: datetime) -> Result | None:
-    """Return the end of what waited when the bridge stopped."""
+    """Return the end of what waited when the bridge stopped. Of what was just being ordered nobody can tell."""
+    how: tuple[Outcome, Reason] = ("refused", Reason.RESTARTED)
+    if record["op"] == "ordering":
+        how = ("unknown", Reason.INTERRUPTED)
     try:
-        ended = _result(record["order"], record["rule"], record["event"], now, "refused", Reason.RESTARTED)
+        ended = _result(record["order"], record["rule"], record["event"], now, *how)
         return ended.model_copy(update={"output": {"door": record["door"], "pending": record["id"]}})
     except (KeyError, ValueError):
         _LOG.error("skipped a journal record of unknown form", extra={"record": record})
         return None
+
+
+def _kept(one: Pending) -> dict[str, Any]:
+    """Return what is written down of one that waits."""
+    return {"id": one.id, "order": one.order, "door": one.door, "rule": one.rule, "event": one.event}
 
 
 def _result(

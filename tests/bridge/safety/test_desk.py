@@ -189,6 +189,66 @@ async def test_two_people_agree_to_an_opening(tmp_path: Path) -> None:
     assert place.orders[0].trigger == place.log.events[1]
 
 
+async def test_what_cannot_be_written_down_waits_on(tmp_path: Path) -> None:
+    """Enough people agreed while the log was away: they are told, nothing has ended, and with the log back it opens."""
+    async with office(tmp_path, mode="confirm") as place:
+        waits = await place.waits()
+        place.log.away = [StoreUnavailableError("disk full")]
+        with pytest.raises(StoreUnavailableError, match="disk full"):
+            await place.desk.confirm(waits.id, "anna")
+        assert [one.id for one in place.site.doors.pending.all()] == [waits.id]
+        assert (await _ends_of(place), place.orders) == ([], [])
+        done = await place.desk.confirm(waits.id, "anna")
+        assert isinstance(done, Result)
+        assert (done.outcome, len(place.orders)) == ("done", 1)
+        assert await _ends_of(place) == [("done", None)]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("no answer"), asyncio.CancelledError()])
+async def test_where_nobody_knows_whether_it_was_ordered_it_is_not_ordered_again(
+    tmp_path: Path, error: BaseException
+) -> None:
+    """The order may be in the log: the waiting ends unknown, and nobody can agree to it once more."""
+    async with office(tmp_path, mode="confirm") as place:
+        waits = await place.waits()
+
+        async def lost(_: Order) -> Result | None:
+            with pytest.raises(ActionRejectedError, match="no such opening waits"):
+                await place.desk.confirm(waits.id, "bert")
+            raise error
+
+        place.desk.connect(place.log, lost)
+        with pytest.raises(type(error)):
+            await place.desk.confirm(waits.id, "anna")
+        with pytest.raises(ActionRejectedError, match="no such opening waits"):
+            await place.desk.confirm(waits.id, "anna")
+        assert await _ends_of(place) == [("unknown", "no_answer")]
+
+
+async def test_a_waiting_that_is_ordered_and_takes_too_long_has_ended(tmp_path: Path) -> None:
+    """Its order exists: what comes of that is told of the order."""
+    async with office(tmp_path, mode="confirm") as place:
+        waits = await place.waits()
+        place.answers = False
+        with pytest.raises(StoreUnavailableError, match="nobody carried it out in time"):
+            await place.desk.confirm(waits.id, "anna")
+        assert await _ends_of(place) == [("done", None)]
+
+
+async def _ends_of(place: Office) -> list[tuple[str, str | None]]:
+    """How what waited for people has ended so far."""
+    told: list[Result] = []
+
+    async def account(result: Result) -> None:
+        told.append(result)
+
+    task = asyncio.create_task(place.site.doors.pending.run(account))
+    await until(lambda: not place.site.doors.pending._untold)
+    task.cancel()
+    await asyncio.wait([task])
+    return [(result.outcome, result.reason) for result in told]
+
+
 async def test_a_person_says_no_to_one_opening(tmp_path: Path) -> None:
     """That one waits no longer; another one still does."""
     async with office(tmp_path, mode="confirm") as place:

@@ -109,8 +109,8 @@ async def test_people_agree_one_by_one(tmp_path: Path) -> None:
     assert waiting.agree(asked.id, "bert").persons == ("anna", "bert")
     assert waiting.agree(asked.id, "anna").persons == ("anna", "bert")
     assert [one.persons for one in waiting.all()] == [("anna", "bert")]
-    await waiting.agreed(asked.id)
-    await waiting.agreed(asked.id)
+    await waiting.ordered(asked.id)
+    await waiting.ordered(asked.id)
     assert waiting.all() == []
 
 
@@ -181,7 +181,7 @@ async def test_an_end_says_who_and_why_and_the_file_the_same(tmp_path: Path) -> 
             await _ask(waiting, order)
         for person in ("anna", "bert"):
             waiting.agree(yes.id[:8], person)
-        await waiting.agreed(yes.id[:8])
+        await waiting.ordered(yes.id[:8])
         await rest()
         await waiting.denied(no.id[:8], "carl")
         await rest()
@@ -259,7 +259,7 @@ async def test_a_restart_tells_what_is_left_to_tell(tmp_path: Path) -> None:
     for order in orders:
         await _ask(waiting, order)
     await waiting.denied(orders[1].id[:8], "bert")
-    await waiting.agreed(orders[2].id[:8])
+    await waiting.ordered(orders[2].id[:8])
     (tmp_path / "pending.jsonl").write_text(
         (tmp_path / "pending.jsonl").read_text() + json.dumps({"op": "told", "order": orders[2].id}) + "\n"
     )
@@ -318,3 +318,23 @@ async def test_what_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     assert caught.value.cure == (
         "give the bridge's user the right to read it; it says which openings waited for people"
     )
+
+
+@in_step
+async def test_what_was_just_being_ordered_is_not_known_after_a_crash(tmp_path: Path) -> None:
+    """Its order may exist or not; one that was put back waits, and ends as what waits does."""
+    clock, book = VirtualClock(), Book()
+    waiting, orders = PendingOpenings(tmp_path, clock), [_order(clock, 1), _order(clock, 2)]
+    for order in orders:
+        await _ask(waiting, order)
+        await waiting.ordering(order.id[:8])
+    await waiting.not_ordered(orders[1].id[:8])
+    assert [one.id for one in waiting.all()] == [orders[1].id[:8]]
+    later = PendingOpenings(tmp_path, clock)
+    await later.load()
+    async with telling(later, book):
+        pass
+    assert book.ends == [
+        _end(orders[0], "unknown", Reason.INTERRUPTED, WORDS[Reason.INTERRUPTED]),
+        _end(orders[1], "refused", Reason.RESTARTED, WORDS[Reason.RESTARTED]),
+    ]

@@ -88,7 +88,7 @@ async def test_each_waiting_ends_as_it_ended(tmp_path: Path) -> None:
     async with telling(tmp_path, clock, book) as waiting:
         agreed, denied, late = [await waiting.ask("main", _order(clock, n), 1, (), WITHIN) for n in range(3)]
         waiting.agree(agreed.id, "anna")
-        await waiting.agreed(agreed.id)
+        await waiting.ordered(agreed.id)
         await waiting.denied(denied.id, "bert")
         await _until(book, 2)
         assert [one.id for one in waiting.all()] == [late.id]
@@ -138,7 +138,7 @@ async def test_a_file_that_cannot_be_written_keeps_nobody_waiting(tmp_path: Path
     waiting = PendingOpenings(tmp_path / "safety", clock)
     one = await waiting.ask("main", _order(clock, 1), 1, (), WITHIN)
     assert waiting.agree(one.id, "anna").persons == ("anna",)
-    await waiting.agreed(one.id)
+    await waiting.ordered(one.id)
     task = asyncio.create_task(waiting.run(book))
     await _until(book, 1)
     task.cancel()
