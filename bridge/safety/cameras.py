@@ -85,7 +85,7 @@ class Cameras:
             while True:
                 await self._until_due()
                 for camera, holder in list(self._held.items()):
-                    if holder.due <= self._clock.monotonic():
+                    if self._is_due(camera, holder):
                         await self._turn_back(camera, holder)
         finally:
             await asyncio.to_thread(self._file.close)
@@ -191,6 +191,11 @@ class Cameras:
         """A camera that a person has turns back when they are done."""
         for camera, holder in self._held.items():
             holder.due = max(holder.due, self._locks.due(camera))
+
+    def _is_due(self, camera: Camera, holder: _Holder) -> bool:
+        """Ask right before it turns: while another one did, a person or an order may have taken this one."""
+        self._put_off()
+        return self._held.get(camera) is holder and holder.due <= self._clock.monotonic()
 
     async def _turn_back(self, camera: Camera, holder: _Holder) -> None:
         try:

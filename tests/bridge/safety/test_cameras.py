@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from bridge.errors import ActionUnavailableError
 from bridge.safety.cameras import Camera
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.orders import Result
-from tests.bridge.actions.support import Device, Disk, Site, make_order, plate_event, running, until
+from tests.bridge.actions.support import Device, Disk, Site, make_order, plate_event, rest, running, until
 from tests.clock import VirtualClock
 
 NORTH = Camera("nvr", "1")
@@ -130,6 +131,35 @@ async def test_a_person_has_the_camera_before_any_rule(tmp_path: Path) -> None:
         await site.advance(200, step=10)
         await until(lambda: _went(site)[-1] == "yard")
         assert (await _goto(site, "alarm")).outcome == "done"
+
+
+async def test_who_takes_a_camera_while_another_turns_back_has_it(tmp_path: Path) -> None:
+    """Three are due at once and the first is slow: a person and a new order take the others, and neither is turned."""
+    clock, turning, go_on = VirtualClock(), asyncio.Event(), asyncio.Event()
+    async with running(tmp_path, clock) as site:
+        turned = site.device.ptz_goto
+
+        async def slow(channel: str, preset: str) -> None:
+            if (channel, preset) == ("1", "yard"):
+                turning.set()
+                await go_on.wait()
+            await turned(channel, preset)
+
+        site.device.ptz_goto = slow  # type: ignore[method-assign]
+        for channel in "123":
+            await _goto(site, "gate", channel=channel, hold="20s", home="yard")
+        await clock.advance(20)
+        async with asyncio.timeout(5):
+            await turning.wait()
+        await site.cameras.lock(Camera("nvr", "2"), "anna", timedelta(minutes=5))
+        await _goto(site, "alarm", channel="3", hold="5m", home="yard")
+        go_on.set()
+        await until(lambda: "nvr/1" not in site.cameras.held())
+        await rest()
+        assert [what for what in site.device.ptz if what[1] != "goto gate"] == [
+            ("3", "goto alarm"), ("1", "goto yard")
+        ]  # fmt: skip
+        assert site.cameras.held().keys() == {"nvr/2", "nvr/3"}
 
 
 async def test_a_restart_turns_it_back(tmp_path: Path) -> None:
