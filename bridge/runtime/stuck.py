@@ -50,13 +50,13 @@ class Stuck:
         self._under_way[key] -= 1
         if self._under_way[key] <= 0:
             del self._under_way[key]
+        if not stored:
+            return  # whoever has it tries again, and until then what the log has counts
         if event.type in _BEGINS:
-            if stored:
-                self._lasting.pop(key, None)
-        elif stored:
+            self._lasting.pop(key, None)
+        elif key in self._lasting or key not in self._under_way or event.origin is not Origin.RESYNC:
+            # Else it was no news beside a beginning that is under way: only that one may come to stand in the log.
             self._begin(key, event, mono)
-        else:
-            self._lasting.pop(key, None)  # whoever has it tries again, and until then nobody knows how it is
 
     def resume(self, began: VmsEvent, now: datetime, mono: float) -> None:
         """Go on with what began before the bridge started; it lasts since it was received."""

@@ -105,6 +105,18 @@ def test_no_end_is_written_before_what_it_ends() -> None:
     assert len(stuck.overdue(CLOCK.now(), 1060)) == 1
 
 
+def test_a_beginning_that_is_refused_does_not_hide_the_first() -> None:
+    """What the log has goes on, and is ended in its time though nobody tries the second again."""
+    stuck = Stuck(LIMITS)
+    first = _event("motion.started", 1)
+    _hear(stuck, first, 0)
+    again = _event("motion.started", 2)
+    stuck.heard(again)
+    stuck.settled(again, 50, stored=False)
+    assert stuck.overdue(CLOCK.now(), 59) == []
+    assert [end.correlation for end in stuck.overdue(CLOCK.now(), 60)] == [first.id]
+
+
 def test_no_end_is_made_up_beside_the_real_one() -> None:
     """While it is on its way nothing is made up; if it is refused, and does not come again, it is."""
     stuck = Stuck(LIMITS)
