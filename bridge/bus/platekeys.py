@@ -6,7 +6,8 @@ no plate either: it is found by a hash under the file's own key. Mode 0600, sync
 
 Which keys were destroyed stands in `erased.jsonl`, by a hash of the key and the plate's name: so a key that comes
 back with an older copy of the file is destroyed again, and what was said of the plate before it was erased gets no new
-key when the trail has to be written again.
+key when the trail has to be written again. A plate without a key may have one in a backup all the same: it is erased by
+its name alone, and a key that it gets later is noted as one to keep.
 
 A car park sees a million plates in a year. In memory are only the keys that were used lately, and a filter that
 says of a plate which never came that it never did; the others are looked up in the file.
@@ -73,6 +74,9 @@ class PlateKeys:
         self._lines = JsonLines(self._path)
         self._gone = JsonLines(folder / ERASED)
         self._erased: dict[str, datetime] = {}
+        """When each was erased last, by name."""
+        self._nameless: set[str] = set()
+        """Names of plates of which any key goes that is not noted as one to keep."""
         self._seen: tuple[int, int] | None = None
         self._master = b""
         self._known = _Filter()
@@ -96,22 +100,21 @@ class PlateKeys:
             return None if key is None else _mac(key, plate)
 
     def forget(self, plate: str, at: datetime) -> bool:
-        """Destroy a plate's key; tell whether there was one. Raises OSError."""
+        """Destroy a plate's key, also one that only a backup holds; tell whether there was one here. Raises OSError."""
         with self._fresh():
             name = self._name(plate)
             found = self._found([name])
-            if not found:
-                return False
             # First the note: whatever happens now, the key goes when the file is read again.
-            self._gone.append({"key": _id(found[name]), "plate": name, "at": at.isoformat()})
+            which = {"key": _id(found[name])} if found else {}
+            self._gone.append({**which, "plate": name, "at": at.isoformat()})
             self._load()
-            return True
+            return bool(found)
 
     def take_erased(self, path: Path) -> None:
         """Let what was erased elsewhere, or since, be erased here too. Raises OSError."""
         with self._fresh():
-            known = {record.get("key") for record in self._gone.load()}
-            more = [record for record in JsonLines(path).load() if _erasure(record) and record["key"] not in known]
+            known = self._gone.load()
+            more = [record for record in JsonLines(path).load() if _is_note(record) and record not in known]
             if more:
                 self._gone.append(*more)
             self._load()
@@ -143,6 +146,8 @@ class PlateKeys:
     def _made(self, names: Iterable[str]) -> dict[str, bytes]:
         """Return new keys, after they were written down."""
         made = {name: secrets.token_bytes(16) for name in names}
+        if kept := [{"plate": name, "kept": _id(key)} for name, key in made.items() if name in self._nameless]:
+            self._gone.append(*kept)
         if made:
             self._lines.append(*({"plate": name, "key": key.hex()} for name, key in made.items()))
         for name in made:
@@ -212,11 +217,26 @@ class PlateKeys:
     def _purge(self) -> None:
         """Read what was erased, and destroy the keys among it that are there: from a backup, or after a crash."""
         self._gone.close()
-        erased = [one for record in self._gone.each() if (one := _erasure(record)) is not None]
-        self._erased = {name: at for _, name, at in erased}
-        gone = {key for key, _, _ in erased}
-        if gone and any(_erasable(record) in gone for record in self._lines.each()):
-            self._lines.rewrite([record for record in self._lines.each() if _erasable(record) not in gone])
+        notes = [record for record in self._gone.each() if _is_note(record)]
+        self._erased, self._nameless = {}, set()
+        gone, kept = set(), set()
+        for note in notes:
+            if "kept" in note:
+                kept.add(note["kept"])
+                continue
+            name, at = note["plate"], datetime.fromisoformat(note["at"])
+            self._erased[name] = max(at, self._erased.get(name, at))
+            if "key" in note:
+                gone.add(note["key"])
+            else:
+                self._nameless.add(name)
+
+        def goes(record: Mapping[str, Any]) -> bool:
+            key = _erasable(record)
+            return key is not None and (key in gone or (record.get("plate") in self._nameless and key not in kept))
+
+        if notes and any(goes(record) for record in self._lines.each()):
+            self._lines.rewrite([record for record in self._lines.each() if not goes(record)])
 
     def _state(self) -> tuple[int, int] | None:
         try:
@@ -238,12 +258,15 @@ def _key_in(line: bytes) -> bytes | None:
         return None
 
 
-def _erasure(record: Mapping[str, Any]) -> tuple[str, str, datetime] | None:
-    """Read a line of what was erased: what the key was called, the plate's name, and when. None if it is none."""
+def _is_note(record: Mapping[str, Any]) -> bool:
+    """Tell a line of what was erased: a plate's name with the time and, if it had one, its key; or a key to keep."""
+    texts = [record.get(name, "") for name in ("plate", "key", "kept")]
+    if not record.get("plate") or not all(isinstance(text, str) for text in texts):
+        return False
     try:
-        return record["key"], record["plate"], datetime.fromisoformat(record["at"])
+        return "kept" in record or datetime.fromisoformat(record["at"]).tzinfo is not None
     except (ValueError, KeyError, TypeError):
-        return None
+        return False
 
 
 def _erasable(record: Mapping[str, Any]) -> str | None:

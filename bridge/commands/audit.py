@@ -99,10 +99,9 @@ def erase(
     out().print("the plate is forgotten" if found else "the trail knows no such plate", highlight=False)
     if letters:
         out().print(f"{letters} dead letters that named it are dropped", highlight=False)
-    if found:
-        kept = _folder(loaded) / "erased.jsonl"
-        words = f"older backups still hold its key: keep {kept} apart from them, and restore them with --erased FILE"
-        out().print(words, markup=False, highlight=False)
+    kept = _folder(loaded) / "erased.jsonl"
+    words = f"older backups may hold its key: keep {kept} apart from them, and restore them with --erased FILE"
+    out().print(words, markup=False, highlight=False)
 
 
 def _load(config: Path) -> Loaded:
@@ -199,7 +198,7 @@ async def _erase(loaded: Loaded, plate: str) -> tuple[bool, int]:
             ledger = JetEffectLedger(connection, Acks(connection), stream_name(site, "ENGINE"), site)
             said = "a plate was erased" + (f", with {letters} dead letters" if letters else "")
             await note(ledger, "plate-erase", principal(), datetime.now(UTC), said)
-        return known and await asyncio.to_thread(keys.forget, plate, datetime.now(UTC)), letters
+        return await asyncio.to_thread(keys.forget, plate, datetime.now(UTC)), letters
 
 
 def _token(loaded: Loaded, plate: str) -> str:

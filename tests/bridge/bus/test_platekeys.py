@@ -108,6 +108,41 @@ async def test_an_erased_key_does_not_come_back_with_an_older_file(tmp_path: Pat
     assert json.loads(old.splitlines()[1])["key"] not in (here / FILE).read_text()
 
 
+async def test_a_plate_without_a_key_is_erased_in_older_copies_too(tmp_path: Path) -> None:
+    """Its key is only in a backup: put back it is destroyed, and one that the plate gets later stays over restarts."""
+    keys = PlateKeys(tmp_path)
+    first = await keys.hashes(PLATES)
+    old = (tmp_path / FILE).read_bytes()
+    lines = [line for number, line in enumerate(old.splitlines(keepends=True)) if number != 1]
+    (tmp_path / FILE).write_bytes(b"".join(lines))
+    keys = PlateKeys(tmp_path)
+    gone = next(plate for plate in PLATES if keys.find(plate) is None)
+    assert not keys.forget(gone, NOW)
+    (tmp_path / FILE).write_bytes(old)
+    assert PlateKeys(tmp_path).find(gone) is None
+    said = await PlateKeys(tmp_path).tokens([(NOW - timedelta(hours=1), {gone})])
+    assert PlateKeys(tmp_path).find(gone) is None, "what was said before gets none either"
+    later = await PlateKeys(tmp_path).hashes([gone])
+    assert len({first[gone], said[0][gone], later[gone]}) == 3
+    assert PlateKeys(tmp_path).find(gone) == later[gone]
+    assert gone not in (tmp_path / ERASED).read_text()
+    with (tmp_path / FILE).open("ab") as file:
+        file.write(old.splitlines(keepends=True)[1])
+    assert PlateKeys(tmp_path).find(gone) == later[gone]
+
+
+async def test_the_latest_erasure_counts_wherever_it_stands(tmp_path: Path) -> None:
+    """Notes that come from elsewhere are added at the end, whenever they were made."""
+    keys = PlateKeys(tmp_path)
+    await keys.hashes(PLATES[:1])
+    keys.forget(PLATES[0], NOW)
+    earlier = json.loads((tmp_path / ERASED).read_text()) | {"at": (NOW - timedelta(days=1)).isoformat()}
+    (tmp_path / "notes").write_text(json.dumps(earlier) + "\n")
+    keys.take_erased(tmp_path / "notes")
+    await keys.tokens([(NOW - timedelta(hours=1), {PLATES[0]})])
+    assert keys.find(PLATES[0]) is None
+
+
 async def test_what_was_said_before_a_plate_was_erased_gets_no_key(tmp_path: Path) -> None:
     """Written again it cannot be linked, not to what comes later nor to itself; a key that is new stays."""
     keys = PlateKeys(tmp_path)
