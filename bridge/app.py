@@ -60,7 +60,7 @@ from bridge.live.reload import Reloader
 from bridge.media.pool import MediaWorkers
 from bridge.media.recorded import ClipMaker
 from bridge.media.store import ClipStore, Retention
-from bridge.placed import beside, broker_of, has_name, instance_of, port_of
+from bridge.placed import agreed_before, beside, broker_of, instance_of, note_agreed, port_of
 from bridge.registry import Registry
 from bridge.rulebook import Actions, StoredRuleSets, action_specs, compile_site, schema_of_rules
 from bridge.runtime import stuck
@@ -171,8 +171,8 @@ class _Start:
     async def everything(self, rules: RuleSet) -> Running:
         """Start all parts."""
         await self._take_data_dir()
-        safety = await self._safety()
         instance = await asyncio.to_thread(instance_of, self.data_dir)
+        safety = await self._safety()
         server, bus = await self._bus()
         intake = await bus.intake(IntakeCounts(self.metrics))
         appender = await self._subscribers(bus)
@@ -238,8 +238,8 @@ class _Start:
     async def _safety(self) -> Safety:
         """Bring back to idle what was left away from it, before anything else and without the bus."""
         safety = Safety(self.config, self.services, self.data_dir / "safety", self.clock)
-        # The name is given after what the first start has was agreed to: whoever has one was started before.
-        await safety.load(first=not await asyncio.to_thread(has_name, self.data_dir))
+        await safety.load(first=not await asyncio.to_thread(agreed_before, self.data_dir))
+        await asyncio.to_thread(note_agreed, self.data_dir)
         self.stack.push_async_callback(safety.aclose)
         await self._spawn("releases", safety.releases.run())
         await self._spawn("cameras", safety.cameras.run())

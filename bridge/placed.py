@@ -1,4 +1,4 @@
-"""The configuration on this machine: its files found, its name kept, and the embedded broker's address filled in."""
+"""The configuration on this machine: its files found, what is kept of it, the embedded broker's address filled in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from bridge.bus.server import EmbeddedServer
 from bridge.config.load import Loaded
 from bridge.config.models import HttpConfig, MqttConfig
 from bridge.errors import StartError
+from bridge.safety.journal import write_synced
 
-_NAME = "instance"
-"""File in the data directory with the name of the installation."""
+_AGREED = "agreed"
+"""File in the data directory, apart from what it is about, so that whoever removes that is noticed."""
 
 
 def broker_of(config: MqttConfig, server: EmbeddedServer | None) -> MqttConfig:
@@ -45,14 +46,25 @@ def beside(loaded: Loaded, path: Path) -> Path:
     return (loaded.folder / path).absolute()
 
 
-def has_name(data_dir: Path) -> bool:
-    """Tell whether this installation was started before."""
-    return (data_dir / _NAME).exists()
-
-
 def instance_of(data_dir: Path) -> str:
     """Return the name this installation has kept since its first start."""
-    path = data_dir / _NAME
+    path = data_dir / "instance"
     if not path.exists():
         path.write_text(uuid.uuid4().hex[:12] + "\n", encoding="ascii")
     return path.read_text(encoding="ascii").strip()
+
+
+def agreed_before(data_dir: Path) -> bool:
+    """Tell whether there was an earlier start with something agreed to: then what was agreed to must be there still."""
+    return (data_dir / _AGREED).exists()
+
+
+def note_agreed(data_dir: Path) -> None:
+    """Note that from now on it must be there. Raises StartError."""
+    path = data_dir / _AGREED
+    if path.exists():
+        return
+    try:
+        write_synced(path, b"With this file and without safety/settings.json, nothing that moves is agreed to.\n")
+    except OSError as exc:
+        raise StartError(f"{path} cannot be written: {exc.strerror}", "look at the disk and its rights") from exc

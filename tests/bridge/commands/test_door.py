@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bridge.clock import SystemClock
 from bridge.commands.site import load_site
+from bridge.placed import agreed_before, note_agreed
 from bridge.safety.settings import Settings
 from tests.bridge.commands.helpers import cli, going, here
 
@@ -124,3 +126,22 @@ def test_changed_settings_wait_for_a_person(
         "outputs": ["barrier"],
         "changes": [{"setting": "doors/main/min_score", "now": "0.0"}],
     }
+    assert agreed_before(site / "data"), "from now on its copy must be there"
+
+
+def test_who_removes_what_was_agreed_to_has_not_agreed(
+    site: Path, server: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an earlier start its copy is gone: health says so, nothing opens, and a person agrees."""
+    _site(site, server, min_score=0)
+    (site / "data").mkdir()
+    note_agreed(site / "data")
+    monkeypatch.chdir(site)
+    with going("run", cwd=site) as program:
+        program.line("listening on", "err")
+        assert json.loads(here("door", "open", "main", "--json").stdout)["reason"] == "unconfirmed"
+        ready = httpx.get(json.loads((site / "data" / "api.json").read_text())["url"] + "/readyz").text
+        assert "agreement_lost" in ready
+        number = json.loads(here("door", "settings", "--json").stdout)["confirm"]
+        assert here("door", "settings", "--confirm", number, "-r", "as it was").exit_code == 0
+        assert here("door", "open", "main").exit_code == 0
