@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bridge.sdk import Logged, VmsEvent
 from rules.engine import Engine
 from rules.moment import Moment
+from rules.ruleset import RuleSet
 from tests.rules.support import START, event, plate, rules_of
 
 PLATES = ["A1", "B2", "C3", "D4"]
@@ -129,3 +130,87 @@ def test_a_list_and_a_bound_keep_rules_away_together() -> None:
     reached = compiled.index.reached(Moment(Logged(1, START, plate("Z", score=92.0)), compiled.place))
     assert [entry.trigger.rule.id for entry in reached] == ["r5", "r6", "r7", "r12", "r13", "r14"]
     assert all(entry.tests == () for entry in reached)
+
+
+def _reached(compiled: RuleSet, one: VmsEvent) -> list[tuple[str, list[str]]]:
+    """Return the rules that the index leads to, and what is still to be asked of each."""
+    entries = compiled.index.reached(Moment(Logged(1, START, one), compiled.place))
+    return [(entry.rule.id, [test.name for test in entry.tests]) for entry in entries]
+
+
+def _missed(compiled: RuleSet, one: VmsEvent) -> list[tuple[str, str]]:
+    """Return the rules that stand for those that were kept away, and by what."""
+    _, missed = compiled.index.reached_and_missed(Moment(Logged(1, START, one), compiled.place))
+    return [(trigger.rule.id, test.wanted) for trigger, test in missed]
+
+
+def test_a_rule_is_filed_by_what_fewest_want() -> None:
+    """Whichever of its tests is written first: most events are about another plate."""
+    rules: list[dict[str, Any]] = []
+    for n in range(5):
+        rules.append({"when": {"kind": "plate.read"}, "match": {"plate": f"P{n}", "direction": "entry"}})
+        rules.append({"when": {"kind": "plate.read"}, "match": {"direction": "exit", "plate": f"P{n}"}})
+    compiled = rules_of(_text(rules))
+    assert _reached(compiled, plate("P3", direction="entry")) == [
+        ("r6", ["match.direction"]),
+        ("r7", ["match.direction"]),
+    ]
+    assert _reached(compiled, plate("P9", direction="exit")) == []
+
+
+def test_a_value_that_many_want_counts_with_each() -> None:
+    """A test for several values lets through what any of them would."""
+    match = {"plate": ["A1", "B2", "C3"], "direction": "entry"}
+    compiled = rules_of(_text([{"when": {"kind": "plate.read"}, "match": match}]))
+    assert _reached(compiled, plate("B2", direction="entry")) == [("r0", ["match.plate"])]
+    assert _reached(compiled, plate("B2", direction="exit")) == []
+
+
+def test_where_an_event_comes_from() -> None:
+    """Each rule is found once, whether it names source and channel, one of them or none, and in its order."""
+    wheres: list[dict[str, Any]] = [
+        {},
+        {"channel": "1"},
+        {"source": "nvr1"},
+        {"source": ["nvr1", "nvr2"], "channel": ["1", "2"]},
+        {"source": "nvr2"},
+        {"channel": "2"},
+    ]
+    compiled = rules_of(_text([{"when": {"kind": "plate.read", **where}, "match": {}} for where in wheres]))
+    assert [rule for rule, _ in _reached(compiled, plate())] == ["r0", "r1", "r2", "r3"]
+    assert [rule for rule, _ in _reached(compiled, plate(channel=None))] == ["r0", "r2"]
+    assert [rule for rule, _ in _reached(compiled, plate(source="nvr3", channel="2"))] == ["r0", "r5"]
+
+
+def test_a_list_that_a_field_with_several_values_is_looked_up_in() -> None:
+    """Is asked once for all rules; each is found once however many of its values are listed."""
+    rules = [{"when": {"kind": "plate.read"}, "match": {"linked_channels": {"in": "shown"}}} for _ in range(2)]
+    rules += [{"when": {"kind": "plate.read"}, "match": {"linked_channels": ["1", "2"]}}]
+    text = json.dumps({**json.loads(_text(rules)), "lists": {"shown": {"values": ["1", "2"]}}})
+    compiled = rules_of(text)
+    assert _reached(compiled, plate(linked_channels=["2", "1", "3"])) == [("r0", []), ("r1", []), ("r2", [])]
+    assert _reached(compiled, plate(linked_channels=["3"])) == []
+    assert _missed(compiled, plate(linked_channels=["3"])) == [("r0", "in shown")]
+    assert _missed(compiled, plate(linked_channels=["1"])) == []
+
+
+def test_bounds_let_through_what_is_just_so_high() -> None:
+    """Of those that keep their rules away the least strict is told."""
+    bounds = [{"at_least": 92}, {"at_least": 90}, {"at_least": 90}, {"at_most": 80}, {"at_most": 82}, {"at_most": 82}]
+    compiled = rules_of(_text([{"when": {"kind": "plate.read"}, "match": {"score": bound}} for bound in bounds]))
+    assert [rule for rule, _ in _reached(compiled, plate(score=90.0))] == ["r1", "r2"]
+    assert [rule for rule, _ in _reached(compiled, plate(score=82.0))] == ["r4", "r5"]
+    assert _missed(compiled, plate(score=85.0)) == [("r1", "at least 90"), ("r5", "at most 82")]
+    assert _missed(compiled, plate(score=None)) == [("r1", "at least 90"), ("r5", "at most 82")]
+    assert _missed(compiled, plate(score=90.0)) == [("r5", "at most 82")]
+
+
+def test_free_json_is_told_apart_by_its_kind() -> None:
+    """True is not one; a bound on what may be anything is asked, not looked up."""
+    rules: list[dict[str, Any]] = [{"when": {"kind": "custom.x"}, "match": {"room": room}} for room in (1, True, "1")]
+    rules += [{"when": {"kind": "custom.x"}, "match": {"room": {"at_least": 1}}}]
+    compiled = rules_of(_text(rules))
+    for room, found in ((1, ["r0"]), (True, ["r1"]), ("1", ["r2"]), ([1], []), (2, []), (None, [])):
+        reached = _reached(compiled, event("custom.x", {"room": room}))
+        assert reached == [*((rule, []) for rule in found), ("r3", ["match.room"])], room
+        assert _missed(compiled, event("custom.x", {"room": room})) == []
