@@ -144,6 +144,16 @@ def test_what_comes_disturbs_whether_the_other_conditions_hold_or_not() -> None:
     assert _fires(run, 160)
 
 
+def test_what_comes_when_the_silence_was_long_enough_disturbs_nothing() -> None:
+    """To the moment: it would have fired, had another condition held."""
+    run = Run(_rule("quiet_for: 60s, mode: armed"))
+    fired = []
+    for second, mode in ((0, "armed"), (60, "home"), (61, "armed")):
+        run.feed(event("mode.changed", {"mode": mode}, time=_seconds(second)))
+        fired.append(_fires(run, second))
+    assert fired == [True, False, True]
+
+
 def test_quiet_for_goes_with_patterns_and_their_timers() -> None:
     """What is counted is how often the whole pattern was complete, by an event or by the clock."""
     run = Run(_rule("quiet_for: 60s", "{kind: motion.started, for: 10s}", per="channel"))
