@@ -160,7 +160,7 @@ class Firing:
     def ended(self, data: kinds.ActionEnded) -> None:
         """Take note of how an order of ours ended."""
         step = self.rule.steps[self.orders.pop(data.order)]
-        self._note(step, data.outcome, data.model_dump(mode="json")["output"])
+        self._note(step, data.outcome, data.output)
         if data.outcome != "done":
             self._fail(step, data.outcome, data.reason, data.message)
 

@@ -180,8 +180,7 @@ class Index:
             self._look(places, moment, found, missed)
         if self._any_kind is not None:
             self._look(self._any_kind, moment, found, missed)
-        if len(found) > 1:
-            found.sort(key=_ORDER)
+        found.sort(key=_ORDER)
         return found
 
     @staticmethod

@@ -39,7 +39,7 @@ class Memories:
         """Show an event to a rule's pattern, unless it is too large to be remembered beside the others."""
         memory = self._of(state_key(rule.id, key), moment.stamp)
         reaction = rule.pattern.seen(roles, moment, memory)
-        size = _size(reaction.memory) if reaction.memory else 0
+        size = _size(reaction.memory)
         if size > LARGEST and size - _size(memory) > SMALL:
             return Unmet(FULL, f"at most {LARGEST} bytes of events that a pattern remembers", size, key)
         return reaction

@@ -251,6 +251,44 @@ def test_what_is_over_is_over_whether_it_was_swept_away_or_not(around: str) -> N
     assert all(_fires(run, 60, key) for key in reversed(keys))
 
 
+@pytest.mark.parametrize("around", ["cooldown: 60s", "quiet_for: 60s", "limit: 1 per minute"])
+def test_what_is_over_is_forgotten(around: str) -> None:
+    """With the first event after it, and not before."""
+    run = Run(_rule(around))
+    assert _fires(run, 0)
+    run.tick(_seconds(59.9))
+    assert run.state
+    run.tick(_seconds(60))
+    assert not run.state
+
+
+@pytest.mark.parametrize("others", [0, 20])
+def test_a_memory_that_is_over_is_over_whether_it_was_swept_away_or_not(others: int) -> None:
+    """More end at once than one step sweeps; of what came before nothing is known, not even how late it was."""
+    run = Run(
+        _rule("cooldown: 1s", "{sequence: [{kind: plate.read}, {kind: plate.read, match: {score: 1}}], within: 1m}")
+    )
+    for number in range(others):
+        run.feed(plate(f"A{number}"))
+    run.feed(plate("B"))
+    [over] = {value["forget"] for value in run.state.values()}
+    run.feed(plate("B", time=_seconds(-3600), event_id="old"), at=datetime.fromisoformat(over))
+    assert _why(run) == "when: wanted the whole pattern, saw 1 of 2 in order within 1m"
+
+
+def test_a_pattern_begins_anew_beside_what_holds_its_rule_back() -> None:
+    """It remembers nothing then, though the rule still rests."""
+    run = Run(_rule("cooldown: 1h", "{kind: motion.started, for: 10s}", per="channel"))
+    run.feed(event("motion.started"))
+    assert run.tick(_seconds(10)).orders
+    run.feed(event("motion.ended", time=_seconds(11)))
+    run.tick(_seconds(600))
+    [value] = (value for key, value in run.state.items() if key.rule == "r")
+    assert value.keys() == {"version", "rest"}
+    run.feed(event("motion.started", time=_seconds(601)))
+    assert [trace.condition for trace in run.tick(_seconds(611)).traces] == ["cooldown"]
+
+
 # --- all of it, against a slow reference ----------------------------------------------------------
 
 _AROUND = "quiet_for: 7s, cooldown: 3s, limit: 2 per 20s"

@@ -195,6 +195,22 @@ def test_a_timer_of_a_version_that_is_gone_does_nothing_but_go() -> None:
 # --- what it costs -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        "{kind: custom.x}",
+        "{kind: custom.x, for: 5m, until: {kind: custom.y}}",
+        "{sequence: [{kind: custom.x}, {kind: custom.y}], within: 1m}",
+        "{absent: {kind: custom.y}, after: {kind: custom.x}, within: 1m}",
+    ],
+)
+def test_what_is_remembered_already_is_not_written_again(when: str) -> None:
+    """An event that was logged twice at one time changes nothing."""
+    run = _run(when)
+    run.feed(_x(0))
+    assert run.feed(_x(0)).changed == {}
+
+
 def test_rules_of_the_clock_are_let_wait_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the first event after they came into force, and not at each."""
     asked: list[datetime] = []

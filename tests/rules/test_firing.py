@@ -35,6 +35,7 @@ def test_firings_that_wait_again_keep_their_places() -> None:
     run.tick(_at(5))
     run.crash()
     assert sorted(value["number"] for value in run.state.values()) == [0, 1, 2, 3, 4, 5]
+    assert all(None not in value["event"].values() for value in run.state.values()), "what is absent takes no room"
     assert [order.trigger.id for order in run.tick(_at(10)).orders] == [f"e{number}" for number in range(6)]
 
 

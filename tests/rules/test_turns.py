@@ -34,6 +34,10 @@ def _rule(run: Run) -> Rule:
     return run.rules.rules[0]
 
 
+def _keys(run: Run) -> list[str | None]:
+    return [value.get("key") for key, value in run.state.items() if key.rule == "r"]
+
+
 class TestTimers:
     def test_a_firing_by_a_timer_knows_event_and_key(self) -> None:
         """Its conditions and texts see the event that began it, and the key however long it is."""
@@ -87,9 +91,9 @@ class TestTimers:
         """However long it is, and whoever wrote it last: the beginning, an event or a timer."""
         run = _run(f"{{silent: [{LONG}, nvr2], for: 1m}}")
         run.tick(_at(0))
-        values = [value for key, value in run.state.items() if key.rule == "r"]
-        assert [value.get("key") for value in values] == [LONG, None]
+        assert _keys(run) == [LONG, None]
         assert sorted(order.key for order in run.tick(_at(60)).orders) == [LONG, "nvr2"]
+        assert _keys(run) == [LONG, None]
         run.feed(plate(source=LONG, time=_at(61)))
         assert [order.key for order in run.tick(_at(121)).orders] == [LONG]
 
