@@ -79,6 +79,14 @@ def test_until_when_an_order_may_be_done(step: str, max_age: str | None, seconds
     assert order.expires == (None if seconds is None else _at(min(0, received) + seconds))
 
 
+def test_what_the_pattern_waits_for_makes_nothing_older() -> None:
+    """It counts from the end of that."""
+    run = _run("[{open: gate}]", when="{kind: custom.x, for: 5s, until: {kind: custom.y}}")
+    run.feed(_x())
+    [order] = run.tick(_at(7)).orders
+    assert (order.created, order.expires) == (_at(7), _at(5 + 10))
+
+
 def test_an_order_of_the_clock_says_how_late_it_may_be() -> None:
     """As its rule says; one of an event says nothing of it."""
     clock = _run("[{open: gate}]", when="{every: '* * * * *', max_lateness: 30s}")
