@@ -76,8 +76,8 @@ class Maker:
         return self.firing.results.get(name, _PENDING)
 
     def _params(self, act: Act) -> tuple[dict[str, Any], ActionClass]:
-        if act.fixed is not None and act.fixed_class is not None:
-            return act.fixed, act.fixed_class
+        if act.fixed is not None:
+            return act.fixed, act.action_class
         rendered = act.params.filled(lambda template: template.render(self.evaluate))
         model = validated(act.spec, rendered)
         return dump(model), class_of(act.spec, model)

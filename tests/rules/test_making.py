@@ -7,9 +7,22 @@ from typing import Any
 
 import pytest
 
-from bridge.sdk import ActionClass, Order, Origin, StepResult, VmsEvent, stable_id
+from bridge.sdk import (
+    ActionClass,
+    ActionParams,
+    ActionSpec,
+    Known,
+    Order,
+    Origin,
+    StepResult,
+    Text,
+    VmsEvent,
+    stable_id,
+)
 from rules import making
-from tests.rules.support import START, Run, ended, event, rules_of
+from rules.compiler import compile_rules
+from rules.ruleset import Documents, SiteSettings
+from tests.rules.support import ACTIONS, START, Run, ended, event, rules_of
 
 
 def _at(seconds: float) -> datetime:
@@ -94,6 +107,37 @@ def test_an_order_of_the_clock_says_how_late_it_may_be() -> None:
     [late] = clock.tick(_at(60)).orders
     [other] = _run("[{open: gate}]").feed(_x()).orders
     assert (late.max_lateness, other.max_lateness) == (timedelta(seconds=30), None)
+
+
+class _Horn(ActionParams):
+    state: Text
+
+
+def _horn_class(params: _Horn) -> ActionClass:
+    return ActionClass.RELEASING if params.state == "off" else ActionClass.ACTUATING
+
+
+HORN: ActionSpec[Any] = ActionSpec(
+    name="horn",
+    summary="",
+    params=_Horn,
+    action_class=ActionClass.ACTUATING,
+    run=ACTIONS["open"].run,
+    example="",
+    classify=_horn_class,
+    max_age=timedelta(seconds=10),
+)
+
+
+@pytest.mark.parametrize(("state", "action_class"), [("on", ActionClass.ACTUATING), ("off", ActionClass.RELEASING)])
+def test_how_an_action_may_fail_follows_from_what_its_texts_come_to(state: str, action_class: ActionClass) -> None:
+    """Known only with the event, so a rule that may release is not told that it comes too late."""
+    text = "rules: [{id: r, when: {kind: custom.x}, then: [{wait: 11s}, {horn: {state: '{{ event.data.state }}'}}]}]"
+    run = Run(compile_rules(Documents({"r.yaml": text}), {**ACTIONS, "horn": HORN}, Known(), SiteSettings()))
+    run.feed(_x(state=state))
+    [order] = run.tick(_at(11)).orders
+    assert (order.action_class, order.params) == (action_class, {"state": state})
+    assert order.expires == (_at(10) if state == "on" else None)
 
 
 @pytest.mark.parametrize(("less", "raw"), [(0, "yyy"), (1, None)])
