@@ -19,7 +19,7 @@ def never_done(steps: Sequence[Step], rule: RulePart, known: Known, spot: Spot) 
     clock = next((word for word in _CLOCK if getattr(rule.when, word) is not None), None)
     over: dict[int, timedelta] = {}
     for step in steps:
-        begun = max((over.get(index, timedelta()) for index in step.after), default=timedelta())
+        begun = max((over[index] for index in step.after), default=timedelta())
         certain = isinstance(step.does, Pause) and step.holds and step.condition is None
         over[step.index] = begun + step.wait if certain else begun
         if not isinstance(step.does, Act) or _may_release(step.does):

@@ -88,7 +88,10 @@ def test_a_firing_may_fill_what_room_there_is(
     assert known is not None
     room = (1 if bound == "MOST_FIRINGS" else known["size"]) - less
     monkeypatch.setattr(underway, bound, room)
-    [trace] = Run(rules_of(text)).feed(_call(0, who="w")).traces
+    run = Run(rules_of(text))
+    [explained] = run.engine.explain(Logged(1, START, _call(0, who="w")))
+    [trace] = run.feed(_call(0, who="w")).traces
+    assert explained == trace
     seen = known["size"] if bound == "LARGEST" else 0
     refused = ("unmet", "w", "waiting", f"at most {room} {words}", seen)
     assert (trace.outcome, trace.key, trace.condition, trace.wanted, trace.seen) == (
