@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
-from tests.rules.support import problems_of
+from bridge.sdk import ActionSpec, Known
+from rules.compiler import compile_rules
+from rules.ruleset import Documents, SiteSettings
+from tests.rules.support import ACTIONS, problems_of
 
 EVENT = "{kind: plate.read}"
 CLOCK = "{every: '0 6 * * *', max_lateness: 30s}"
@@ -59,3 +66,20 @@ def test_what_comes_too_late_is_a_mistake(
 def test_what_may_come_in_time_is_none(then: str, when: str, more: str) -> None:
     """Or has no limit, or nobody knows before the event comes."""
     assert _found(then, when, more) == []
+
+
+@pytest.mark.parametrize(("wait", "late"), [("20s", False), ("21s", True)])
+def test_an_action_may_take_an_older_event_than_others_of_its_class(wait: str, late: bool) -> None:
+    """Its own word counts."""
+    slow: ActionSpec[Any] = replace(ACTIONS["open"], max_age=timedelta(seconds=20))
+    text = f"rules: [{{id: r, when: {EVENT}, then: [{{wait: {wait}}}, {{open: a}}]}}]"
+    documents = Documents({"r.yaml": text}, accepted=True)  # what has no effect is told, and not refused
+    rules = compile_rules(documents, {**ACTIONS, "open": slow}, Known(), SiteSettings())
+    found = "".join(map(str, rules.warnings))
+    assert ("is not done for one older than 20s" in found) is late
+
+
+def test_each_action_that_is_never_done_is_told() -> None:
+    """Not only the first of a rule."""
+    found = _found("[{open: a}, {webhook: x}, {relay: b}]", "{at: '10:00'}")
+    assert [("`open`" in one, "`relay`" in one) for one in found] == [(True, False), (False, True)]
