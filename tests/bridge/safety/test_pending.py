@@ -338,3 +338,34 @@ async def test_what_was_just_being_ordered_is_not_known_after_a_crash(tmp_path: 
         _end(orders[0], "unknown", Reason.INTERRUPTED, WORDS[Reason.INTERRUPTED]),
         _end(orders[1], "refused", Reason.RESTARTED, WORDS[Reason.RESTARTED]),
     ]
+    waits = [
+        {"id": order.id[:8], "order": order.id, "door": "main", "rule": "a-rule", "event": order.trigger.id}
+        for order in orders
+    ]
+    ops = [("waits", 0), ("ordering", 0), ("waits", 1), ("ordering", 1), ("waits", 1)]
+    assert _file(tmp_path)[:5] == [{"op": op, **waits[number]} for op, number in ops]
+
+
+@in_step
+async def test_what_is_being_ordered_cannot_run_out_and_what_is_put_back_can(tmp_path: Path) -> None:
+    """Nobody can agree to it meanwhile; what became of it is told, with who had agreed."""
+    clock, book = VirtualClock(), Book()
+    waiting, (lost, back) = PendingOpenings(tmp_path, clock), (_order(clock, 1), _order(clock, 2))
+    async with telling(waiting, book):
+        for order in (lost, back):
+            await _ask(waiting, order, persons=("anna",))
+            await waiting.ordering(order.id[:8])
+            with pytest.raises(ActionRejectedError, match="no such opening waits"):
+                await waiting.ordering(order.id[:8])
+        assert waiting.all() == []
+        await clock.advance(30)
+        await waiting.not_ordered(back.id[:8])
+        await clock.advance(30)
+        await rest()
+        end = START + MINUTE
+        expired = _end(back, "expired", Reason.NOBODY_AGREED, WORDS[Reason.NOBODY_AGREED], persons=["anna"])
+        assert book.ends == [expired.model_copy(update={"ended": end})]
+        await waiting.perhaps_ordered(lost.id[:8])
+        await rest()
+        unknown = _end(lost, "unknown", Reason.NO_ANSWER, WORDS[Reason.NO_ANSWER], persons=["anna"])
+        assert book.ends[1:] == [unknown.model_copy(update={"ended": end})]

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.config.models import BridgeConfig
 from bridge.errors import ActionRejectedError
+from bridge.safety.latch import Pulled
 from bridge.safety.site import Safety
 from bridge.schema.event import VmsEvent
 from tests.bridge.actions.support import SPECS, Device, Locator, make_order, plate_event, state_event
@@ -135,6 +136,10 @@ async def test_a_door_and_its_output_share_what_they_know(tmp_path: Path) -> Non
     assert safety.openings.others("gate", make_order(yard.clock, "open", {"door": "main"}, 2)) == []
     assert safety.openings.file.path == tmp_path / "doors.jsonl"
     assert safety.doors.pending.all() == []
+    await safety.doors.holds["main"].pull("anna", "it is painted")
+    assert await refused() == "hold"
+    assert await safety.doors.holds["main"].state() == Pulled("anna", "it is painted", START.isoformat())
+    assert (tmp_path / "holds" / "main").exists()
     await safety.aclose()
     assert safety.openings.file._descriptor is None
 
