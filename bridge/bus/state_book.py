@@ -28,6 +28,9 @@ _log = logging.getLogger(__name__)
 _CURSOR = "_cursor"
 """Key of the place in the log; no entity has it, a literal `_` in a name is escaped."""
 _PATIENCE = 15.0
+BEHIND = 2000
+"""Messages that the written place may be behind the log while they say nothing to be copied. A start reads them again,
+in a fifth of a second; without this it would read the whole log of a site where nothing but plates is read."""
 
 Key = tuple[str, str]
 """Entity and attribute."""
@@ -111,7 +114,7 @@ class StateBook:
     async def flush(self) -> None:
         """Copy what changed to the bucket. Raises StoreUnavailableError; nothing is forgotten then."""
         dirty, seq = self._dirty, self._seq
-        if not dirty:
+        if not dirty and seq - self._written < BEHIND:
             return
         self._dirty = {}
         try:

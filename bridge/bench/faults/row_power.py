@@ -15,6 +15,8 @@ from .site import Site
 
 SLOW_SYNC = 0.005
 """Seconds."""
+START = 30.0
+"""Seconds until a bridge takes requests again on a disk that was cut off, with up to a million events in the log."""
 RATE = 300.0
 """Events a second that a slow disk must hold."""
 P99 = 0.5
@@ -46,6 +48,7 @@ def _cuts(folder: Path, cuts: int, seed: int, events: int, sync: str) -> Outcome
     outcome.count(ledger, kept)
     outcome.figures = {"start_max_s": max(starts)}
     outcome.none_lost()
+    outcome.in_time(max(starts) <= START, f"a start took {max(starts):.1f} s")
     return outcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
+from bridge.bus import pull, state_book
 from bridge.bus.bus import Bus
 from bridge.bus.guard import SHARE
 from bridge.bus.intake import LARGEST
 from bridge.bus.kv import key_of
 from bridge.bus.window import Limits
+from bridge.bus.wire import Received
 from bridge.clock import SystemClock
 from bridge.config.outputs import StateIs
 from bridge.contracts import Head, Step
@@ -48,6 +51,9 @@ class Counts:
     def count(self, what: str, source: str, kind: str, number: int) -> None:
         """Count some."""
         self.seen[what, source, kind] += number
+
+
+PLATE = {"plate": "12AB345", "plate_raw": "12AB345"}
 
 
 def status(number: int, state: str, origin: Origin = Origin.RESYNC, **changes: Any) -> VmsEvent:
@@ -148,6 +154,34 @@ async def test_history_does_not_change_the_book(bus: Bus) -> None:
     assert await count(bus, "EVENTS") == 4
     for book in (intake.known, (await bus.intake()).known):
         assert {key: known.value for key, known in book.all().items()} == {("rules/alarm", "armed"): True}
+
+
+async def test_a_start_does_not_read_a_log_that_says_nothing_of_states(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing but plates is read the place in the log follows too, or a start took longer with every event."""
+    monkeypatch.setattr(state_book, "BEHIND", 50)
+    intake = await bus.intake()
+    await (await intake([status(1, "connected", Origin.LIVE)]))
+    await (await intake([event(number, "plate.read", data=PLATE) for number in range(2, 40)]))
+    await intake._book.flush()
+    written = await bus.kv("state").get("_cursor")
+    await (await intake([event(number, "plate.read", data=PLATE) for number in range(40, 89)]))
+    await intake._book.flush()
+    assert await bus.kv("state").get("_cursor") == written, "not with every flush: each is a write"
+    await (await intake([event(number, "plate.read", data=PLATE) for number in range(89, 100)]))
+    await intake._book.flush()
+    read: list[int] = []
+
+    async def scan(*_: object, after: int) -> AsyncGenerator[list[Received], None]:
+        read.append(after)
+        async for batch in pull.scan(bus.connection, bus.stream("EVENTS"), after=after):
+            yield batch
+
+    monkeypatch.setattr(state_book, "scan", scan)
+    again = await bus.intake()
+    assert read == [99]
+    assert again.known.all()["nvr1/1", "status"].value == "connected"
 
 
 async def test_what_was_on_when_the_bridge_died_is_found_again(bus: Bus) -> None:

@@ -162,7 +162,7 @@ class Way(RecordingSession):
         super().__init__(VirtualClock())
         self.guard = Guard()
         book = StateBook(None, None, None, "EVENTS")  # type: ignore[arg-type]
-        intake = JetIntake(it, book, self.guard, "home", None)  # type: ignore[arg-type]
+        intake = JetIntake(it, book, self.guard, "home", None, self.clock)  # type: ignore[arg-type]
         tap = Tap(intake, [])
         tap.follow(frozenset({"plate.read"}), lambda _event, _stored: None)
         self.emit = TwinMatcher(tap, {"home/a": {"plate.read": keys}}, {"plate.read": keys}, _Uncounted())  # type: ignore[assignment]
