@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -280,6 +281,19 @@ def test_an_anchor_is_the_key_holders_word_for_one_record_at_one_time() -> None:
     assert not any(anchor.model_copy(update=other).genuine(KEY) for other in others)
     assert not anchor.genuine(b"x" * 32)
     assert not Anchor.sealed(b"", 3, "c" * 64, NOW).genuine(b"")
+
+
+def test_a_seal_does_not_hang_on_the_time_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trail is judged elsewhere, and its machine may be moved."""
+    anchor = Anchor.sealed(KEY, 3, "c" * 64, NOW)
+    try:
+        monkeypatch.setenv("TZ", "Asia/Seoul")
+        time.tzset()
+        assert Anchor.sealed(KEY, 3, "c" * 64, NOW) == anchor
+        assert anchor.genuine(KEY)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(
