@@ -127,6 +127,8 @@ def test_a_record_that_can_be_filed_nowhere_is_found() -> None:
     nameless = body.replace(b'"action":"open"', b'"action":""')
     verdict = judge([*TRAIL[:place], (subject, nameless), *TRAIL[place + 1 :]])
     assert (verdict.state, verdict.altered_at) == ("altered", place + 1)
+    alone = TRAIL[0][1].replace(b'"action":"open"', b'"action":""')
+    assert judge([(TRAIL[0][0], alone)], anchors=[]).why == "it is filed under another name than its own"
 
 
 @TAMPERED
