@@ -81,6 +81,7 @@ from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged, SettingCha
 from bridge.schema.orders import Result
 from bridge.services import ServiceTable
 from bridge.source_clocks import watch_clocks
+from bridge.systems import keeping
 from bridge.tap import Tap
 from bridge.watching import Probe, StoreWatch, show
 from rules.ruleset import RuleSet
@@ -203,7 +204,8 @@ class _Start:
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         if safety.settings.waits is not None:
             await self._say(emit, "settings.changed", _settings_changed(safety.settings.waits))
-        await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
+        keep = keeping(self.data_dir, self.clock)
+        await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock, keep)))
         await self._sources(bus, matcher, safety)
         await self._spawn("guardian", guardian.run(emit))
         await self._spawn("waiting openings", safety.doors.pending.run(partial(_account, bus, instance)))

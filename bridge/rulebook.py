@@ -10,15 +10,19 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from bridge.bus.kv import Contents
-from bridge.config.load import Loaded
+from bridge.config.load import Examined, Loaded
+from bridge.config.models import DoorConfig
 from bridge.contracts import ActionSpec, Known
 from bridge.errors import ConfigError, Problem, StartError
 from bridge.registry import Registry, unknown
+from bridge.systems import Told
 from rules.compiler import compile_rules, read_meaning
 from rules.jsonschema import rule_schema
 from rules.load import load_documents
@@ -27,6 +31,8 @@ from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.trialreader import site_of_tests
 
 Actions = Mapping[str, ActionSpec[Any]]
+_NAMED = ("sources", "doors", "outputs", "webhooks")
+"""Sections of the configuration whose names rules use."""
 
 
 def action_specs(registry: Registry) -> Actions:
@@ -34,12 +40,25 @@ def action_specs(registry: Registry) -> Actions:
     return {name: registry.get(name) for name in registry.names}
 
 
-def known(loaded: Loaded) -> Known:
-    """Return what the configuration says there is; what only the systems know is left unchecked."""
-    config = loaded.config
+def known(loaded: Loaded, systems: Mapping[str, Told] | None = None) -> Known:
+    """Return what the configuration says there is.
+
+    What only the systems know is left unchecked, unless `systems` has what they said last.
+    """
+    config, systems = loaded.config, systems or {}
+    channels = {name: frozenset(told.channels) for name, told in systems.items() if told.channels}
+    channels |= {name: only for name, source in loaded.sources.items() if (only := source.only_channels()) is not None}
+    presets = {
+        (name, channel): names
+        for name, told in systems.items()
+        for channel, names in told.channels.items()
+        if names  # a camera that did not answer has none either
+    }
     return Known(
         sources=frozenset(config.sources)
         | frozenset(client.source or name for name, client in config.http.push.items()),
+        channels=channels or None,
+        presets=presets or None,
         doors=frozenset(config.doors),
         door_ages={name: door.max_age for name, door in config.doors.items()},
         outputs=frozenset(config.outputs),
@@ -54,38 +73,87 @@ def read_site(loaded: Loaded) -> Documents:
     return load_documents(loaded.rule_files(), loaded.folder)
 
 
-def compile_site(loaded: Loaded, actions: Actions, documents: Documents | None = None) -> RuleSet:
-    """Compile a site's rule files. Raises RuleCompileError or ConfigError with every problem."""
+def compile_site(
+    loaded: Loaded,
+    actions: Actions,
+    documents: Documents | None = None,
+    systems: Mapping[str, Told] | None = None,
+) -> RuleSet:
+    """Compile a site's rule files. Raises ConfigError with every problem."""
     config = loaded.config
     documents = documents or read_site(loaded)
     site = SiteSettings(config.zone, config.latitude, config.longitude, config.site)
-    rules = compile_rules(documents, actions, known(loaded), site)
-    problems = list(_lists_named(loaded, rules))
+    try:
+        rules = compile_rules(documents, actions, known(loaded, systems), site)
+    except ConfigError as error:
+        raise ConfigError([*_lists_named(loaded, _written_lists(documents)), *error.problems]) from error
+    problems = list(_lists_named(loaded, frozenset(rules.lists)))
     if problems:
         raise ConfigError(problems)
     return rules
 
 
-def _lists_named(loaded: Loaded, rules: RuleSet) -> Iterable[Problem]:
+def check_site(found: Examined, actions: Actions, systems: Mapping[str, Told] | None = None) -> RuleSet:
+    """Compile a site's rule files, also beside a configuration that is wrong. Raises ConfigError with every problem.
+
+    `systems` is what sources said last that they have.
+    """
+    if found.loaded is not None and not found.problems:
+        return compile_site(found.loaded, actions, systems=systems)
+    problems = list(found.problems)
+    if found.loaded is not None:
+        try:
+            _compile_beside(found, found.loaded, actions, systems)
+        except ConfigError as error:
+            problems += error.problems
+    raise ConfigError(problems)
+
+
+def _compile_beside(found: Examined, loaded: Loaded, actions: Actions, systems: Mapping[str, Told] | None) -> RuleSet:
+    """Compile beside a configuration that is wrong: what is written there in any form counts as being there."""
+    config, named = loaded.config, known(loaded, systems)
+    here = replace(
+        named,
+        **{name: getattr(named, name) | found.written.get(name, frozenset()) for name in _NAMED},
+        door_ages={},
+        mqtt=None,
+        modes=None,
+    )
+    latitude, longitude = config.latitude, config.longitude
+    if latitude is None or longitude is None:
+        latitude, longitude = 0.0, 0.0  # where it is may be what is wrong
+    return compile_rules(read_site(loaded), actions, here, SiteSettings(config.zone, latitude, longitude, config.site))
+
+
+def _written_lists(documents: Documents) -> frozenset[str]:
+    """Return the lists that some files name, whether or not they are right."""
+    values = (tree.value for tree in documents.trees.values())
+    lists = (value.get("lists") for value in values if isinstance(value, dict))
+    return frozenset(name for one in lists if isinstance(one, dict) for name in one)
+
+
+def _lists_named(loaded: Loaded, lists: frozenset[str]) -> Iterable[Problem]:
     """Yield what is wrong with the lists that the configuration lets people and programs change."""
     config = loaded.config
     named = {f"http.api.{name}.lists": client.lists or () for name, client in config.http.api.items()}
     if config.mqtt is not None:
         named["mqtt.commands.lists"] = config.mqtt.commands.lists
-    for where, lists in named.items():
-        for name in lists:
-            if name not in rules.lists:
-                yield Problem(str(loaded.path or ""), 0, 0, where, unknown("list", name, sorted(rules.lists)))
+    for where, wanted in named.items():
+        for name in wanted:
+            if name not in lists:
+                yield Problem(str(loaded.path or ""), 0, 0, where, unknown("list", name, lists))
 
 
 def compile_files(paths: Sequence[Path], actions: Actions) -> RuleSet:
     """Compile rule files by themselves, without a site: names of sources and doors are not checked.
 
-    They are in UTC, and the sun is where the first of their tests that says so has it.
+    They are in UTC, and the sun is where the first of their tests that says so has it. Doors are as they are
+    where nobody says how old a cause they let in.
     """
     root = Path(os.path.commonpath([path.absolute().parent for path in paths])) if paths else Path.cwd()
     documents = load_documents([path.absolute() for path in paths], root)
-    return compile_rules(documents, actions, Known(), site_of_tests(documents))
+    door_age: timedelta = DoorConfig.model_fields["max_age"].default
+    return compile_rules(documents, actions, Known(door_age=door_age), site_of_tests(documents))
 
 
 def meaning_of_files(path: Path, actions: Actions) -> Meaning:

@@ -65,7 +65,7 @@ from bridge.schema.kinds import PAYLOADS, Payload, payload_model
 from bridge.schema.limits import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT
 from bridge.schema.orders import AT_MOST_ONCE, MAX_AGE, ActionClass, Order, Result, StepResult
 from bridge.schema.plates import canonical_plate
-from bridge.schema.state import BRIDGE, MODE, RULES, Fact, facts
+from bridge.schema.state import ATTRIBUTES, BRIDGE, MODE, OF_CHANNEL, OF_SOURCE, RULES, Fact, facts
 from bridge.schema.text import (
     FileText,
     HeaderText,
@@ -78,16 +78,19 @@ from bridge.schema.text import (
     place_of,
     plain,
 )
-from bridge.schema.units import Duration, Size, format_duration, parse_duration
+from bridge.schema.units import Duration, Size, format_duration, parse_duration, parse_moment
 from bridge.yamlfile import MAX_BYTES as MAX_YAML_BYTES
 from bridge.yamlfile import Mark, YamlFile, YamlKey, YamlPath, parse_yaml
 
 __all__ = [
+    "ATTRIBUTES",
     "AT_MOST_ONCE",
     "BRIDGE",
     "MAX_AGE",
     "MAX_YAML_BYTES",
     "MODE",
+    "OF_CHANNEL",
+    "OF_SOURCE",
     "PAYLOADS",
     "PUSH_DEPTH",
     "PUSH_ITEMS",
@@ -179,6 +182,7 @@ __all__ = [
     "kinds",
     "nearest",
     "parse_duration",
+    "parse_moment",
     "parse_yaml",
     "payload_model",
     "place_of",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from bridge.sdk import VmsEvent, nearest, unknown
 from rules.celcost import Counts, Tally
+from rules.celtypes import About, pointless
 from rules.fields import model_fields
 
 MAX_LENGTH = 2000
@@ -44,11 +45,12 @@ TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What an expression may look at: names, and the kind's payload model if it is known."""
+    """What an expression may look at: names, the kind's payload model if it is known, and what more is about it."""
 
     names: frozenset[str] = frozenset({"event", "key", "rule"})
     data: Any = None
     steps: frozenset[str] = frozenset()
+    about: About = field(default_factory=About)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,9 @@ class Scan:
         self.patterns: list[tuple[int, str]] = []
         """The `matches` in it: where, and the pattern as a text of CEL."""
         self.names: set[str] = set()
-        self.entities: set[str] = set()
-        """Entities that `state()` is asked about by name."""
+        self.asked: set[tuple[str, str | None]] = set()
+        """Entities that `state()` is asked about by name, and which attribute, where that is written too."""
+        self._wrong: list[str] = []
         self.looked: dict[str, None] = {}
         """What it looks at, in its own words: `event.data.score`, `state("door", "status")`."""
 
@@ -128,6 +131,12 @@ class Scan:
             elif token.kind == "mark":
                 self._mark(token)
             self._tally.tokens += 1
+        if self._wrong:
+            raise _Refused("; ".join(dict.fromkeys(self._wrong)))
+
+    def pointless(self, *, condition: bool) -> list[str]:
+        """Return what can never come of it. `condition`: it must be true or false as a whole."""
+        return pointless(self._text, self._tokens, self._scope.about, condition=condition)
 
     @property
     def _tally(self) -> Counts:
@@ -182,7 +191,9 @@ class Scan:
                 raise _Refused("`matches` is written after the text: value.matches('pattern')")
             self._function(token.text, FUNCTIONS)
             if token.text == "state" and self._at(position + 2).kind == "text" and self._at(position + 3).text == ",":
-                self.entities.add(self._at(position + 2).text[1:-1])
+                attribute = self._at(position + 4)
+                alone = attribute.kind == "text" and self._at(position + 5).text == ")"
+                self.asked.add((self._at(position + 2).text[1:-1], attribute.text[1:-1] if alone else None))
             return
         if self._at(position + 1).text == "{":
             raise _Refused(f"unknown type {token.text!r}")
@@ -193,7 +204,8 @@ class Scan:
             return
         self._tally.reads += token.text in _LARGE
         if token.text not in self._scope.names:
-            raise _Refused(unknown("name", token.text, sorted(self._scope.names)))
+            self._wrong.append(unknown("name", token.text, sorted(self._scope.names)))
+            return
         self.names.add(token.text)
         self._path(position, token.text)
 
@@ -212,7 +224,7 @@ class Scan:
         if name not in known:
             near = nearest(name, known)
             hint = f"did you mean {near!r}?" if near else "see the rules guide for those that exist"
-            raise _Refused(f"unknown function {name!r}; {hint}")
+            self._wrong.append(f"unknown function {name!r}; {hint}")
 
     def _path(self, position: int, name: str) -> None:
         """Check `event.data.plate` and `steps.entry` against what exists."""
@@ -223,7 +235,7 @@ class Scan:
             path.append(self._at(position + 2).text)
             position += 2
         if name == "steps" and path and path[0] not in self._scope.steps:
-            raise _Refused(unknown("step in `with`", path[0], sorted(self._scope.steps)))
+            self._wrong.append(unknown("step in `with`", path[0], sorted(self._scope.steps)))
         if name == "event" and path:
             self._event_path(path)
             if not any(one.call is not None for one in self._open):
@@ -232,7 +244,8 @@ class Scan:
     def _event_path(self, path: Sequence[str]) -> None:
         known = model_fields(VmsEvent)
         if path[0] not in known:
-            raise _Refused(unknown("attribute of event", path[0], sorted(known)))
+            self._wrong.append(unknown("attribute of event", path[0], sorted(known)))
+            return
         model = self._scope.data
         if path[0] != "data" or model is None or model.model_config.get("extra") == "allow":
             return
@@ -242,7 +255,8 @@ class Scan:
             names = model_fields(model)
             if part not in names:
                 inside = ".".join(["event", *path[: depth + 1]])
-                raise _Refused(unknown(f"field of {inside}", part, sorted(names)))
+                self._wrong.append(unknown(f"field of {inside}", part, sorted(names)))
+                return
             model = _bare(names[part])
 
 

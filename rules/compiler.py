@@ -28,6 +28,8 @@ from rules.rings import find_rings
 from rules.rule import Rule, Trigger
 from rules.ruleset import Documents, RuleSet, SiteSettings
 from rules.schedules import Schedule
+from rules.stateof import unset
+from rules.steps import Act
 from rules.trialreader import Testing, read_trials
 
 __all__ = ["compile_rules", "read_meaning"]
@@ -112,6 +114,9 @@ class _Compiler:
         )
         trials = [trial for report in self._reports for trial in read_trials(report, testing)]
         self._rings(ordered)
+        acts = [step.does for draft in self._drafts for step in draft.steps if isinstance(step.does, Act)]
+        for spot, message in unset(acts, reader.remembered):
+            spot.warning(message)
         self._unused(lists.used, reader.used_schedules)
         self._templates.unused()
         return RuleSet(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from bridge.sdk import canonical_plate, unknown
+from bridge.sdk import canonical_plate, parse_moment, unknown
 from rules.fields import Field, Type
 from rules.lists import ValueList
 from rules.moment import Moment
@@ -141,7 +141,7 @@ def _text(field: Field, value: Any) -> str:
 def _time(value: Any) -> datetime:
     if isinstance(value, str):
         try:
-            moment = datetime.fromisoformat(value)
+            moment = parse_moment(value)
         except ValueError:
             moment = None
         if moment is not None and moment.tzinfo is not None:

@@ -38,17 +38,21 @@ class ExpressionError(Exception):
 
 
 class Expression:
-    """A compiled expression: the variables it looks at, and the entities it asks `state()` about by name."""
+    """A compiled expression: the variables it looks at, and what it asks `state()` about by name.
 
-    __slots__ = ("_limit", "_program", "_tally", "entities", "looked", "names", "text")
+    `notes` say what can never come of it, like a text that is compared with a number.
+    """
 
-    def __init__(self, text: str, scope: Scope) -> None:
-        """Compile. Raises ValueError with a sentence for the user."""
+    __slots__ = ("_limit", "_program", "_tally", "asked", "looked", "names", "notes", "text")
+
+    def __init__(self, text: str, scope: Scope, *, condition: bool = False) -> None:
+        """Compile. `condition`: it is to be true or false. Raises ValueError with a sentence for the user."""
         if len(text) > MAX_LENGTH:
             raise ValueError(f"longer than {MAX_LENGTH} characters")
         scan = Scan(text, scope)
         scan.run()
-        self.text, self.names, self.entities = text, frozenset(scan.names), frozenset(scan.entities)
+        self.text, self.names, self.asked = text, frozenset(scan.names), frozenset(scan.asked)
+        self.notes = tuple(scan.pointless(condition=condition))
         self.looked = tuple(one for one in scan.looked if "matches" not in one)  # not with CEL's own, see _MATCHES
         self._tally, self._limit = scan.tally, -1  # worked out when the first event comes: most files hold many
         for at, written in scan.patterns:

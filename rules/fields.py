@@ -122,7 +122,7 @@ def _leaf(kind: str, path: str, parts: list[str], annotation: Any, steps: _Steps
     if many:
         steps.append(_EACH)
     choices = get_args(bare) if get_origin(bare) is Literal else None
-    return Field(kind, path, _type(bare), _reader(steps, parts), choices, many or _EACH in steps)
+    return Field(kind, path, type_of(bare), _reader(steps, parts), choices, many or _EACH in steps)
 
 
 def _unknown_field(kind: str, parts: list[str], depth: int, names: Mapping[str, Any]) -> str:
@@ -150,10 +150,11 @@ def unwrap(annotation: Any) -> tuple[Any, bool]:
 def _is_free(annotation: Any) -> bool:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation.model_config.get("extra") == "allow"
-    return get_origin(annotation) is dict or _type(annotation) is Type.ANY
+    return get_origin(annotation) is dict or type_of(annotation) is Type.ANY
 
 
-def _type(annotation: Any) -> Type:
+def type_of(annotation: Any) -> Type:
+    """Return what a field without parts holds."""
     if get_origin(annotation) is Literal or annotation is str:
         return Type.TEXT
     if annotation is bool:

@@ -1,4 +1,4 @@
-"""Steps that are never done: too late for what moves something, or of the clock without its bound."""
+"""Steps that are never done: too late for what moves something, of the clock without its bound, or of no live cause."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ _CLOCK = ("every", "at", "silent")
 """Ways to say when that no event stands behind."""
 
 
-def never_done(steps: Sequence[Step], rule: RulePart, known: Known, spot: Spot) -> None:
-    """Report the actions that can never be done: too late by then, or of the clock without its bound."""
+def never_done(steps: Sequence[Step], rule: RulePart, own: str | None, known: Known, spot: Spot) -> None:
+    """Report the actions that can never be done: too late by then, or from a cause that moves nothing.
+
+    `own` is a kind that the bridge tells of itself, without which the rule never fires.
+    """
     clock = next((word for word in _CLOCK if getattr(rule.when, word) is not None), None)
     over: dict[int, timedelta] = {}
     for step in steps:
@@ -28,13 +31,24 @@ def never_done(steps: Sequence[Step], rule: RulePart, known: Known, spot: Spot) 
         if clock is not None and step.does.action_class is ActionClass.ACTUATING and rule.when.max_lateness is None:
             here.pointless(f"`{step.does.word}` is never done from {_by_clock(clock)}")
             continue
+        if own is not None and step.does.action_class is ActionClass.ACTUATING:
+            here.pointless(
+                f"`{step.does.word}` is never done from {own}: the bridge tells it of itself, perhaps long after its "
+                "cause, and only what a source says live or a person asks for moves something"
+            )
+            continue
         limit = _limit(step.does, rule, known)
         if limit is not None and begun > limit:
             late, old = format_duration(begun), format_duration(limit)
             here.pointless(
                 f"`{step.does.word}` comes {late} after the event at the earliest, and is not done for one older "
-                f"than {old}; let `when` wait instead: `for`, or `absent` and `after`"
+                f"than {old}{_unsaid(limit, known)}; let `when` wait instead: `for`, or `absent` and `after`"
             )
+
+
+def _unsaid(limit: timedelta, known: Known) -> str:
+    """Return where a door's bound comes from when no site is there to be asked."""
+    return " (a door that says nothing else; `--config` asks the site's)" if limit == known.door_age else ""
 
 
 def _may_release(act: Act) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from bridge.sdk import Problem, canonical_plate
+from bridge.sdk import Problem, canonical_plate, parse_moment
 from rules.plates import Looks
 from rules.report import unknown_key
 from rules.schedules import ALL_DAYS, Place, Point, Schedule, Window, parse_days, parse_point
@@ -277,7 +277,7 @@ def _moment(text: str, *, end: bool) -> datetime:
     try:
         if _DATE.fullmatch(text):
             return datetime.fromisoformat(text) + timedelta(days=end)
-        moment = datetime.fromisoformat(text)
+        moment = parse_moment(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a date; write 2026-01-31 or 2026-01-31 18:00") from None
     if moment.tzinfo is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,10 @@ _CURES = {
     errno.EISDIR: "name a file in it",
     errno.EINVAL: "name a file",
 }
+
+
+_FOLDED = re.compile(rb"((?:\r\n|\n|\r)[ \t])([\x80-\xbf]{1,3})")
+"""A line of iCalendar that is folded inside a character: RFC 5545 (3.1) counts bytes, and some calendars cut there."""
 
 
 def load_documents(paths: Iterable[Path], root: Path) -> Documents:
@@ -86,6 +91,8 @@ def _read(
         if len(content) > limit:
             problems.append(Problem(name, 1, 1, "", f"the file is larger than {limit // 1024} KiB; split it"))
             return None
+        if name.lower().endswith(".ics"):
+            content = _FOLDED.sub(rb"\2\1", content)
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1

@@ -134,7 +134,10 @@ class RulePart(Part):
         default_factory=dict, description="Fields of the event's data and what they must be."
     )
     condition: Expression | None = Field(None, alias="if", description="A CEL expression that must be true.")
-    during: During | None = Field(None, description="A schedule, or `not:` one; by the event's own time.")
+    during: During | None = Field(
+        None,
+        description="A schedule, or `not:` one; by the event's time, after `for` and `absent` their end.",
+    )
     mode: ModeGate | None = Field(None, description="A mode of the site, several, or `not:` some.")
     per: (
         Annotated[tuple[Expression, ...], BeforeValidator(as_list), Field(min_length=1, max_length=16), ITEM_OR_LIST]

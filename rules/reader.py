@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.sdk import AT_MOST_ONCE, BRIDGE, RULES, ActionSpec, Known, shortened, stable_id, unknown
+from bridge.sdk import AT_MOST_ONCE, RULES, ActionSpec, Known, shortened, stable_id, unknown
 from rules.celscan import Scope
+from rules.celtypes import About
 from rules.expressions import Expression
 from rules.flow import FlowReader
 from rules.lateness import never_done
 from rules.matching import Conditions
 from rules.model import NotDuring, NotMode, RulePart, WindowPart
 from rules.modes import Modes
-from rules.report import Spot, shown
+from rules.report import Spot
 from rules.rule import Rule, Trigger
 from rules.schedules import Place, Schedule
 from rules.selectors import Names, Selectors, Wanted
+from rules.stateof import unanswerable
 from rules.stepreader import StepReader
 from rules.steps import Act, Step
 from rules.whenreader import Waiting, read_when
@@ -143,6 +145,8 @@ class RuleReader:
         self._names = Names(conditions, known, site, place)
         self._schedules, self._actions, self._known, self._place = schedules, actions, known, place
         self.used_schedules: set[str] = set()
+        self.remembered: list[tuple[str, str, Spot]] = []
+        """What expressions ask of what rules remember: entity, attribute, and where."""
 
     def read(self, spot: Spot, number: int) -> Draft | None:
         """Return a rule; None if too little of it can be understood. `spot` has its name."""
@@ -151,15 +155,16 @@ class RuleReader:
         if part is None:
             return None
         waiting = read_when(self._names, part.when, part.match, part.per, spot)
-        scope = Scope(data=waiting.data)
+        scope = Scope(data=waiting.data, about=About(waiting.kind, self._known.modes))
         condition = self._condition(part, scope, spot / "if")
-        reader = StepReader(self._actions, self._known, scope)
+        reader = StepReader(self._actions, replace(self._known, here=waiting.places), scope)
         flow = FlowReader(reader, Selectors(self._names, part.when, part.match, part.per, spot))
         steps = flow.read(spot / "then", spot / "on_error")
-        never_done(steps, part, self._known, spot)
+        never_done(steps, part, waiting.own, self._known, spot)
         _meeting(part, steps, spot)
         _exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
-        self._entities([*reader.expressions, *([condition] if condition else [])], spot)
+        for expression, place in reader.expressions:
+            self._note(expression, place)
         self._check_modes(part, spot / "mode")
         return Draft(part, spot, waiting, steps, tuple(flow.answers), self._during(part, spot / "during"), condition)
 
@@ -172,15 +177,18 @@ class RuleReader:
 
     # --- if, during --------------------------------------------------------------------------------
 
-    @staticmethod
-    def _condition(part: RulePart, scope: Scope, spot: Spot) -> Expression | None:
+    def _condition(self, part: RulePart, scope: Scope, spot: Spot) -> Expression | None:
         if part.condition is None:
             return None
         try:
-            return Expression(part.condition, scope)
+            expression = Expression(part.condition, scope, condition=True)
         except ValueError as error:
             spot.problem(f"`if`: {error}")
             return None
+        for note in unanswerable(expression, self._known):
+            spot.pointless(f"`if`: {note}")
+        self._note(expression, spot)
+        return expression
 
     def _during(self, part: RulePart, spot: Spot) -> Schedule | None:
         during, negated = part.during, False
@@ -201,9 +209,7 @@ class RuleReader:
             spot.problem(f"`during`: {lacking}")
         return schedule
 
-    def _entities(self, expressions: Sequence[Expression], spot: Spot) -> None:
-        """Check the sources that `state("nvr1/3", ...)` names."""
-        for entity in sorted({entity for expression in expressions for entity in expression.entities}):
-            source = entity.partition("/")[0]
-            if self._known.sources is not None and source not in {*self._known.sources, BRIDGE, RULES}:
-                spot.problem(f"state({shown(entity)}, ...): {unknown('source', source, self._known.sources)}")
+    def _note(self, expression: Expression, spot: Spot) -> None:
+        """Keep what an expression asks of what rules remember: a rule that is read later may set it."""
+        asked = sorted(one for one in expression.asked if one[0].startswith(f"{RULES}/") and one[1] is not None)
+        self.remembered += [(entity, attribute or "", spot) for entity, attribute in asked]

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import PAYLOADS, Known, nearest, payload_model, unknown
+from bridge.sdk import PAYLOADS, Known, kinds, nearest, payload_model, unknown
 from rules.celscan import Scope
+from rules.celtypes import MODE_FIELDS, About
 from rules.conditions import Test
 from rules.expressions import Expression
 from rules.fields import ENVELOPE, Field, Type, field_of, paths_of
@@ -18,10 +19,12 @@ from rules.matching import Conditions
 from rules.report import Spot
 from rules.rule import KeyMaker
 from rules.schedules import Place
+from rules.stateof import unanswerable
 from rules.whenmodel import Heard, Selector, WaitFor, When
 
 PER_PLACE = ("source", "channel")
 """What is told apart without `per` where something lasts, rises or falls."""
+_LIST_FIELD = ("list.changed", "list")
 _UNFIT = frozenset({"bridge.tick"})
 """Kinds that no rule can wait for: the engine's own time."""
 
@@ -50,15 +53,17 @@ class Names:
         for number, name in enumerate(part.source or ()):
             if self._known.sources is not None and name not in self._known.sources:
                 (spot / "source" / number).problem(unknown("source", name, self._known.sources))
-        if self._known.channels is None or part.channel is None:
+        if self._known.channels is None or part.channel is None or part.kind not in kinds.BY_CHANNEL:
             return
         sources = part.source or tuple(self._known.sources or self._known.channels)
         channels = [self._known.channels.get(name) for name in sources]
         if any(found is None for found in channels):
             return  # of at least one of them nobody knows what it has
         every = frozenset(channel for found in channels if found is not None for channel in found)
+        # A reader of plates without a camera has its code for a channel, and no system lists those.
+        codes = part.kind == "plate.read" and all(map(str.isdecimal, every))
         for number, channel in enumerate(part.channel):
-            if channel not in every:
+            if channel not in every and not (codes and not channel.isdecimal()):
                 (spot / "channel" / number).problem(f"{unknown('channel', channel, every)} (of {', '.join(sources)})")
 
     def full(self, names: Iterable[str] | None) -> frozenset[str] | None:
@@ -76,7 +81,21 @@ class Names:
                 continue
             if field is not None:
                 tests += self._conditions.read(field, value, spot / path)
+                self._named(field, value, spot / path)
         return tuple(dict.fromkeys(tests))
+
+    def _named(self, field: Field, value: Any, spot: Spot) -> None:
+        """Check the names of what exists at the site: what is called otherwise never comes."""
+        place = (field.kind, field.path)
+        known = self._known.modes if place in MODE_FIELDS else self._known.lists if place == _LIST_FIELD else None
+        for name in _asked_for(value) if known is not None else ():
+            if known is not None and name not in known:
+                spot.pointless(f"`{field.path}`: {unknown(field.path.replace('previous', 'mode'), name, known)}")
+
+    @property
+    def known(self) -> Known:
+        """What there is at the site."""
+        return self._known
 
     @property
     def site(self) -> str:
@@ -87,6 +106,14 @@ class Names:
     def place(self) -> Place:
         """Where the site is."""
         return self._place
+
+
+def _asked_for(value: Any) -> list[str]:
+    """Return the texts that a `match` names for a field."""
+    if isinstance(value, dict):
+        named = [value.get("equals"), *(one for key in ("in", "not_in") if isinstance(one := value.get(key), list))]
+        return [name for one in named for name in _asked_for(one)]
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def kind_known(kind: str, spot: Spot) -> str | None:
@@ -169,7 +196,10 @@ class Selectors:
             here = spot / number if isinstance(spot.value, list) else spot
             try:
                 data = payload_model(kind) if kind else None
-                parts.append(_key_part(text, kind, Scope(frozenset({"event"}), data)))
+                scope = Scope(frozenset({"event"}), data, about=About(kind, self._names.known.modes))
+                parts.append(made := _key_part(text, kind, scope))
+                for note in unanswerable(made, self._names.known) if isinstance(made, Expression) else ():
+                    here.pointless(f"`per`: {note}")
             except (LookupError, ValueError) as error:
                 if (text, str(error)) not in self._per_told:
                     here.problem(f"`per`: {error}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import AwareDatetime, BaseModel
 
-from bridge.sdk import PAYLOADS, Origin, canonical_plate, kinds, payload_model, unknown
+from bridge.sdk import PAYLOADS, Origin, canonical_plate, kinds, parse_moment, payload_model, unknown
 from rules.fields import PLATE_FIELDS, Type, field_of, unwrap
 from rules.report import Spot
 from rules.trialmodel import GivenEvent
@@ -46,6 +47,9 @@ def _as_text(kind: str, name: str, value: Any) -> Any:
         field = field_of(kind, name)
     except LookupError:
         return value
+    if field.type is Type.TIME and isinstance(value, str):
+        with suppress(ValueError):  # the model says why it is none
+            return parse_moment(value)
     if field.type is not Type.TEXT:
         return value
     if isinstance(value, list):

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from bridge.sdk import ActionParams, ActionSpec, Known, YamlPath, parse_duration, unknown
 from rules.celscan import Scope
 from rules.expressions import Expression
 from rules.report import Spot, shown
+from rules.stateof import unanswerable
 from rules.steps import DEFAULT_WAIT, FAILED, Act, class_of, dump, param_names
 from rules.templates import PLACEHOLDER, Params, find_templates
 
@@ -45,7 +48,8 @@ class StepReader:
         self._known, self._scope = known, scope
         self._names: set[str] = set()
         self._heard: list[str] = []
-        self.expressions: list[Expression] = []
+        self.expressions: list[tuple[Expression, Spot]] = []
+        """All that were read, and where they stand."""
 
     def heard(self, name: str | None) -> None:
         """Note the name of a `wait_for`: the steps after it see its result without waiting for it."""
@@ -62,7 +66,8 @@ class StepReader:
         needs = self._needs(found.get("with"))
         wait = self._wait(found.get("wait"), needs, pausing)
         sees = tuple(dict.fromkeys([*needs, *self._heard, *([FAILED] if failing else [])]))
-        scope = Scope(self._scope.names | ({"steps"} if sees else set()), self._scope.data, frozenset(sees))
+        names = self._scope.names | ({"steps"} if sees else set())
+        scope = Scope(names, self._scope.data, frozenset(sees), self._scope.about)
         condition = self._condition(found.get("if"), scope)
         if name is not None:
             self._names.add(name)
@@ -75,7 +80,9 @@ class StepReader:
         params = self._params(spot, spec, value, asked, beside.scope)
         if params is None:
             return None
-        self.expressions += [part for template in params.templates.values() for part in template.expressions]
+        for path, template in params.templates.items():
+            for part in template.expressions:
+                self._keep(part, spot.below(path), f"`{spec.name}`")
         model = self._check(spot, spec, params, before)
         if params.templates or model is None:
             return Act(spec, params)
@@ -144,12 +151,17 @@ class StepReader:
         try:
             if not isinstance(spot.value, str):
                 raise ValueError(f"must be a CEL expression in quotes, got {shown(spot.value)}")
-            expression = Expression(spot.value, scope)
+            expression = Expression(spot.value, scope, condition=True)
         except ValueError as error:
             spot.problem(f"`if`: {error}")
             return None
-        self.expressions.append(expression)
+        self._keep(expression, spot, "`if`")
         return expression
+
+    def _keep(self, expression: Expression, spot: Spot, where: str) -> None:
+        for note in unanswerable(expression, self._known):
+            spot.pointless(f"{where}: {note}")
+        self.expressions.append((expression, spot))
 
     # --- parameters ---------------------------------------------------------------------------------
 
@@ -175,6 +187,17 @@ class StepReader:
         value = params.filled(lambda template: PLACEHOLDER)
         model = spot.read(spec.params, value=value, ignore=frozenset(params.templates))
         if model is not None and spot.problems == before:
-            for message in spec.check(model, self._known):
+            for message in spec.check(_still_open(spec, params) or model, self._known):
                 spot.problem(f"`{spec.name}`: {message}")
         return model
+
+
+def _still_open(spec: ActionSpec[Any], params: Params) -> ActionParams | None:
+    """Return the parameters with `{{ }}` where an event decides, so that no check takes that for a name."""
+    if not params.templates:
+        return None
+    try:
+        model: ActionParams = spec.params.model_validate(params.filled(lambda template: "{{ }}"))
+    except ValidationError:
+        return None
+    return model

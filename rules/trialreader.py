@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import ValidationError
 
-from bridge.sdk import ActionSpec, kinds, unknown
+from bridge.sdk import ActionSpec, kinds, parse_moment, unknown
 from rules.coverage import conditions_of
 from rules.expected import Expected
 from rules.report import Report, Spot, shown, unknown_key
@@ -229,7 +229,7 @@ class _TrialReader:
 
     def _time(self, text: str, spot: Spot) -> datetime | None:
         try:
-            moment = datetime.fromisoformat(text)
+            moment = parse_moment(text)
         except ValueError:
             spot.problem(f"{text!r} is not a time; write 2026-01-31T18:00:00, with +01:00 or in the site's zone")
             return None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
-from bridge.sdk import payload_model, unknown
+from bridge.sdk import kinds, payload_model, unknown
 from rules.matching import Unlike
 from rules.patterns import OneEvent, Pattern
 from rules.patterns.absent import AFTER, FOLLOWS, Absent
@@ -39,6 +39,7 @@ _STATES = frozenset({"channel.status", "recording.status", "parking.count", "par
 """Kinds that tell a state again and again: one that does not match ends what began."""
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _KEYS = frozenset(info.alias or name for name, info in When.model_fields.items())
+_TICK = "bridge.tick"
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -53,6 +54,22 @@ class Waiting:
     wanted: tuple[Wanted, ...]
     pattern: MakePattern
     data: Any = None
+    kind: str | None = None
+    """Its kind, where that is always the same."""
+    decides: tuple[Wanted, ...] = ()
+    """The events of which each may be the one that decides."""
+    own: str | None = None
+    """A kind that the bridge tells of itself, without which the rule never fires."""
+
+    @property
+    def places(self) -> frozenset[tuple[str, str]] | None:
+        """Source and channel of the event that decides, where no others are possible."""
+        found: set[tuple[str, str]] = set()
+        for one in self.decides:
+            if one.kind not in kinds.BY_CHANNEL or one.sources is None or one.channels is None:
+                return None
+            found |= {(source.partition("/")[2], channel) for source in one.sources for channel in one.channels}
+        return frozenset(found) or None
 
 
 def read_when(names: Names, when: When, match: Mapping[str, Any], per: Sequence[str] | None, rule: Spot) -> Waiting:
@@ -113,12 +130,12 @@ class _Reading(Selectors):
 
     def _single(self) -> Waiting:
         wanted = self._own()
-        return Waiting((wanted,), _one, _data([wanted]))
+        return _decided([wanted], _one)
 
     def _any(self) -> Waiting:
         parts = self._when.any_ or ()
         wanted = [self._wanted(part, self._spot / "any" / n, str(n)) for n, part in enumerate(parts)]
-        return Waiting(tuple(wanted), _one, _data(wanted))
+        return replace(_decided(wanted, _one), own=_own_kind(wanted, every=True))
 
     def _all(self) -> Waiting:
         parts = self._when.all_ or ()
@@ -131,7 +148,7 @@ class _Reading(Selectors):
 
     def _windowed(self, wanted: Sequence[Wanted], measure: Measure) -> Waiting:
         pattern = Window(measure, self._when.within or _UNITS["m"], self._late)
-        return Waiting(tuple(wanted), lambda name: pattern, _data(wanted))
+        return _decided(wanted, lambda name: pattern)
 
     def _measure(self, kind: str | None) -> Measure:
         when = self._when
@@ -170,7 +187,7 @@ class _Reading(Selectors):
             (self._spot / "sequence").problem("`sequence` needs at least two events besides `not`")
         pattern = InOrder(tuple(stages), self._when.within or _UNITS["m"], self._late)
         roles = {stage.role for stage in stages}
-        return Waiting(tuple(wanted), lambda name: pattern, _data([one for one in wanted if one.role in roles]))
+        return _decided([one for one in wanted if one.role in roles], lambda name: pattern, wanted, last=True)
 
     def _absent(self) -> Waiting:
         when = self._when
@@ -183,13 +200,13 @@ class _Reading(Selectors):
             "inconclusive" in when.include,
         )
         wanted = tuple(one for one in (after, follows) if one is not None)
-        return Waiting(wanted, lambda name: pattern, _data([after] if after else []))
+        return _decided([after] if after else [], lambda name: pattern, wanted)
 
     def _held(self) -> Waiting:
         begin = self._own(BEGIN, PER_PLACE)
         end = self._end(begin)
         pattern = Held(self._when.for_ or _UNITS["m"], self._late)
-        return Waiting((begin, end) if end else (begin,), lambda name: pattern, _data([begin]))
+        return _decided([begin], lambda name: pattern, (begin, end) if end else (begin,))
 
     def _end(self, begin: Wanted) -> Wanted | None:
         """Return what ends that which began: what the rule says, the kind's counterpart, or another state."""
@@ -216,12 +233,12 @@ class _Reading(Selectors):
         rises = when.rises_above is not None
         bound, rearm = (when.rises_above, when.rearm_below) if rises else (when.falls_below, when.rearm_above)
         if bound is None or field is None:
-            return Waiting((wanted,), _one, _data([wanted]))
+            return _decided([wanted], _one)
         if rearm is not None and (rearm > bound if rises else rearm < bound):
             name = "rearm_below" if rises else "rearm_above"
             (self._spot / name).problem(f"`{name}` must not be beyond the bound of {bound:g}")
         pattern = Threshold(field, rises, bound, rearm, self._late)
-        return Waiting((wanted,), lambda name: pattern, _data([wanted]))
+        return _decided([wanted], lambda name: pattern)
 
     # --- the clock -----------------------------------------------------------------------------------
 
@@ -246,7 +263,8 @@ class _Reading(Selectors):
         return Waiting(
             (wanted,),
             lambda name: Silent(span, name, site, sources or frozenset(), keys, inconclusive),
-            payload_model("bridge.tick"),
+            payload_model(_TICK),
+            _TICK,
         )
 
     def _every(self) -> Waiting:
@@ -282,14 +300,31 @@ class _Reading(Selectors):
         if self._per:
             (self._rule / "per").problem("`per`: the clock has nothing to be told apart by", key=True)
         site = self._names.site
-        return Waiting((), lambda name: Rings(times, name, site), payload_model("bridge.tick"))
+        return Waiting((), lambda name: Rings(times, name, site), payload_model(_TICK), _TICK)
 
 
 def _one(name: str) -> Pattern:
     return OneEvent()
 
 
-def _data(wanted: Sequence[Wanted]) -> Any:
-    """Return the payload model of some events, if they have the same."""
-    kinds = {one.kind for one in wanted}
-    return payload_model(kinds.pop() or "") if len(kinds) == 1 else None
+def _decided(
+    needs: Sequence[Wanted], pattern: MakePattern, wanted: Sequence[Wanted] | None = None, *, last: bool = False
+) -> Waiting:
+    """Return what waits for some events. `wanted`: all that matter to it; `last`: the last that it needs decides."""
+    decides = tuple(needs[-1:] if last else needs)
+    every = tuple(needs if wanted is None else wanted)
+    kind = _kind(needs)
+    data = payload_model(kind) if kind else None
+    return Waiting(every, pattern, data, kind, decides, _own_kind(needs, every=False))
+
+
+def _own_kind(wanted: Sequence[Wanted], *, every: bool) -> str | None:
+    """Return a kind of the bridge's own among some; with `every` only if there is no other."""
+    own = [one.kind for one in wanted if one.kind in kinds.OWN]
+    return own[0] if own and (not every or len(own) == len(wanted)) else None
+
+
+def _kind(wanted: Sequence[Wanted]) -> str | None:
+    """Return the kind of some events, if they have the same."""
+    found = {one.kind for one in wanted}
+    return found.pop() or None if len(found) == 1 else None

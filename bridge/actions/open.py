@@ -36,7 +36,7 @@ def _check(params: OpenParams, known: Known) -> Iterable[str]:
 
 
 def _age_here(params: OpenParams, known: Known) -> timedelta | None:
-    return known.door_ages.get(params.door)
+    return known.door_ages.get(params.door, known.door_age)
 
 
 def _target(params: OpenParams, _order: Order) -> str:

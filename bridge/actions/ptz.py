@@ -13,9 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from bridge.actions.where import channel_of, check_place, source_of
+from bridge.actions.where import channel_of, check_place, check_preset, source_of
 from bridge.contracts import ActionContext, ActionParams, ActionSpec, ControlsPtz, Known
-from bridge.registry import unknown
 from bridge.safety.cameras import Camera, Cameras
 from bridge.safety.gate import Gate
 from bridge.safety.releases import ReleaseJournal, Target
@@ -129,11 +128,9 @@ def _classify(params: PtzParams) -> ActionClass:
 def _check(params: PtzParams, known: Known) -> Iterable[str]:
     channels = [] if params.channel is None else [params.channel]
     yield from check_place(known, params.source, channels)
-    if params.preset is None or params.source is None or params.channel is None or "{{" in params.preset:
-        return
-    presets = (known.presets or {}).get((params.source, params.channel))
-    if presets is not None and params.preset not in presets:
-        yield unknown(f"preset of {params.source}/{params.channel}", params.preset, presets)
+    for preset in dict.fromkeys((params.preset, params.home)):
+        if preset is not None:
+            yield from check_preset(known, params.source, params.channel, preset)
 
 
 def _target(params: PtzParams, order: Order) -> str:

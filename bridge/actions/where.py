@@ -36,13 +36,34 @@ def channel_of(channel: str | None, order: Order) -> str:
 
 
 def check_place(known: Known, source: str | None, channels: Iterable[str]) -> Iterable[str]:
-    """Yield what is wrong with a named source and its channels."""
-    if source is None:
-        return
-    if known.sources is not None and source not in known.sources:
+    """Yield what is wrong with a named source and channels: its own, or where no source is named the event's."""
+    if source is not None and known.sources is not None and source not in known.sources:
         yield unknown("source", source, known.sources)
         return
-    of_source = (known.channels or {}).get(source)
-    for channel in channels:
-        if of_source is not None and channel not in of_source:
-            yield unknown(f"channel of {source}", channel, of_source)
+    asked = tuple(channels)
+    for name in _sources(known, source):
+        of_source = (known.channels or {}).get(name)
+        for channel in asked:
+            if of_source is not None and channel not in of_source:
+                yield unknown(f"channel of {name}", channel, of_source)
+
+
+def check_preset(known: Known, source: str | None, channel: str | None, preset: str) -> Iterable[str]:
+    """Yield what is wrong with a preset: a camera that it may be asked of has none of that name."""
+    if "{{" in preset:
+        return
+    for place in _places(known, source, channel):
+        presets = (known.presets or {}).get(place)
+        if presets is not None and preset.casefold() not in {name.casefold() for name in presets}:
+            yield unknown(f"preset of {'/'.join(place)}", preset, presets)
+
+
+def _sources(known: Known, source: str | None) -> Iterable[str]:
+    return (source,) if source is not None else sorted({name for name, _ in known.here or ()})
+
+
+def _places(known: Known, source: str | None, channel: str | None) -> Iterable[tuple[str, str]]:
+    """Return the cameras that an order may mean; none where an event decides that."""
+    if channel is None:
+        return sorted(place for place in known.here or () if source in (None, place[0]))
+    return [(name, channel) for name in _sources(known, source)]

@@ -100,7 +100,7 @@ def _kind(text: str | None) -> str | None:
 
 def since_when(text: str | None, zone: ZoneInfo, option: str = "--since") -> datetime | None:
     """Return the moment that `1h` or an ISO time means. Raises ConfigError."""
-    from bridge.schema.units import parse_duration
+    from bridge.schema.units import parse_duration, parse_moment
 
     if text is None:
         return None
@@ -109,7 +109,7 @@ def since_when(text: str | None, zone: ZoneInfo, option: str = "--since") -> dat
     except (ValueError, OverflowError):
         pass
     try:
-        moment = datetime.fromisoformat(text)
+        moment = parse_moment(text)
     except ValueError as error:
         raise ConfigError(f"{option}: {text!r} is neither a duration (1h, 30m, 7d) nor an ISO time") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)

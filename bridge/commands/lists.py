@@ -176,10 +176,10 @@ def _times(loaded: Loaded, start: str | None, until: str | None) -> dict[str, An
 
 def _moment(loaded: Loaded, text: str | None, *, end: bool) -> datetime | None:
     """Read a span from now, a day, or a time; without an offset by the site's wall clock."""
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from bridge.clock import SystemClock
-    from bridge.schema.units import parse_duration
+    from bridge.schema.units import parse_duration, parse_moment
 
     if text is None:
         return None
@@ -188,7 +188,7 @@ def _moment(loaded: Loaded, text: str | None, *, end: bool) -> datetime | None:
     except ValueError:
         pass
     try:
-        moment = datetime.fromisoformat(text)
+        moment = parse_moment(text)
     except ValueError:
         raise ConfigError(f"{text!r} is no time; write 2h, 2026-01-31 or 2026-01-31T18:00") from None
     if len(text) == len("2026-01-31"):

@@ -11,7 +11,7 @@ from bridge.errors import ConfigError
 from bridge.registry import Registry
 
 if TYPE_CHECKING:
-    from bridge.config.load import Loaded
+    from bridge.config.load import Examined, Loaded
 
 DEFAULT_CONFIG = Path("bridge.yaml")
 """Where commands look when nobody says otherwise."""
@@ -35,13 +35,21 @@ def actions() -> Registry:
 
 def load_site(path: Path) -> Loaded:
     """Read a configuration, showing its warnings on standard error. Raises ConfigError."""
-    from bridge.config.load import load
+    found = examine_site(path)
+    if found.problems or found.loaded is None:
+        raise ConfigError(found.problems)
+    return found.loaded
+
+
+def examine_site(path: Path) -> Examined:
+    """Read a configuration as far as it can be understood, showing its warnings. Raises ConfigError."""
+    from bridge.config.load import examine
 
     if not path.exists():
         raise ConfigError(
             f"there is no configuration {path}: write one with `vms-bridge init`, or name another with --config"
         )
-    loaded = load(path, connectors())
-    for warning in loaded.warnings:
+    found = examine(path, connectors())
+    for warning in found.loaded.warnings if found.loaded is not None else ():
         err().print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
-    return loaded
+    return found

@@ -66,10 +66,32 @@ class Loaded:
         return sorted(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A configuration as far as it can be understood, and everything wrong with it."""
+
+    loaded: Loaded | None
+    """Without what is wrong in it; None if nothing can be made of it."""
+    problems: tuple[Problem, ...]
+    written: Mapping[str, frozenset[str]]
+    """The names in each section, whether or not the rest of each is right."""
+
+
 def load(path: Path | None, registry: Registry, env: Mapping[str, str] = os.environ) -> Loaded:
     """Read a configuration; with no file, the defaults. Raises ConfigError with every problem found.
 
     `registry` knows the source types; their own fields are checked against the connectors' models.
+    """
+    found = examine(path, registry, env)
+    if found.problems or found.loaded is None:
+        raise ConfigError(found.problems)
+    return found.loaded
+
+
+def examine(path: Path | None, registry: Registry, env: Mapping[str, str] = os.environ) -> Examined:
+    """Read a configuration as `load` does, and keep what can be understood of one that is wrong.
+
+    Raises ConfigError if the file cannot be read at all.
     """
     secrets = Secrets(_folder(path))
     environment = Environment(env)
@@ -79,10 +101,12 @@ def load(path: Path | None, registry: Registry, env: Mapping[str, str] = os.envi
         yaml = read_yaml(path, tags={"!secret": secrets.get}, scalar=environment.fill)
     reading = _Reading(yaml, registry, _folder(path))
     config, sources = reading.validate()
-    problems = [*yaml.problems, *secrets.problems, *reading.problems]
-    if problems or config is None:
-        raise ConfigError(problems)
-    return Loaded(config, sources, reading.specs, (*secrets.warnings, *reading.warnings), path)
+    problems = (*yaml.problems, *secrets.problems, *reading.problems)
+    written = _written(yaml.value)
+    if config is None:
+        return Examined(None, problems, written)
+    warnings = (*secrets.warnings, *reading.warnings)
+    return Examined(Loaded(config, sources, reading.specs, warnings, path), problems, written)
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
@@ -179,11 +203,14 @@ class _Reading:
 
 
 def _names(raw: Mapping[str, Any]) -> Names:
-    def keys(section: str) -> frozenset[str]:
-        value = raw.get(section)
-        return frozenset(value) if isinstance(value, dict) else frozenset()
+    written = _written(raw)
+    none: frozenset[str] = frozenset()
+    return Names(frozenset(raw), sources=written.get("sources", none), outputs=written.get("outputs", none))
 
-    return Names(top=frozenset(raw), sources=keys("sources"), outputs=keys("outputs"))
+
+def _written(raw: Any) -> dict[str, frozenset[str]]:
+    sections = raw.items() if isinstance(raw, dict) else ()
+    return {section: frozenset(value) for section, value in sections if isinstance(value, dict)}
 
 
 def _empty_patterns(config: BridgeConfig, folder: Path) -> Iterable[Finding]:

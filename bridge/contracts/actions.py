@@ -33,10 +33,16 @@ class Known:
 
     sources: frozenset[str] | None = None
     channels: Mapping[str, frozenset[str]] | None = None
+    """The channels of a source; of one that is not in it nobody knows them."""
     presets: Mapping[tuple[str, str], frozenset[str]] | None = None
+    """The presets of a source's channel, by every name they go by."""
+    here: frozenset[tuple[str, str]] | None = None
+    """Source and channel of the event that a rule acts on, where its `when` leaves no other."""
     doors: frozenset[str] | None = None
     door_ages: Mapping[str, timedelta] = field(default_factory=dict)
     """How old a cause each door lets in, where that is known."""
+    door_age: timedelta | None = None
+    """The same for a door that nothing is known of; None: do not check."""
     outputs: frozenset[str] | None = None
     webhooks: frozenset[str] | None = None
     mqtt: bool | None = None

@@ -342,6 +342,10 @@ class ConnectorConfig(BaseModel):
 
     type: str
 
+    def only_channels(self) -> frozenset[str] | None:
+        """Return the channels that it takes events of, whatever the system has; None: all."""
+        return None
+
 
 C = TypeVar("C", bound=ConnectorConfig)
 

@@ -553,6 +553,19 @@ PAYLOADS: dict[str, type[Payload]] = {
 }
 """Every fixed kind. `custom.<name>` is the only open one."""
 
+BY_CHANNEL = frozenset(
+    {"plate.read", "motion.started", "motion.ended", "object.detected", "temperature.alarm", "recording.status"}
+    | {"channel.status", "channel.renamed", "channel.removed", "channel.swapped", "channel.stream"}
+)
+"""Kinds whose subject is a channel that the system has; a reader of plates without a camera has its own code there.
+Of others it is a lot, a space or a caller, or (`channel.added`) a channel that there may not be yet."""
+OWN = frozenset(
+    {"source.connected", "source.lost", "source.gap", "rule.loop", "rule.refused", "action.ended", "clip.ready"}
+    | {"clip.failed", "log.hole", "breaker.tripped", "settings.changed", "outage.started", "outage.ended"}
+    | {"bridge.started", "bridge.heartbeat"}
+)
+"""Kinds that the bridge alone tells, about itself, and no person asks for: their origin is always `bridge`."""
+
 CUSTOM = "custom.<name>"
 """How the kinds are called that whoever uses the bridge makes up himself."""
 _CUSTOM = re.compile(r"custom\.[a-z0-9_-]{1,64}")

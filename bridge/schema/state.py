@@ -5,13 +5,14 @@ One table for the state bucket, resync, `state()` in rules and what doors ask fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
 from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import ChannelStatus
 
 
 class Fact(NamedTuple):
@@ -39,6 +40,27 @@ LASTING = {"motion": "motion.started", "call": "call.started"}
 """Attributes that are `on` from one event until another, and the kind of the first."""
 
 _Attributes = Callable[[VmsEvent], dict[str, JsonValue]]
+
+
+ATTRIBUTES: Mapping[str, Any] = {
+    "motion": Literal["on", "off"],
+    "call": Literal["on", "off"],
+    "status": ChannelStatus.model_fields["state"].annotation,
+    "name": str,
+    "streaming": bool,
+    "recording": bool,
+    "count": int,
+    "capacity": int,
+    "available": int,
+    "occupied": bool,
+    "plate": str,
+    "link": Literal["up", "down"],
+}
+"""Every attribute that events of sources tell, and its type; each may be absent."""
+OF_SOURCE = "link"
+"""The attribute that a source has as a whole, and none of its channels."""
+OF_CHANNEL = frozenset({"motion", "status", "name", "streaming", "recording"})
+"""Those that channels have."""
 
 
 def _fields(*names: str) -> _Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -12,10 +12,22 @@ _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604
 _PART = r"\d+(?:\.\d+)?(?:ms|[smhdw])"
 _DURATION = re.compile(rf"{_PART}(?:\s*{_PART})*")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+_LEAP = re.compile(r"(.*\d\d:\d\d:)60((?:[.,]\d+)?(?:[Zz]|[+-][\d:]+)?)")
 _LONGEST = timedelta(days=36_500)
 """A hundred years; added to any time there is, the result is still one."""
 _SIZE_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?")
+
+
+def parse_moment(text: str) -> datetime:
+    """Read an ISO 8601 time, with or without offset. Raises ValueError.
+
+    The leap second `23:59:60`, which no clock of a computer has, is the second after it, as POSIX counts.
+    """
+    leap = _LEAP.fullmatch(text)
+    if leap is None:
+        return datetime.fromisoformat(text)
+    return datetime.fromisoformat(f"{leap[1]}59{leap[2]}") + timedelta(seconds=1)
 
 
 def parse_duration(text: str) -> timedelta:

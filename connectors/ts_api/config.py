@@ -142,6 +142,10 @@ class TsApiConfig(ConnectorConfig):
             raise ValueError("must not hold a colon: the server splits user and password there")
         return value
 
+    def only_channels(self) -> frozenset[str] | None:
+        """Return the channels that the user wants; None: all."""
+        return frozenset(map(str, self.channels)) or None
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.username is None) != (self.password is None):

@@ -149,7 +149,7 @@ def _rule(**parts: str) -> str:
         ({"if_": "stat('a', 'b') == 'on'"}, "r.yaml:5:9: rule r: `if`: unknown function 'stat'; did you mean 'state'?"),
         (
             {"if_": "state('nvr9/1', 'motion') == 'on'"},
-            "r.yaml:2:5: rule r: state('nvr9/1', ...): unknown source 'nvr9'; did you mean 'nvr2'?",
+            "r.yaml:5:9: rule r: `if`: state('nvr9/1', 'motion'): unknown source 'nvr9'; did you mean 'nvr2'?",
         ),
         (
             {"during": "{from: sunset, to: sunrise}"},

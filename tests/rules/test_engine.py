@@ -204,7 +204,7 @@ def test_an_expression_is_asked_last_and_its_error_is_a_no() -> None:
     text = """
     rules:
       - {id: lot, when: {kind: plate.read}, if: 'event.data.lot.entrance == "P1"', then: [{open: a}]}
-      - {id: text, when: {kind: plate.read}, if: 'event.data.plate', then: [{open: a}]}
+      - {id: text, when: {kind: plate.read}, if: 'dyn(event.data.plate)', then: [{open: a}]}
       - {id: sure, when: {kind: plate.read}, if: 'event.data.lot == null && event.data.score > 90', then: [{open: a}]}
     """
     decision = Run(rules_of(text)).feed(plate())

@@ -200,7 +200,7 @@ def test_an_answer_about_the_event_alone_is_worked_out_once() -> None:
 def test_entities_and_names_are_known_beforehand() -> None:
     """So that sources in `state()` can be checked at load."""
     expression = Expression('state("nvr1/1", "motion") == "on" && state(event.source, "x") == key', FREE)
-    assert expression.entities == {"nvr1/1"}
+    assert expression.asked == {("nvr1/1", "motion")}
     assert expression.names == {"event", "key"}
 
 

@@ -32,7 +32,7 @@ templates:
     rule:
       when: {kind: plate.read, source: $source, channel: $channels}
       match: {plate: {in: $list}, score: {at_least: $score}, direction: $side}
-      if: 'event.data.score >= $score && state("$source/1", "status") != "lost$$"'
+      if: 'event.data.score >= $score && state("$source/1", "name") != "lost$$"'
       cooldown: $rest
       then:
         - open: $door
@@ -62,7 +62,7 @@ def test_a_use_is_the_rule_that_the_body_says() -> None:
           - id: one
             when: {kind: plate.read, source: nvr1, channel: [1, 2]}
             match: {plate: {in: residents}, score: {at_least: 90}, direction: entry}
-            if: 'event.data.score >= 90 && state("nvr1/1", "status") != "lost$"'
+            if: 'event.data.score >= 90 && state("nvr1/1", "name") != "lost$"'
             cooldown: 30s
             then:
               - open: main-gate

@@ -161,7 +161,12 @@ async def test_sources_are_asked_until_they_tell_and_again_later() -> None:
     clock, server = VirtualClock(), Server()
     clocks = _clocks(clock)
     server.answers = [ConnectorUnavailableError("away"), KeyError("bug"), None, 2 * S, 9 * S]
-    task = asyncio.create_task(watch_clocks({"nvr": server}, clocks, clock))
+    kept: list[tuple[str, str]] = []
+
+    async def keep(source: str, info: SystemInfo) -> None:
+        kept.append((source, info.product))
+
+    task = asyncio.create_task(watch_clocks({"nvr": server}, clocks, clock, keep))
     for _ in range(3):
         await clock.until_asleep()
         assert clocks.offset("nvr") is None
@@ -170,6 +175,7 @@ async def test_sources_are_asked_until_they_tell_and_again_later() -> None:
     assert clocks.offset("nvr") == 2 * S
     await clock.advance(LATER)
     assert (clocks.offset("nvr"), server.asked) == (9 * S, 5)
+    assert kept == [("nvr", "p")] * 3  # each time it answered, whether or not it told its clock
     task.cancel()
     await asyncio.wait((task,))
 
