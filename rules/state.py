@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue
+from pydantic_core import to_json
 
-from bridge.sdk import Fact, StateKey, stable_id
+from bridge.sdk import RULES, Fact, StateKey, stable_id
 from rules.waiting import FIRINGS, Waiting, held, place_of
 
 ENTITIES = "$state"
@@ -30,6 +31,12 @@ _MAX_KEY_BYTES = 64
 _SWEEP = 8
 """Rests and memories that are forgotten in one step at most, so that a step's changes stay few."""
 
+MOST_ENTITIES = 100_000
+"""Entities that are known; of a further one nothing is."""
+MOST_KNOWN = 400_000
+"""Bytes that may be known of one entity: the bus takes a megabyte for a value."""
+_FEW, _SMALL = 100, 1000
+"""So many attributes, each of so many bytes, need not be measured."""
 LISTENING = "listening"
 """Attribute of a source: whether it is connected, and since when by the log."""
 REST, QUIET, SPENT, FIRED = "rest", "quiet", "spent", "fired"
@@ -82,6 +89,7 @@ class Book:
         self._ends: list[tuple[datetime, StateKey]] = []
         self._marked: dict[StateKey, datetime] = {}
         self._listening: set[str] = set()
+        self._entities = 0
         self.waiting = Waiting()
         """Where firings are found that wait."""
         self.listed: dict[str, int] = {}
@@ -142,6 +150,7 @@ class Book:
         else:
             self._values[key] = value
         if key.rule == ENTITIES:
+            self._entities += (value is not None) - (old is not None)
             if value is not None and LISTENING in value:
                 self._listening.add(key.key)
         elif key.rule.startswith(LISTS):
@@ -204,13 +213,24 @@ class Book:
     # --- facts -------------------------------------------------------------------------------------------
 
     def remember(self, fact: Fact, moment: datetime) -> None:
-        """Note a fact, unless a later one is known. What is known already is not written again."""
+        """Note a fact, unless a later one is known. What is known already is not written again.
+
+        One that there is no room for is not known, nor is what it would have replaced. What rules forget is gone.
+        """
         key = state_key(ENTITIES, fact.entity)
-        known = self._values.get(key, {})
+        known = self._values.get(key)
+        if known is None and self._entities >= MOST_ENTITIES:
+            return
+        known = known or {}
         before = known.get(fact.attribute)
         if before is not None and (before["value"] == fact.value or at(before["since"]) > moment):
             return
-        self.put(key, {**known, fact.attribute: {"value": fact.value, "since": moment.isoformat()}})
+        others = {name: item for name, item in known.items() if name != fact.attribute}
+        fresh = {**others, fact.attribute: {"value": fact.value, "since": moment.isoformat()}}
+        if _has_room(fact, fresh) and not (fact.value is None and fact.entity.startswith(f"{RULES}/")):
+            self.put(key, fresh)
+        elif before is not None:
+            self.put(key, others or None)
 
     def note(self, entity: str, attribute: str, value: JsonValue, stamp: datetime) -> None:
         """Note what began at a stamp, known or not."""
@@ -231,6 +251,17 @@ class Book:
         """Return what is known, or None."""
         known = self.noted(entity, attribute)
         return known[0] if known else None
+
+
+def _has_room(fact: Fact, known: Value) -> bool:
+    """Tell whether all that would be known of an entity can be written down."""
+    if len(fact.attribute) + _size(fact.value) <= _SMALL and len(known) <= _FEW:
+        return True
+    return _size(known) <= MOST_KNOWN
+
+
+def _size(value: Any) -> int:
+    return len(to_json(value)) if isinstance(value, (str, Mapping, list)) else 0
 
 
 def _end(value: Value) -> datetime | None:

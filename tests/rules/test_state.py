@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic_core import to_json
 
 from bridge.sdk import Fact, StateKey, stable_id
-from rules.state import ENTITIES, LISTS, Book, Timer, key_of, make_value, state_key
+from rules.state import ENTITIES, LISTS, MOST_KNOWN, Book, Timer, key_of, make_value, state_key
 from rules.waiting import firing_key, place_of
 from tests.rules.support import START
 
@@ -339,6 +340,45 @@ class TestFacts:
         assert book.noted("door", "open") == (False, _at(5))
         assert (book.fact("door", "open"), book.fact("door", "locked"), book.fact("gate", "x")) == (False, 1, None)
         assert (book.noted("door", "x"), book.noted("gate", "open")) == (None, None)
+
+    def test_what_there_is_no_room_for_is_not_known(self) -> None:
+        """Nor what it would have replaced; the other attributes stay, and each value can be written down."""
+        book = Book({})
+        book.remember(Fact("rules/a", "other", 1), START)
+        for number in range(9):
+            book.remember(Fact("rules/a", f"n{number}", "x" * 90_000), START)
+        assert [book.fact("rules/a", f"n{number}") is None for number in range(9)] == [False] * 4 + [True] * 5
+        book.remember(Fact("rules/a", "n0", ["y" * 90_000] * 2), START)
+        assert (book.fact("rules/a", "n0"), book.fact("rules/a", "other")) == (None, 1)
+        book.remember(Fact("rules/b", "n" * 500_000, True), START)
+        assert book.fact("rules/b", "n" * 500_000) is None
+        for number in range(9_000):
+            book.remember(Fact("rules/c", f"n{number}", number), START)
+        assert max(len(to_json(value)) for value in book.values().values()) <= MOST_KNOWN
+
+    def test_so_many_entities_are_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a further one nothing is, until another is forgotten; after a crash it is the same."""
+        monkeypatch.setattr("rules.state.MOST_ENTITIES", 2)
+        book = Book({})
+        for name in ("nvr/1", "rules/a", "rules/b"):
+            book.remember(Fact(name, "x", 1), START)
+        assert [book.fact(name, "x") for name in ("nvr/1", "rules/a", "rules/b")] == [1, 1, None]
+        book = Book(book.values())
+        book.remember(Fact("nvr/1", "x", 2), START)
+        book.remember(Fact("rules/b", "x", 1), START)
+        assert (book.fact("nvr/1", "x"), book.fact("rules/b", "x")) == (2, None)
+        book.remember(Fact("rules/a", "x", None), START)
+        book.remember(Fact("rules/b", "x", 1), START)
+        assert (book.fact("rules/a", "x"), book.fact("rules/b", "x")) == (None, 1)
+
+    def test_what_rules_forget_is_gone(self) -> None:
+        """Nothing is left of it; what a source does not know any more stays, with its time."""
+        book = Book({})
+        for entity in ("rules/a", "nvr/1"):
+            book.remember(Fact(entity, "x", 1), START)
+            book.remember(Fact(entity, "x", None), START + timedelta(seconds=1))
+            book.remember(Fact(entity, "y", None), START)
+        assert list(book.values()) == [state_key(ENTITIES, "nvr/1")]
 
     def test_what_is_noted_is_noted_again(self) -> None:
         """Since when is the point of it; other attributes stay."""
