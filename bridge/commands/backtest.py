@@ -60,9 +60,8 @@ def backtest(
     begin = begin or datetime.now(UTC)
     in_order(begin, end, since)
     settle()  # what the rules are made of stays
-    report = uvloop.run(_run(loaded, new, begin, end, _span(warm_up)))
+    report = uvloop.run(_run(loaded, new, begin, end, _span(warm_up), rule))
     if rule is not None:
-        known_rule(rule, report.known)
         report.rules = {name: one for name, one in report.rules.items() if name == rule}
     if as_json:
         print_json(report.as_json())
@@ -87,7 +86,9 @@ def _compiled(loaded: Loaded, paths: list[Path] | None) -> RuleSet:
     return compile_site(loaded, action_specs(actions()), documents)
 
 
-async def _run(loaded: Loaded, new: RuleSet, since: datetime, until: datetime | None, warm_up: timedelta) -> Report:
+async def _run(
+    loaded: Loaded, new: RuleSet, since: datetime, until: datetime | None, warm_up: timedelta, rule: str | None
+) -> Report:
     from bridge.commands.tail import reaching
     from bridge.past.backtest import Backtest
     from bridge.rulebook import action_specs
@@ -95,6 +96,8 @@ async def _run(loaded: Loaded, new: RuleSet, since: datetime, until: datetime | 
     async with reaching(loaded, role="reader") as connection:
         with progress("events") as say:
             test = Backtest(connection, loaded.config.site, action_specs(actions()), say)
+            if rule is not None:  # first: the look back may take minutes
+                known_rule(rule, new.by_id.keys() | await test.known_rules(rule))
             return await test.run(new, since, until, warm_up)
 
 

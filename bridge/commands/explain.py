@@ -90,13 +90,11 @@ async def _find(
     async with reaching(loaded, role="reader") as connection:
         with progress("reading the log") as say:
             explainer = Explainer(connection, loaded.config.site, action_specs(actions()), say)
+            if rule is not None:  # first: the look back may take long
+                known_rule(rule, await explainer.known_rules(rule))
             if event is not None:
-                found = [await explainer.event(await _one(explainer, event), rule)]
-            else:
-                found = await _span(explainer, rule, begin, end, limit)
-            if rule is not None and not any(one.answers or one.later for one in found):
-                known_rule(rule, await explainer.known_rules())
-            return found
+                return [await explainer.event(await _one(explainer, event), rule)]
+            return await _span(explainer, rule, begin, end, limit)
 
 
 async def _span(

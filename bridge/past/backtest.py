@@ -51,8 +51,6 @@ class Report:
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     """Rules, against those in force at the end."""
-    known: frozenset[str] = frozenset()
-    """Every rule that could have fired: of the new rules, and of all that were in force meanwhile."""
     left_out: int = 0
     ticks: int = 0
     notes: list[str] = field(default_factory=list)
@@ -83,6 +81,10 @@ class Backtest:
     site: str
     actions: Actions
     say: Say = lambda _done, _of: None
+
+    async def known_rules(self, wanted: str) -> frozenset[str]:
+        """Return the rules that the log names, or as many as show that one is among them. Raises as `run`."""
+        return await PastRules(self.connection, self.site, self.actions).ever(wanted)
 
     async def run(
         self, new: RuleSet, since: datetime, until: datetime | None = None, warm_up: timedelta = WARM_UP
@@ -119,7 +121,6 @@ class Backtest:
         report.left_out, report.ticks = other.left_out, other.ticks
         report.notes += map(str, log.holes)
         _name_rules(report, old.engine.rules, new)
-        report.known = rules.names | new.by_id.keys()
         return report
 
     async def _begin(self, log: PastLog, rules: PastRules, seq: int, last: int, report: Report) -> Beginning:

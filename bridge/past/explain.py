@@ -144,13 +144,13 @@ class Explainer:
                 if worth := [answer for answer in merged if not answer.elsewhere]:
                     yield Explained(logged, worth)
 
-    async def known_rules(self) -> frozenset[str]:
-        """Return the rules that decided in what was explained, and those that decide now.
+    async def known_rules(self, wanted: str) -> frozenset[str]:
+        """Return the rules that may be asked about, or as many as show that one is among them.
 
-        Raises StartError, StoreUnavailableError.
+        They are those of the log, and those of which traces were kept. Raises StartError, StoreUnavailableError.
         """
-        await self.rules.load(await self.rules.in_force() or "")
-        return self.rules.names
+        known = await self.rules.ever(wanted)
+        return known | {wanted} if wanted not in known and await self.kept.names(wanted) else known
 
     async def led(self, explained: Explained) -> Explained:
         """Follow the firings of a place to what came of them. Raises StoreUnavailableError."""

@@ -7,6 +7,7 @@ whoever asked and nowhere else: there is no way from here to the bus.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,12 +18,14 @@ from bridge.bus import stored
 from bridge.bus.checkpoints import Checkpoint, CheckpointReader
 from bridge.bus.connect import Connection
 from bridge.bus.kv import stored_rules
+from bridge.bus.pull import scan
 from bridge.bus.streams import stream_name
 from bridge.contracts import Logged, StateKey
 from bridge.errors import StartError, StoreError, StoreUnavailableError
 from bridge.past.log import PastLog
 from bridge.rulebook import Actions
-from bridge.schema.kinds import RulesChanged
+from bridge.schema.event import VmsEvent
+from bridge.schema.kinds import Payload, RulesChanged
 from bridge.schema.subjects import Subjects
 from rules.engine import Decision, Engine
 from rules.ruleset import RuleSet
@@ -45,6 +48,29 @@ class PastRules:
         """Return the hash of the rules that decide now; None before the first. Raises StoreUnavailableError."""
         head = await stored.last(self._connection, stream_name(self._site, "ENGINE"), Subjects(self._site).head())
         return None if head is None else str(from_json(head.body)["ruleset"])
+
+    async def ever(self, name: str) -> frozenset[str]:
+        """Return the ids of all rules that the log names, or as many as show that `name` is one of them.
+
+        Raises StartError when what decides now is not there, StoreUnavailableError.
+        """
+        await self.load(await self.in_force() or "")
+        if name in self.names:
+            return self.names
+        changes = scan(
+            self._connection, stream_name(self._site, "EVENTS"), [Subjects(self._site).events(kind="rules.changed")]
+        )
+        async with aclosing(changes) as batches:
+            async for batch in batches:
+                for message in batch:
+                    await self._named(VmsEvent.decode(message.data).data)
+        return self.names
+
+    async def _named(self, change: Payload) -> None:
+        """Load the rules before and after a change, as far as they are there."""
+        for content_hash in (change.previous, change.ruleset) if isinstance(change, RulesChanged) else ():
+            with suppress(StartError):
+                await self.load(content_hash or "")
 
     async def load(self, content_hash: str) -> RuleSet:
         """Return a rule set. Raises StartError when it is not there, StoreUnavailableError."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from bridge.bus import stored
 from bridge.bus.connect import Connection
 from bridge.bus.pull import scan
 from bridge.bus.streams import stream_name
@@ -59,6 +60,12 @@ class KeptTraces:
                 if seen >= MOST:
                     break
         return list(found.values())
+
+    async def names(self, rule: str) -> bool:
+        """Tell whether a trace of that rule was kept."""
+        for subject in _subject(self._subjects, rule):
+            return await stored.last(self._connection, self._stream, subject) is not None
+        return False
 
     def _from(self, since: datetime, rule: str | None) -> Any:
         subjects = [] if rule is None else _subject(self._subjects, rule)
