@@ -18,7 +18,7 @@ from rules.patterns import OneEvent
 from rules.patterns.absent import FOLLOWS
 from rules.patterns.held import END
 from rules.rule import Rule, Trigger
-from rules.steps import Act, Listen, Step
+from rules.steps import Act, Listen, Step, never_reached
 from rules.templates import Params, Template
 
 MAX_PAIRS = 500_000
@@ -101,8 +101,9 @@ def _edges(rules: Sequence[Rule], triggers: Sequence[Trigger], site: str) -> tup
 def _writes(rule: Rule) -> Iterator[tuple[Step, Written]]:
     if rule.shadow:
         return
+    never = {step.index for step in never_reached(rule.steps)}
     for step in rule.steps:
-        if isinstance(step.does, Act):
+        if isinstance(step.does, Act) and step.index not in never:
             spec = step.does.spec
             yield step, Written(_ABOUT_ORDERS, {"rule": rule.id, "action": spec.name, "step": step.name})
             if spec.writes is not None:

@@ -7,6 +7,7 @@ lets go. So a firing is a set of steps it has not gone through yet, and going on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -122,6 +123,21 @@ class Step:
     def holds(self) -> bool:
         """Waits by itself when it is reached, not for others."""
         return isinstance(self.does, Listen) or (isinstance(self.does, Pause) and not self.needs)
+
+
+def never_reached(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps that a `stop` without a condition always ends before."""
+    before: dict[int, set[int]] = {}
+    for step in steps:
+        before[step.index] = set(step.after).union(*(before.get(index, ()) for index in step.after))
+    stops = {step.index for step in steps if isinstance(step.does, Stop) and step.condition is None}
+    # What is in a block may be passed by, with the `stop` in it.
+    groups = [step.does.members for step in steps if isinstance(step.does, (Block, Catch))]
+
+    def ends(stop: int, step: Step) -> bool:
+        return all(step.index in members for members in groups if stop in members)
+
+    return [step for step in steps if any(ends(stop, step) for stop in stops & before[step.index])]
 
 
 def param_names(spec: ActionSpec[Any]) -> frozenset[str]:

@@ -42,6 +42,30 @@ def test_a_rule_that_feeds_itself_is_an_error() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("then", "certain", "warned"),
+    [
+        ("{stop: {}}, {emit: custom.a}", 0, 1),
+        ("{stop: }, {wait: 1s}, {do: [{emit: custom.a}]}", 0, 1),
+        ("{parallel: [{stop: true}, {wait: 1s}]}, {emit: custom.a}", 0, 1),
+        ("{do: [{stop: }, {emit: custom.a}], if: 'key == rule'}", 0, 1),
+        ("{do: [{stop: }, {wait: 1s}], if: 'key == rule'}, {emit: custom.a}", 0, 2),
+        ("{webhook: x, on_error: [{stop: }]}, {emit: custom.a}", 1, 0),
+        ("{stop: {if: 'key == rule'}}, {emit: custom.a}", 0, 1),
+        ("{emit: custom.a}, {stop: }", 1, 0),
+        ("{parallel: [{stop: true}, {emit: custom.a}]}", 1, 0),
+    ],
+)
+def test_what_a_stop_keeps_from_being_reached_leads_nowhere(then: str, certain: int, warned: int) -> None:
+    """A rule that stops before it emits feeds nobody; that the step is never reached is worth a warning."""
+    found = _found(_emits("a", "custom.a", then))
+    errors = [one for one in found if not one.startswith("warning")]
+    assert (len(errors), len(found) - len(errors)) == (certain, warned)
+    for one in found:
+        never, ring = "is never reached: a `stop` without `if`" in one, "lead to each other" in one
+        assert never != ring
+
+
 def test_a_ring_is_named_once() -> None:
     """Over modes, states, lists and events of one's own."""
     found = _found(
