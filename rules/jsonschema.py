@@ -46,6 +46,7 @@ STEP_KEYS: dict[str, dict[str, Any]] = {
     "if": {"type": "string", "description": "A CEL expression that must be true for this step."},
 }
 _STEPS = {"type": "array", "items": {"$ref": "#/$defs/Step"}, "minItems": 1}
+_BODY_SELECTOR = {"$ref": "#/$defs/BodySelector"}
 _BRANCH = {"anyOf": [{"$ref": "#/$defs/Step"}, _STEPS]}
 STEP_WORDS: dict[str, dict[str, Any]] = {
     "wait_for": {"$ref": "#/$defs/WaitFor", "description": "Wait for an event; what is below waits too."},
@@ -136,7 +137,7 @@ def _is(kind: str) -> dict[str, Any]:
 
 
 def _finish_template(definitions: dict[str, Any], actions: Mapping[str, ActionSpec[Any]]) -> None:
-    """Describe inputs and bodies. In a body `$name` may stand for anything, so only names are completed there."""
+    """Describe inputs and bodies. In a body `$name` may stand for any value, so only names are completed and marked."""
     kind = {"type": "string", "pattern": f"^({INPUT_LIST})?({'|'.join(TYPES)})$", "examples": sorted(TYPES)}
     definitions["InputPart"]["properties"]["type"] |= kind
     template = definitions["TemplatePart"]["properties"]
@@ -147,18 +148,36 @@ def _finish_template(definitions: dict[str, Any], actions: Mapping[str, ActionSp
     body["properties"]["when"]["properties"]["kind"] = {"examples": sorted(PAYLOADS)}
     steps = {name: {"description": spec.summary} for name, spec in sorted(actions.items())}
     steps |= {name: {"description": one["description"]} for name, one in (STEP_WORDS | ON_ERROR).items()}
+    definitions |= {f"names.{name}": {"properties": {"match": _names_in(name)}} for name in PAYLOADS}
+    definitions["BodySelector"] = {"allOf": [{"if": _is(kind), "then": _names_ref(kind)} for kind in PAYLOADS]}
+    _finish_body_when(body["properties"]["when"]["properties"])
+    steps["wait_for"] |= _BODY_SELECTOR
     body["properties"]["then"] |= {"items": {"type": "object", "properties": {**steps, **STEP_KEYS}}}
     body["allOf"] = [
-        {
-            "if": {"properties": {"when": _is(kind)}, "required": ["when"]},
-            "then": {"properties": {"match": {"properties": {path: {} for path in paths_of(kind)}}}},
-        }
-        for kind in PAYLOADS
+        {"if": {"properties": {"when": _is(kind)}, "required": ["when"]}, "then": _names_ref(kind)} for kind in PAYLOADS
     ]
     another = {**use, "properties": {key: part for key, part in use["properties"].items() if key != "id"}}
     another["required"] = ["use"]
     template["rule"] = {"description": template["rule"]["description"], "if": {"required": ["use"]}}
     template["rule"] |= {"then": another, "else": body}
+
+
+def _finish_body_when(when: dict[str, Any]) -> None:
+    """Let the events inside a body's `when` be looked at as well."""
+    for name in ("absent", "after", "until", "silent"):
+        when[name] |= _BODY_SELECTOR
+    for name in ("sequence", "any", "all"):
+        when[name] |= {"items": {**_BODY_SELECTOR, "properties": {"not": _BODY_SELECTOR}}}
+
+
+def _names_ref(kind: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/names.{kind}"}
+
+
+def _names_in(kind: str) -> dict[str, Any]:
+    """Return which fields a `match` may name, whatever it asks of them."""
+    match = _match_of(kind)
+    return {**match, "properties": {path: {} for path in match["properties"]}}
 
 
 def _names_of(part: dict[str, Any]) -> dict[str, Any]:

@@ -59,5 +59,16 @@ PLACES = [
 )
 def test_a_wrong_field_is_marked_wherever_a_match_may_stand(place: str, kind: str, match: str, wrong: bool) -> None:
     """By the editor and by the reader."""
-    text = f"rules: [{{id: r, {place.replace('KIND', kind).replace('MATCH', match)}}}]"
+    rule = place.replace("KIND", kind).replace("MATCH", match)
+    text = f"rules: [{{id: r, {rule}}}]"
     assert (_marked(text), bool(problems_of(text))) == (wrong, wrong)
+    body = f"templates: {{t: {{rule: {{{rule}}}}}}}\nrules: [{{id: r, use: t}}]"
+    assert (_marked(body), bool(problems_of(body))) == (wrong, wrong)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_in_a_body_inputs_may_stand_for_what_nobody_knows_yet(place: str) -> None:
+    """A kind, a whole `match`, or what is asked of a field: nothing of it is marked."""
+    for kind, match in (("$kind", "{plat: A1}"), ("plate.read", "$match"), ("plate.read", "{plate: $plate}")):
+        rule = place.replace("KIND", kind).replace("MATCH", match)
+        assert not _marked(f"templates: {{t: {{inputs: {{kind: text, match: any, plate: any}}, rule: {{{rule}}}}}}}")
