@@ -80,17 +80,20 @@ def compile_site(
     systems: Mapping[str, Told] | None = None,
 ) -> RuleSet:
     """Compile a site's rule files. Raises ConfigError with every problem."""
-    config = loaded.config
     documents = documents or read_site(loaded)
-    site = SiteSettings(config.zone, config.latitude, config.longitude, config.site)
     try:
-        rules = compile_rules(documents, actions, known(loaded, systems), site)
+        rules = compile_rules(documents, actions, known(loaded, systems), _settings(loaded))
     except ConfigError as error:
         raise ConfigError([*_lists_named(loaded, _written_lists(documents)), *error.problems]) from error
     problems = list(_lists_named(loaded, frozenset(rules.lists)))
     if problems:
         raise ConfigError(problems)
     return rules
+
+
+def _settings(loaded: Loaded) -> SiteSettings:
+    config = loaded.config
+    return SiteSettings(config.zone, config.latitude, config.longitude, config.site)
 
 
 def check_site(found: Examined, actions: Actions, systems: Mapping[str, Told] | None = None) -> RuleSet:
@@ -144,12 +147,15 @@ def _lists_named(loaded: Loaded, lists: frozenset[str]) -> Iterable[Problem]:
                 yield Problem(str(loaded.path or ""), 0, 0, where, unknown("list", name, lists))
 
 
-def compile_files(paths: Sequence[Path], actions: Actions) -> RuleSet:
-    """Compile rule files by themselves, without a site: names of sources and doors are not checked.
+def compile_files(paths: Sequence[Path], actions: Actions, loaded: Loaded | None = None) -> RuleSet:
+    """Compile rule files by themselves, as files of a site or without one. Raises ConfigError with every problem.
 
-    They are in UTC, and the sun is where the first of their tests that says so has it. Doors are as they are
-    where nobody says how old a cause they let in.
+    Without a site names of sources and doors are not checked; they are in UTC, and the sun is where the first of
+    their tests that says so has it. Doors are as they are where nobody says how old a cause they let in.
     """
+    if loaded is not None:
+        documents = load_documents([path.absolute() for path in paths], loaded.folder)
+        return compile_rules(documents, actions, known(loaded), _settings(loaded))
     root = Path(os.path.commonpath([path.absolute().parent for path in paths])) if paths else Path.cwd()
     documents = load_documents([path.absolute() for path in paths], root)
     door_age: timedelta = DoorConfig.model_fields["max_age"].default

@@ -113,7 +113,8 @@ class Scan:
         self.names: set[str] = set()
         self.asked: set[tuple[str, str | None]] = set()
         """Entities that `state()` is asked about by name, and which attribute, where that is written too."""
-        self._wrong: list[str] = []
+        self.wrong: list[str] = []
+        """Names in it that do not exist."""
         self.looked: dict[str, None] = {}
         """What it looks at, in its own words: `event.data.score`, `state("door", "status")`."""
 
@@ -131,8 +132,8 @@ class Scan:
             elif token.kind == "mark":
                 self._mark(token)
             self._tally.tokens += 1
-        if self._wrong:
-            raise _Refused("; ".join(dict.fromkeys(self._wrong)))
+        if self.wrong:
+            raise _Refused("; ".join(dict.fromkeys(self.wrong)))
 
     def pointless(self, *, condition: bool) -> list[str]:
         """Return what can never come of it. `condition`: it must be true or false as a whole."""
@@ -204,7 +205,7 @@ class Scan:
             return
         self._tally.reads += token.text in _LARGE
         if token.text not in self._scope.names:
-            self._wrong.append(unknown("name", token.text, sorted(self._scope.names)))
+            self.wrong.append(unknown("name", token.text, sorted(self._scope.names)))
             return
         self.names.add(token.text)
         self._path(position, token.text)
@@ -224,7 +225,7 @@ class Scan:
         if name not in known:
             near = nearest(name, known)
             hint = f"did you mean {near!r}?" if near else "see the rules guide for those that exist"
-            self._wrong.append(f"unknown function {name!r}; {hint}")
+            self.wrong.append(f"unknown function {name!r}; {hint}")
 
     def _path(self, position: int, name: str) -> None:
         """Check `event.data.plate` and `steps.entry` against what exists."""
@@ -235,7 +236,7 @@ class Scan:
             path.append(self._at(position + 2).text)
             position += 2
         if name == "steps" and path and path[0] not in self._scope.steps:
-            self._wrong.append(unknown("step in `with`", path[0], sorted(self._scope.steps)))
+            self.wrong.append(unknown("step in `with`", path[0], sorted(self._scope.steps)))
         if name == "event" and path:
             self._event_path(path)
             if not any(one.call is not None for one in self._open):
@@ -244,7 +245,7 @@ class Scan:
     def _event_path(self, path: Sequence[str]) -> None:
         known = model_fields(VmsEvent)
         if path[0] not in known:
-            self._wrong.append(unknown("attribute of event", path[0], sorted(known)))
+            self.wrong.append(unknown("attribute of event", path[0], sorted(known)))
             return
         model = self._scope.data
         if path[0] != "data" or model is None or model.model_config.get("extra") == "allow":
@@ -255,7 +256,7 @@ class Scan:
             names = model_fields(model)
             if part not in names:
                 inside = ".".join(["event", *path[: depth + 1]])
-                self._wrong.append(unknown(f"field of {inside}", part, sorted(names)))
+                self.wrong.append(unknown(f"field of {inside}", part, sorted(names)))
                 return
             model = _bare(names[part])
 

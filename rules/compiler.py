@@ -21,8 +21,8 @@ from rules.matching import Conditions
 from rules.meaning import Meaning, meaning_of
 from rules.model import SECTIONS, ListPart, WindowPart
 from rules.pieces import template_of
-from rules.reader import Draft, RuleReader, named_rule
-from rules.report import Report, Spot, shown, unknown_key
+from rules.reader import Draft, RuleReader
+from rules.report import Report, Spot, named_rule, shown, unknown_key
 from rules.reuse import Templates
 from rules.rings import find_rings
 from rules.rule import Rule, Trigger
@@ -109,8 +109,14 @@ class _Compiler:
         known = replace(self._known, lists=frozenset(lists.names))
         reader = RuleReader(Conditions(lists), schedules, self._actions, known, self._site.name, self._place)
         ordered = self._rules(reader)
+        wrong = [*(one for report in self._reports for one in report.problems), *self._templates.problems]
         testing = Testing(
-            self._actions, self._site, named, tuple((rule, triggers) for rule, triggers, _ in ordered), known.modes
+            self._actions,
+            self._site,
+            named,
+            tuple((rule, triggers) for rule, triggers, _ in ordered),
+            known.modes,
+            frozenset(problem.where for problem in wrong),
         )
         trials = [trial for report in self._reports for trial in read_trials(report, testing)]
         self._rings(ordered)

@@ -50,7 +50,12 @@ class Expression:
         if len(text) > MAX_LENGTH:
             raise ValueError(f"longer than {MAX_LENGTH} characters")
         scan = Scan(text, scope)
-        scan.run()
+        try:
+            scan.run()
+        except ValueError as error:
+            if not scan.wrong:
+                raise
+            raise ValueError("; ".join([str(error), *scan.pointless(condition=condition)])) from error
         self.text, self.names, self.asked = text, frozenset(scan.names), frozenset(scan.asked)
         self.notes = tuple(scan.pointless(condition=condition))
         self.looked = tuple(one for one in scan.looked if "matches" not in one)  # not with CEL's own, see _MATCHES

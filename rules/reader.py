@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.sdk import AT_MOST_ONCE, RULES, ActionSpec, Known, shortened, stable_id, unknown
+from bridge.sdk import AT_MOST_ONCE, RULES, ActionSpec, Known, stable_id, unknown
 from rules.celscan import Scope
 from rules.celtypes import About
 from rules.expressions import Expression
@@ -22,7 +22,7 @@ from rules.schedules import Place, Schedule
 from rules.selectors import Names, Selectors, Wanted
 from rules.stateof import unanswerable
 from rules.stepreader import StepReader
-from rules.steps import Act, Step
+from rules.steps import Act, Step, never_reached
 from rules.whenreader import Waiting, read_when
 
 _UNKNOWN_WHEN = {"kind": ""}
@@ -124,12 +124,6 @@ def _modes(part: RulePart) -> Modes | None:
     return Modes(frozenset(part.mode.modes if isinstance(part.mode, NotMode) else part.mode), negated)
 
 
-def named_rule(spot: Spot, number: int) -> Spot:
-    """Return the place of a rule under the name that messages give it."""
-    written = spot.value.get("id") if isinstance(spot.value, dict) else None
-    return spot.named(f"rule {shortened(written)}" if isinstance(written, str) else f"rule #{number + 1}")
-
-
 class RuleReader:
     """Reads rules; knows everything they may name."""
 
@@ -162,6 +156,9 @@ class RuleReader:
         steps = flow.read(spot / "then", spot / "on_error")
         never_done(steps, part, waiting.own, self._known, spot)
         _meeting(part, steps, spot)
+        for step in never_reached(steps)[:1]:
+            message = f"`{step.does.word}` is never reached: a `stop` without `if` always comes before it"
+            spot.below(step.path).warning(message)
         _exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
         for expression, place in reader.expressions:
             self._note(expression, place)

@@ -181,6 +181,12 @@ class Spot:
                 spot.problem(f"`{name}`: {sentence(item)}" if name else sentence(item))
 
 
+def named_rule(spot: Spot, number: int) -> Spot:
+    """Return the place of a rule under the name that messages give it."""
+    written = spot.value.get("id") if isinstance(spot.value, dict) else None
+    return spot.named(f"rule {shortened(written)}" if isinstance(written, str) else f"rule #{number + 1}")
+
+
 def _follows(path: YamlPath, item: Any, others: Iterable[YamlPath]) -> bool:
     """Tell whether a list is only too short because some of its items are wrong, which is told by itself."""
     return item["type"] == "too_short" and any(one[: len(path)] == path and len(one) > len(path) for one in others)

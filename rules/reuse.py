@@ -12,14 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import Field, JsonValue, StrictBool, StrictInt
+from pydantic import BaseModel, Field, JsonValue, StrictBool, StrictInt
 
 from bridge.sdk import Problem, YamlPath, unknown
 from rules.inputs import MAX_INPUTS, InputPart, Site, check_input, input_name
 from rules.inserts import named
+from rules.model import RulePart
 from rules.parts import Name, Part
 from rules.pieces import Budget, MadeRule, Piece, TooMuchError, UnfitError
 from rules.report import ENOUGH, Spot, shown, unknown_key
+from rules.whenmodel import When
 
 MAX_CHAIN = 8
 """Templates that use templates, one in the other."""
@@ -84,6 +86,8 @@ class Templates:
         self._wrong = 0
         """How many of them have problems."""
         self._unfit: set[tuple[str, YamlPath]] = set()
+        self._made: set[str] = set()
+        """Templates from which some rule could be put together; their bodies were looked at with it."""
         self.used: dict[str, list[str]] = {}
         """Templates, and the rules that are made from them, directly or through another."""
         for name, spot in found:
@@ -201,6 +205,7 @@ class Templates:
         if rule is None:
             return None
         self._rules.append(rule)
+        self._made |= {*self._chain(name)[0]}
         return rule.at((), use.where)
 
     def _count(self, name: str, rule: str) -> None:
@@ -258,11 +263,15 @@ class Templates:
     # --- what was found ----------------------------------------------------------------------------------
 
     def unused(self) -> None:
-        """Warn of templates that no rule and no other template uses."""
+        """Warn of templates that no rule and no other template uses; look at bodies that no rule could be made from."""
         chained = {template.other for template in self._all.values()}
         for name, template in self._all.items():
             if name not in self.used and name not in chained:
                 template.spot.warning("no rule uses it", key=True)
+            if name not in self._made and template.other is None:
+                _known_keys(template.body, RulePart)
+                if "when" in template.part.rule:
+                    _known_keys(template.body / "when", When)
 
     def texts(self) -> dict[str, str]:
         """Return what each template says, its description aside."""
@@ -311,6 +320,14 @@ def _own_keys(spot: Spot, known: Sequence[str]) -> bool:
         why = f"`{key}` cannot stand beside `use`; say it in the template, as an input if it varies"
         (spot / key).problem(said if "did you mean" in said else why, key=True)
     return not strange
+
+
+def _known_keys(spot: Spot, model: type[BaseModel]) -> None:
+    """Report keys that a part of a body cannot have, whatever its inputs are."""
+    names = [info.alias or name for name, info in model.model_fields.items() if name != "id"]
+    for key in spot.value if isinstance(spot.value, dict) else ():
+        if key not in names and key != "id":
+            (spot / key).problem(unknown_key(key, names), key=True)
 
 
 def _long_form(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from bridge.sdk import ActionSpec, kinds, parse_moment, unknown
 from rules.coverage import conditions_of
 from rules.expected import Expected
-from rules.report import Report, Spot, shown, unknown_key
+from rules.report import Report, Spot, named_rule, shown, unknown_key
 from rules.rule import Rule, Trigger
 from rules.ruleset import Documents, SiteSettings
 from rules.shortform import payload_of
@@ -21,6 +21,7 @@ from rules.stepreader import RESERVED
 from rules.steps import param_names
 from rules.trialmodel import (
     INCONCLUSIVE,
+    MOST_EXPECTED,
     RULE,
     SHAPES,
     GivenEvent,
@@ -37,6 +38,9 @@ from rules.trialmodel import (
 
 _GIVEN = [{"wait": "1s"}]
 """Stands for what is given while the rest of a test is read."""
+_NO_TEST = TestPart.model_validate({"name": "?", "given": _GIVEN, "expect": []})
+"""Stands for a test of which too little can be understood, while its parts are looked at."""
+_EXPECTED = ("expect", "expect_some", "expect_not")
 DEFAULT_START = "2026-01-05T12:00:00"
 """A Monday, noon; the site's wall clock."""
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -95,6 +99,8 @@ class Testing:
     rules: Sequence[tuple[Rule, Sequence[Trigger]]]
     modes: frozenset[str] | None = None
     """None: any."""
+    broken: frozenset[str] = frozenset()
+    """What has mistakes, as messages call it: `rule gate`."""
 
     def rules_in(self, file: str) -> dict[str, tuple[Rule, Sequence[Trigger]]]:
         """Return the rules that the tests of a file see, by id."""
@@ -110,12 +116,21 @@ def read_trials(report: Report, testing: Testing) -> list[Trial]:
     if not isinstance(content, list):
         spot.problem(f"`tests` is a list, each test starting with `- name:`; got {shown(content)}")
         return []
-    # Where a rule has a mistake it may be missing here; that a test names it is none then.
-    rules = testing.rules_in(report.file) if not report.problems else None
+    rules, broken = testing.rules_in(report.file), _broken(report, testing)
     trials = [
-        _TrialReader(testing, rules).read(spot / number, number) for number in range(len(content)) if not report.full
+        _TrialReader(testing, rules, broken).read(spot / number, number)
+        for number in range(len(content))
+        if not report.full
     ]
     return [trial for trial in trials if trial is not None]
+
+
+def _broken(report: Report, testing: Testing) -> frozenset[str]:
+    """Return the rules of a file that have mistakes: they may be missing, or have conditions that nobody knows."""
+    rules = report.root.value.get("rules")
+    parts = [report.at(("rules", number)) for number in range(len(rules))] if isinstance(rules, list) else []
+    named = {str(part.value.get("id")): named_rule(part, 0).where for part in parts if isinstance(part.value, dict)}
+    return frozenset(name for name, where in named.items() if where in testing.broken)
 
 
 def site_of_tests(documents: Documents) -> SiteSettings:
@@ -141,11 +156,19 @@ def _moved(site: SiteSettings, part: SitePart) -> SiteSettings:
     return replace(site, **changed)
 
 
+def _length(value: Any, key: str) -> int:
+    """Return how many items a test has under a key."""
+    items = value.get(key) if isinstance(value, dict) else None
+    return min(len(items), MOST_EXPECTED) if isinstance(items, list) else 0
+
+
 class _TrialReader:
     """Reads one test."""
 
-    def __init__(self, testing: Testing, rules: Mapping[str, tuple[Rule, Sequence[Trigger]]] | None) -> None:
-        self._testing, self._actions, self._rules = testing, testing.actions, rules
+    def __init__(
+        self, testing: Testing, rules: Mapping[str, tuple[Rule, Sequence[Trigger]]], broken: frozenset[str]
+    ) -> None:
+        self._testing, self._actions, self._rules, self._broken = testing, testing.actions, rules, broken
         self._site = testing.site
 
     def read(self, spot: Spot, number: int) -> Trial | None:
@@ -155,9 +178,10 @@ class _TrialReader:
         given = self._given(spot / "given", value)
         # The items are read one by one, so that a mistake in one hides none in another.
         stand_in = {**value, "given": _GIVEN} if given is not None and isinstance(value, dict) else value
-        part = spot.read(TestPart, value=stand_in)
-        if part is None:
+        whole = spot.read(TestPart, value=stand_in)
+        if whole is None and not isinstance(value, dict):
             return None
+        part = whole or _NO_TEST
         self._site = self._placed(part.site, spot / "site")
         start = self._time(part.at, spot / "at") if part.at else None
         start = start or datetime.fromisoformat(DEFAULT_START).replace(tzinfo=self._zone)
@@ -190,6 +214,9 @@ class _TrialReader:
         self._steps_known(part.results, spot / "results")
         for index, unmet in enumerate(part.expect_unmet):
             self._unmet(unmet, spot / "expect_unmet" / index)
+        expected = {key: self._expected(spot / key, _length(value, key)) for key in _EXPECTED}
+        if whole is None:
+            return None
         return Trial(
             part,
             tuple(item for item in given or () if item is not None),
@@ -201,9 +228,7 @@ class _TrialReader:
             changes,
             times,
             tuple(lists),
-            self._expected(spot / "expect", len(part.expect or ())),
-            self._expected(spot / "expect_some", len(part.expect_some)),
-            self._expected(spot / "expect_not", len(part.expect_not)),
+            **expected,
         )
 
     @staticmethod
@@ -248,7 +273,7 @@ class _TrialReader:
 
     def _steps_known(self, results: Collection[str], spot: Spot) -> None:
         """Warn of an end for a step that no rule has: it changes nothing."""
-        if self._rules is not None:
+        if not self._broken:
             steps = {step.name for rule, _ in self._rules.values() for step in rule.steps if step.name is not None}
             for name in results:
                 if name not in steps:
@@ -278,7 +303,7 @@ class _TrialReader:
 
     def _unmet(self, part: UnmetPart, spot: Spot) -> None:
         """Check that the rule is there, and that this condition can keep it from firing."""
-        if self._known_rule(part.rule, spot / "rule") and self._rules is not None and part.by != INCONCLUSIVE:
+        if self._known_rule(part.rule, spot / "rule") and part.rule not in self._broken and part.by != INCONCLUSIVE:
             rule, triggers = self._rules[part.rule]
             names = conditions_of(rule, triggers)
             if part.by not in names:
@@ -286,11 +311,10 @@ class _TrialReader:
                 (spot / "by").problem(message)
 
     def _known_rule(self, name: Any, spot: Spot) -> bool:
-        if self._rules is None:
-            return False
-        if name not in self._rules:
-            spot.problem(unknown("rule of this file", str(name), sorted(self._rules)))
-        return name in self._rules
+        known = self._rules.keys() | self._broken
+        if name not in known:
+            spot.problem(unknown("rule of this file", str(name), known))
+        return name in known
 
     def _expected(self, spot: Spot, count: int) -> tuple[Expected, ...]:
         found = [self._one_expected(spot / number) for number in range(count)]

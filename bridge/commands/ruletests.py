@@ -30,8 +30,10 @@ MANY = 50
 
 @command
 def run_rule_tests(
+    context: typer.Context,
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Rule files; without any those of the configuration.")
+        list[Path] | None,
+        typer.Argument(help="Rule files; without any those of the configuration. With --config: of its site."),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     only: Annotated[
@@ -51,7 +53,9 @@ def run_rule_tests(
     as_json: JsonOption = False,
 ) -> None:
     """Run the `tests:` of rule files with a clock of their own, without any network."""
-    specs, sets = _compiled(files, config, examples=examples)
+    source = context.get_parameter_source("config")
+    named = source is not None and source.name == "COMMANDLINE"
+    specs, sets = _compiled(files, config, named=named, examples=examples)
     chosen = _chosen(sets, only)
     coverage = coverage or least is not None
     results: list[TrialResult] = []
@@ -82,14 +86,16 @@ def run_rule_tests(
         raise typer.Exit(Exit.FAILED)
 
 
-def _compiled(files: list[Path] | None, config: Path, *, examples: bool) -> tuple[Actions, list[RuleSet]]:
-    """Return the rules whose tests are to be run; sets that know nothing of each other."""
+def _compiled(files: list[Path] | None, config: Path, *, named: bool, examples: bool) -> tuple[Actions, list[RuleSet]]:
+    """Return the rules whose tests are to be run; sets that know nothing of each other. `named`: the site is."""
     from bridge.rulebook import action_specs, compile_files, compile_site, shipped_examples
 
     specs = action_specs(actions())
     if examples:
         return specs, [compile_files(paths, specs) for paths in shipped_examples()]
-    return specs, [compile_files(files, specs) if files else compile_site(load_site(Path(config)), specs)]
+    if not files:
+        return specs, [compile_site(load_site(Path(config)), specs)]
+    return specs, [compile_files(files, specs, load_site(Path(config)) if named else None)]
 
 
 def _chosen(sets: list[RuleSet], only: str | None) -> list[Trial]:

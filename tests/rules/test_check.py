@@ -343,3 +343,50 @@ def test_files_that_cannot_be_read_are_problems_like_others(tmp_path: Path) -> N
         "b.yaml:2:1: this is not UTF-8; save the file with that encoding",
         "c.yaml: cannot be read: No such file or directory; create it, or correct the path",
     ]
+
+
+HIDDEN = """\
+templates:
+  unused:
+    inputs: {x: any}
+    rule: {whn: {kind: plate.read}, when: {kid: $x}, then: []}
+rules:
+  - id: broken
+    when: {kind: plate.read}
+    if: 'event.data.scor > 3 && event.data.direction == "in"'
+    then: [{webhook: x}]
+  - id: fine
+    when: {kind: plate.read}
+    match: {score: {at_least: 3}}
+    then: [{webhook: x}]
+tests:
+  - name: t
+    given: [{kind: plate.raed}, {kind: motion.started, time: noon}]
+    expct: []
+    expect_some: [{webook: x}]
+  - name: u
+    given: [{wait: 1s}]
+    expect: []
+    expect_unmet:
+      - {rule: broken, by: anything}
+      - {rule: fine, by: match.plate}
+      - {rule: fin, by: if}
+"""
+
+
+def test_no_mistake_hides_another() -> None:
+    """In a test whose keys are wrong, beside a rule that is broken, in one expression, in a body that nobody uses."""
+    found = [problem.partition(": ")[2] for problem in problems_of(HIDDEN)]
+    wanted = [
+        "template unused: unknown key `whn`; did you mean `when`?",
+        "template unused: unknown key `kid`; did you mean `kind`?",
+        "rule broken: `if`: unknown field of event.data 'scor'; did you mean",
+        "test 't': unknown kind 'plate.raed'; did you mean 'plate.read'?",
+        "test 't': 'noon' is not a time; write 2026-01-31T18:00:00",
+        "test 't': unknown key `expct`; did you mean `expect`?",
+        "test 't': unknown action 'webook'; did you mean 'webhook'?",
+        "test 'u': unknown condition of rule fine 'match.plate'; did you mean",
+        "test 'u': unknown rule of this file 'fin'; did you mean 'fine'?",
+    ]
+    assert [one[: len(start)] for one, start in zip(found, wanted, strict=True)] == wanted
+    assert "`event.data.direction` is never 'in'" in found[2]

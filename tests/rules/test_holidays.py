@@ -40,6 +40,22 @@ def _in(year: int, text: str, file: str = "h.ics") -> list[str]:
 # --- iCalendar -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("ends", ["\r\n", "\n", "\r"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_line_that_is_folded_inside_a_character_is_read(ends: str, at: int, tmp_path: Path) -> None:
+    """RFC 5545 counts bytes, and some calendars cut there; places of mistakes stay where they are in the file."""
+    cut = "🎄".encode()
+    text = _ics("DTSTART:20261224\nSUMMARY:@", "DTSTART:20261301").replace("\r\n", ends).encode()
+    content = text.replace(b"@", cut[:at] + ends.encode() + b" " + cut[at:])
+    tmp_path.joinpath("h.ics").write_bytes(content)
+    tmp_path.joinpath("r.yaml").write_text("holidays: h.ics\n")
+    documents = load_documents([tmp_path / "r.yaml"], tmp_path)
+    assert documents.problems == ()
+    found = read_holidays("h.ics", documents.tables["h.ics"])
+    assert {date(2026, 12, 24)} == found.days
+    assert [problem.line for problem in found.problems] == [9]
+
+
 @pytest.mark.parametrize(
     ("event", "days"),
     [

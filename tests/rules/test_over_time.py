@@ -64,6 +64,15 @@ class TestFor:
         run.tick(_at(300))
         assert _fired(run) == [(30, '["nvr1","1"]')]
 
+    @pytest.mark.parametrize(("began", "open_"), [("11:55", True), ("11:49", False), ("12:54", False), ("12:49", True)])
+    def test_a_schedule_is_asked_when_it_is_over(self, began: str, open_: bool) -> None:
+        """`during` says when the rule may act: what began before the window counts once it has lasted into it."""
+        run = _run("{kind: motion.started, for: 10m}", 'during: {from: "12:00", to: "13:00"}')
+        hour, minute = map(int, began.split(":"))
+        run.feed(_motion(60 * (60 * (hour - 12) + minute)))
+        run.tick(_at(7200))
+        assert bool(_fired(run)) is open_
+
     def test_what_ends_does_not(self) -> None:
         """The counterpart ends it, on the same channel only, wherever that news comes from."""
         run = _run("{kind: motion.started, for: 30s}")

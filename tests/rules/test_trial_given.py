@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from bridge.sdk import Known, parse_yaml
+from bridge.sdk import Known, parse_moment, parse_yaml
 from rules.compiler import compile_rules
 from rules.jsonschema import rule_schema
 from rules.ruleset import Documents, SiteSettings
@@ -347,3 +347,38 @@ def test_a_rule_in_shadow_says_so() -> None:
     """It fires and orders nothing; who expects otherwise is told."""
     told = _told(f"given: [{READ}], expect: [{{open: }}]", RULES.replace("- id: gate", "- id: gate\n    shadow: true"))
     assert told[1] == "    rule gate is in shadow: it fired from given[0] plate.read, and orders nothing"
+
+
+def test_a_leap_second_is_a_time() -> None:
+    """`23:59:60` is the second after it, with or without zone, wherever a file writes a time."""
+    rules = """
+    lists: {guests: {plates: guests.csv}}
+    rules:
+      - id: r
+        when: {kind: plate.read}
+        match: {plate: {in: guests}, first_seen: {at_least: "2016-12-31T23:59:60Z"}}
+        then: [{mqtt: {topic: "{{ string(event.time) }}"}}]
+    tests:
+      - name: of the world
+        at: 2016-12-31T23:59:50Z
+        given:
+          - {kind: plate.read, time: "2016-12-31T23:59:60.5Z", data: {plate: A1, first_seen: "2016-12-31T23:59:60Z"}}
+        expect: [{mqtt: {topic: "2017-01-01T00:00:00.500000Z"}}]
+      - name: of the site
+        at: 2016-12-31T23:59:60
+        given:
+          - {kind: plate.read, data: {plate: A1, first_seen: "2017-01-01T05:29:60+05:30"}}
+          - {kind: plate.read, data: {plate: A1, first_seen: "2016-12-31T23:59:59Z"}}
+        expect: [{mqtt: {topic: "2017-01-01T00:00:00Z"}}]
+    """
+    table = "plate,valid_from,valid_until\nA1,2016-12-31 23:59:60,2017-01-02\n"
+    assert [str(one) for one in run_trials(rules_of(rules, guests=table), ACTIONS) if not one.passed] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["2016-12-31T23:59:61Z", "2016-12-31T23:60:60Z", "2016-12-31T24:59:60Z", "23:59:60", "60"]
+)
+def test_what_only_looks_like_one_is_none(text: str) -> None:
+    """There is no 61st second."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_moment(text)

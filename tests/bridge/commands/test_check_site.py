@@ -100,11 +100,11 @@ def test_channels_and_presets_are_held_against_what_the_system_said_last(tmp_pat
     assert _check(tmp_path, WRONG) == [
         "3:61 unknown channel '22'; did you mean '2'? (of nvr1)",
         "4:9 `if`: state('nvr1/3', 'motion'): unknown channel of nvr1 '3'; known: 1, 2",
-        "6:14 `ptz`: unknown preset of nvr1/1 'entrnce'; did you mean 'Entrance'?",
         "6:14 `ptz`: unknown preset of nvr1/1 'entrence'; did you mean 'Entrance'?",
+        "6:14 `ptz`: unknown preset of nvr1/1 'entrnce'; did you mean 'Entrance'?",
         "7:15 `clip`: unknown channel of nvr1 '5'; known: 1, 2",
         "13:18 `ptz`: unknown preset of nvr1/1 'enterance'; did you mean 'Entrance'?",
-        "13:53 `clip`: unknown channel of nvr1 '9'; known: 1, 2",
+        "13:54 `clip`: unknown channel of nvr1 '9'; known: 1, 2",
     ]
 
 
@@ -141,6 +141,28 @@ def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:
     for text in ("", "{", "[]", good.replace("nvr1", "nvr3"), good.replace('["', '{"'), "\x00"):
         file.write_text(text)
         assert told(tmp_path, ["nvr1"]) == {}
+
+
+# --- a file by itself ------------------------------------------------------------------------------------
+
+
+def test_a_file_is_tested_as_one_of_a_site_if_the_site_is_named(tmp_path: Path) -> None:
+    """Its doors, names and zone count then; without it a door is one that says nothing of its age."""
+    file, site = tmp_path / "one.yaml", tmp_path / "bridge.yaml"
+    rules = "rules: [{id: r, when: {kind: plate.read}, during: {from: '12:00', to: '13:00'}, then: THEN}]\n"
+    given = "given: [{kind: plate.read}, {wait: 1m}], expect: [{open: slow}]"
+    tests = f"tests: [{{name: t, at: 2026-01-05T11:30:00Z, {given}}}]\n"
+    file.write_text(rules.replace("THEN", "[{wait: 20s}, {open: slow}]") + tests)
+    site.write_text(
+        SITE.replace("rules: [rules.yaml]", "http: {api: {app: {token: ABC, lists: [some]}}}").replace("ABC", "a" * 32)
+    )
+    alone = here("test", str(file))
+    assert alone.exit_code == 2
+    assert "not done for one older than 10s (a door that says nothing else; `--config` asks the site's)" in alone.stderr
+    assert here("test", str(file), "-c", str(site)).stdout.endswith("1 passed, 0 failed\n")
+    file.write_text(rules.replace("THEN", "[{open: slwo}]"))
+    assert "unknown door 'slwo'; did you mean 'slow'?" in here("test", str(file), "-c", str(site)).stderr
+    assert here("test", str(file)).exit_code == 0
 
 
 # --- everything in one run -------------------------------------------------------------------------------
