@@ -19,6 +19,8 @@ from rules.resting import Concurrency, Limit
 from rules.schedules import Schedule
 from rules.steps import Step
 
+_DATA = "event.data."
+
 
 class KeyMaker:
     """What a rule tells its firings apart by: fields, parts of the envelope, or an expression."""
@@ -27,6 +29,13 @@ class KeyMaker:
 
     def __init__(self, parts: Sequence[Field | Expression | str]) -> None:
         self._parts = tuple(parts)
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of the event's data that it is made of."""
+        own = [part.path for part in self._parts if isinstance(part, Field)]
+        looked = [path for part in self._parts if isinstance(part, Expression) for path in part.looked]
+        return [*own, *(path.removeprefix(_DATA) for path in looked if path.startswith(_DATA))]
 
     def key(self, moment: Moment, context: EventContext) -> str:
         """Return the key. Raises ExpressionError when an expression gives none."""

@@ -35,8 +35,15 @@ _ENDS = {
     "source.connected": "source.lost",
 }
 """What ends that which a kind begins."""
-_STATES = frozenset({"channel.status", "recording.status", "parking.count", "parking.spot", "mode.changed"})
-"""Kinds that tell a state again and again: one that does not match ends what began."""
+_STATES: Mapping[str, frozenset[str]] = {
+    "channel.status": frozenset(),
+    "recording.status": frozenset(),
+    "parking.count": frozenset({"lot", "name", "lot_type", "capacity", "members"}),
+    "parking.spot": frozenset({"spot", "name", "channel", "spot_type", "category"}),
+    "mode.changed": frozenset(),
+}
+"""Kinds that tell a state again and again: one that does not match ends what began. And their fields that say of
+what, not how it is."""
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _KEYS = frozenset(info.alias or name for name, info in When.model_fields.items())
 _TICK = "bridge.tick"
@@ -219,6 +226,7 @@ class _Reading(Selectors):
             if not begin.tests:
                 (self._spot / "for").problem(f"`for`: say with `match` what of {kind} must stay true", key=True)
                 return None
+            self._same_key(kind, begin)
             return Wanted(kind, begin.sources, begin.channels, (Unlike(begin.tests),), True, END, begin.per)
         if kind not in _ENDS:
             example = "until: {kind: ..., match: ...}"
@@ -226,6 +234,13 @@ class _Reading(Selectors):
             return None
         key = self._rule_key(_ENDS[kind], PER_PLACE)
         return Wanted(_ENDS[kind], begin.sources, begin.channels, (), True, END, key)
+
+    def _same_key(self, kind: str, begin: Wanted) -> None:
+        """Refuse to tell firings apart by what changes when one ends: the end would have another key."""
+        for name in begin.per.fields if begin.per is not None else ():
+            if name not in _STATES[kind]:
+                message = f"`{name}` is what changes when it ends, and what has another value would end nothing"
+                (self._rule / "per").pointless(f"`per`: {message}; take it out, or write a rule for each value")
 
     def _threshold(self) -> Waiting:
         when, wanted = self._when, self._own(per=PER_PLACE)

@@ -73,6 +73,25 @@ class TestFor:
         run.tick(_at(7200))
         assert bool(_fired(run)) is open_
 
+    @pytest.mark.parametrize(
+        ("when", "per", "wrong"),
+        [
+            ("channel.status, for: 1m}, match: {state: no_video", "[channel, state]", "state"),
+            ("channel.status, for: 1m}, match: {state: no_video", "event.subject + event.data.state", "state"),
+            ("mode.changed, for: 1m}, match: {mode: away", "mode", "mode"),
+            ("parking.count, for: 1m}, match: {available: 0", "[lot, available]", "available"),
+            ("parking.count, for: 1m}, match: {available: 0", "lot", None),
+            ("channel.status, for: 1m}, match: {state: no_video", "[source, channel]", None),
+            ("channel.status, for: 1m, until: {kind: motion.started}}, match: {state: no_video", "state", None),
+            ("channel.status}, match: {state: no_video", "state", None),
+        ],
+    )
+    def test_firings_are_not_told_apart_by_what_ends_them(self, when: str, per: str, wrong: str | None) -> None:
+        """The end has another value, so another key, and would end nothing: the rule fires for what is long over."""
+        text = f"rules: [{{id: r, when: {{kind: {when}}}, per: {per}, then: [{{webhook: x}}]}}]"
+        found = [one for one in problems_of(text) if "is what changes when it ends" in one]
+        assert ["`per`: `" + wrong in one for one in found] == [True] if wrong else found == []
+
     def test_what_ends_does_not(self) -> None:
         """The counterpart ends it, on the same channel only, wherever that news comes from."""
         run = _run("{kind: motion.started, for: 30s}")
