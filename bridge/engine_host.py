@@ -157,7 +157,7 @@ class EngineHost:
         crash_point("engine.owned")
         rules = await self._rulesets.load(head.ruleset) if head.ruleset else RuleSet.empty()
         self.ruleset = head.ruleset
-        engine = self._engine = Engine(rules, state, site=self._site)
+        engine = self._engine = Engine(rules, state)
         self.position = self._written = head.seq
         self.started.set()
         self._moved.set()

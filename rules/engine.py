@@ -63,8 +63,7 @@ def _firing(rule: Rule, key: str, fire: Fire) -> Firing:
 class Engine:
     """The rules, and what is remembered."""
 
-    def __init__(self, rules: RuleSet, state: Mapping[StateKey, dict[str, Any]], *, site: str) -> None:
-        self.site = site
+    def __init__(self, rules: RuleSet, state: Mapping[StateKey, dict[str, Any]]) -> None:
         self._rules = rules
         self._book = Book(state)
         self._overlay = Overlay(self._book)

@@ -131,7 +131,7 @@ class _Player:
         self._most, self.work = most, 0
         self._now = trial.start.astimezone(UTC)  # time passes by the clock of the world, not by the one on the wall
         self._seq = 0
-        self._engine = Engine(rules, self._at_first(), site=rules.site.name)
+        self._engine = Engine(rules, self._at_first())
         self._watch = Watch(rules) if watch else None
         self._coming: list[tuple[datetime, int, VmsEvent]] = []
         """What our own actions lead to, by its time and then in the order in which it was asked for."""

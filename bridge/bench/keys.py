@@ -118,7 +118,7 @@ async def load(folder: Path) -> dict[str, float]:
             pass
         read, began = time.perf_counter() - began, time.perf_counter()
         _, state = await bus.engine_store.load()
-        engine = Engine(rules, state, site=SITE)
+        engine = Engine(rules, state)
         seconds = time.perf_counter() - began
         keys = len(engine.state())
         del state

@@ -150,7 +150,7 @@ def _load(folder: Path, actions: Actions, size: int) -> tuple[Took, Took]:
 
     def whole() -> None:
         rules = compile_rules(load_documents(paths, place), actions, Known(), SiteSettings(name=SITE))
-        Engine(rules, {}, site=SITE).step(_event(0, 0, fires=True))
+        Engine(rules, {}).step(_event(0, 0, fires=True))
 
     return _took(whole), _took(lambda: [list(yaml.parse(text, yaml.CSafeLoader)) for text in texts])
 
@@ -184,7 +184,7 @@ def _round(rules: RuleSet, size: int, count: int) -> dict[str, float]:
     source, plates = f"{SITE}/nvr1", [f"P{plate:04d}" for plate in range(size // TOUCHED)]
     bare = [Bare("plate.read", source, plate, score, "x") for plate in plates for score in _SCORES]
     programs = [cel.compile(f'plate == "{rule.plate}" && score >= {rule.score}') for rule in bare]
-    quiet, traced = (Engine(rules, {}, site=SITE) for _ in range(2))
+    quiet, traced = (Engine(rules, {}) for _ in range(2))
     few = max(5, min(count, 200_000 // size))
     return {
         "engine": _median(lambda logged: quiet.step(logged, trace=False), events),

@@ -94,7 +94,7 @@ class Backtest:
         last = (await log.ends()).last if until is None else await log.before(until)
         report = Report(since)
         begin = await self._begin(log, rules, await log.before(since - warm_up), last, report)
-        old = await Replay.begun(begin, rules, self.site)
+        old = await Replay.begun(begin, rules)
         before = old.engine.rules
         other = Otherwise(before, new, begin.state, self.site, self.actions)
         report.began = begin.stamp

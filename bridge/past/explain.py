@@ -169,7 +169,7 @@ class Explainer:
         start = begin.nearest or begin.next
         if start is None or first > last:
             return
-        replay = await Replay.begun(start, self.rules, self.site)
+        replay = await Replay.begun(start, self.rules)
         one, whole = first == last, last - start.seq
         async with aclosing(self.log.read(start.seq, last)) as batches:
             async for batch in batches:

@@ -47,7 +47,7 @@ class Otherwise:
         self, old: RuleSet, new: RuleSet, state: Mapping[StateKey, dict[str, Any]], site: str, actions: Actions
     ) -> None:
         self._site, self._actions = site, actions
-        self.engine = Engine(old, state, site=site)
+        self.engine = Engine(old, state)
         # As when rules are changed in a running bridge: what unchanged rules remember stays, the rest begins anew.
         self.engine.replace_rules(new)
         self._here = Logged(0, _NEVER, self._tick(_NEVER))

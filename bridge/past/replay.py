@@ -153,10 +153,10 @@ class Replay:
     rules: PastRules
 
     @classmethod
-    async def begun(cls, begin: Beginning, rules: PastRules, site: str) -> Replay:
+    async def begun(cls, begin: Beginning, rules: PastRules) -> Replay:
         """Return the engine as it was. Raises StartError, StoreUnavailableError."""
         ruleset = await rules.load(begin.ruleset)
-        return cls(Engine(ruleset, begin.state, site=site), rules)
+        return cls(Engine(ruleset, begin.state), rules)
 
     async def step(self, logged: Logged, *, trace: bool = False) -> Decision:
         """Decide what comes next in the log. Raises StartError, StoreUnavailableError."""

@@ -216,7 +216,7 @@ class Run:
     def __init__(self, rules: RuleSet, state: Mapping[StateKey, dict[str, Any]] | None = None) -> None:
         self.rules = rules
         self.state: dict[StateKey, dict[str, Any]] = dict(state or {})
-        self.engine = Engine(rules, self.state, site="site")
+        self.engine = Engine(rules, self.state)
         self.seq = 0
         self.now = START
         self.decisions: list[Decision] = []
@@ -244,7 +244,7 @@ class Run:
 
     def crash(self) -> None:
         """Lose everything but what was committed."""
-        self.engine = Engine(self.rules, dict(self.state), site="site")
+        self.engine = Engine(self.rules, dict(self.state))
 
 
 def made(decision: Decision) -> list[tuple[str, dict[str, Any]]]:

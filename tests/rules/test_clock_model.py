@@ -49,11 +49,11 @@ def _tick(at: datetime) -> VmsEvent:
 def _rung(rules: RuleSet, stamps: list[datetime], crashes: set[int]) -> list[tuple[datetime, datetime]]:
     """Let the time of the log come to each of some stamps; return when the rule fired, and for which time."""
     state: dict[Any, Any] = {}
-    engine = Engine(rules, state, site="site")
+    engine = Engine(rules, state)
     found = []
     for number, stamp in enumerate(stamps):
         if number in crashes:
-            engine = Engine(rules, dict(state), site="site")
+            engine = Engine(rules, dict(state))
         decision = engine.step(Logged(number + 1, stamp, _tick(stamp)))
         state.update(decision.changed)
         found += [(order.created, order.occurred) for order in decision.orders]
@@ -153,12 +153,12 @@ def test_silence_is_told_once_and_never_early(steps: list[tuple[int, str]], cras
     """Not before the span is over since it was last heard; at most a second later than that, when the log goes on."""
     rules = _rules("{silent: nvr1, for: 10s}", "UTC")
     state: dict[Any, Any] = {}
-    engine = Engine(rules, state, site="site")
+    engine = Engine(rules, state)
     now, heard, told = 0, 0, False  # milliseconds
     settling: int | None = None
     for number, (gap, what) in enumerate([(0, "tick"), *steps]):
         if number in crashes:
-            engine = Engine(rules, dict(state), site="site")
+            engine = Engine(rules, dict(state))
         now += gap
         if what == "due" and engine.next_due is not None:
             now = max(now, (engine.next_due - START) // timedelta(milliseconds=1))

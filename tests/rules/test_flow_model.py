@@ -228,7 +228,7 @@ class _Live:
     def __init__(self, rules: RuleSet, crashes: set[int]) -> None:
         self._rules, self._crashes = rules, crashes
         self._state: dict[Any, Any] = {}
-        self._engine = Engine(rules, {}, site="site")
+        self._engine = Engine(rules, {})
         self._seq = 0
         self.orders: list[Order] = []
         self.decisions: list[Decision] = []
@@ -243,7 +243,7 @@ class _Live:
     def _step(self, one: VmsEvent) -> None:
         self._seq += 1
         if self._seq in self._crashes:
-            self._engine = Engine(self._rules, dict(self._state), site="site")
+            self._engine = Engine(self._rules, dict(self._state))
         decision = self._engine.step(Logged(self._seq, one.time, one))
         self._state |= decision.changed
         self._state = {key: value for key, value in self._state.items() if value is not None}

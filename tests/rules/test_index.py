@@ -84,11 +84,11 @@ def test_the_index_is_a_loop_over_all_rules_but_quicker(rules: list[dict[str, An
             for trigger in compiled.triggers
             if trigger.place_differs(one) is None and all(test.holds(moment) for test in trigger.tests)
         ]
-        decision = Engine(compiled, {}, site="site").step(logged)
+        decision = Engine(compiled, {}).step(logged)
         assert [order.rule for order in decision.orders] == expected
-        untraced = Engine(compiled, {}, site="site").step(logged, trace=False)
+        untraced = Engine(compiled, {}).step(logged, trace=False)
         assert untraced.orders == decision.orders
-        explained = Engine(compiled, {}, site="site").explain(logged)
+        explained = Engine(compiled, {}).explain(logged)
         assert [trace.rule for trace in explained if trace.fired] == expected
         unmet = {trace.rule: trace.condition for trace in explained}
         for trace in decision.traces:

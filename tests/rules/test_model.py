@@ -213,7 +213,7 @@ class History:
 
     def __init__(self, name: str) -> None:
         self.case = CASES[name]
-        self.engine = Engine(_rules(name), {}, site="site")
+        self.engine = Engine(_rules(name), {})
         self.now = 0.0
         self.log: list[Logged] = []
         self.sent: list[tuple[VmsEvent, str, int, str]] = []
@@ -288,11 +288,11 @@ def _bytes(decisions: Sequence[Decision]) -> list[bytes]:
 def _again(name: str, log: Sequence[Logged], crashes: set[int]) -> list[Decision]:
     """Decide a log again, with crashes: an engine is made from what was committed."""
     state: dict[Any, Any] = {}
-    engine = Engine(_rules(name), state, site="site")
+    engine = Engine(_rules(name), state)
     found = []
     for number, logged in enumerate(log):
         if number in crashes:
-            engine = Engine(_rules(name), dict(state), site="site")
+            engine = Engine(_rules(name), dict(state))
         found.append(engine.step(logged))
         for key, value in found[-1].changed.items():
             if value is None:

@@ -63,7 +63,7 @@ class _Lists(RuleBasedStateMachine):
         self.file = listed
         self.table: dict[str, _Model] = {}
         self.stored: dict[StateKey, dict[str, Any]] = {}
-        self.engine = Engine(_rules(*sorted(listed)), {}, site="site")
+        self.engine = Engine(_rules(*sorted(listed)), {})
 
     def _feed(self, made: VmsEvent) -> None:
         self.seq += 1
@@ -119,7 +119,7 @@ class _Lists(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        self.engine = Engine(_rules(*sorted(self.file)), dict(self.stored), site="site")
+        self.engine = Engine(_rules(*sorted(self.file)), dict(self.stored))
 
     @invariant()
     def they_agree(self) -> None:

@@ -61,7 +61,7 @@ _steps = st.lists(
 
 def _live(steps: list[_Step]) -> tuple[list[Logged], list[Decision]]:
     """Run the steps once, with ends of orders among them; return the log that this gave."""
-    engine, log, decisions, orders = Engine(RULES, {}, site="site"), [], [], list[Order]()
+    engine, log, decisions, orders = Engine(RULES, {}), [], [], list[Order]()
     now = START
     for what, seconds, detail in steps:
         now += timedelta(seconds=round(seconds, 3))
@@ -92,18 +92,18 @@ def test_a_crash_at_any_point_changes_no_decision(steps: list[_Step], crashes: s
     """Made again from what was committed, the engine decides as if nothing had happened."""
     log, expected = _live(steps)
     state: dict[Any, Any] = {}
-    engine = Engine(RULES, state, site="site")
+    engine = Engine(RULES, state)
     found = []
     for number, logged in enumerate(log):
         if number in crashes:
-            engine = Engine(RULES, dict(state), site="site")
+            engine = Engine(RULES, dict(state))
         found.append(engine.step(logged))
         for key, value in found[-1].changed.items():
             if value is None:
                 state.pop(key, None)
             else:
                 state[key] = value
-        assert engine.next_due == Engine(RULES, dict(state), site="site").next_due
+        assert engine.next_due == Engine(RULES, dict(state)).next_due
     assert _bytes(found) == _bytes(expected)
     assert [decision.changed for decision in found] == [decision.changed for decision in expected]
     assert [decision.traces for decision in found] == [decision.traces for decision in expected]
@@ -114,7 +114,7 @@ def test_a_crash_at_any_point_changes_no_decision(steps: list[_Step], crashes: s
 def test_the_same_log_gives_the_same_bytes(steps: list[_Step]) -> None:
     """Decided again, from rules compiled again out of their bundle, every order is the same to the byte."""
     log, expected = _live(steps)
-    engine = Engine(RuleSet.from_bundle(RULES.bundle(), ACTIONS), {}, site="site")
+    engine = Engine(RuleSet.from_bundle(RULES.bundle(), ACTIONS), {})
     assert _bytes([engine.step(logged) for logged in log]) == _bytes(expected)
 
 
@@ -122,7 +122,7 @@ def test_the_same_log_gives_the_same_bytes(steps: list[_Step]) -> None:
 @given(_steps)
 def test_what_was_handed_out_is_never_changed_afterwards(steps: list[_Step]) -> None:
     """A decision may be written down later than it was made."""
-    engine = Engine(RULES, {}, site="site")
+    engine = Engine(RULES, {})
     log, _ = _live(steps)
     kept = []
     for logged in log:

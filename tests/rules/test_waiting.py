@@ -405,7 +405,7 @@ def test_a_firing_of_a_rule_that_is_gone_is_forgotten() -> None:
     for later in ("deadline", "end"):
         run = Run(rules_of(CLIP))
         [clip] = run.feed(plate()).orders
-        run.engine = Engine(rules_of("rules: []"), dict(run.state), site="site")
+        run.engine = Engine(rules_of("rules: []"), dict(run.state))
         decision = run.tick(_at(7200)) if later == "deadline" else run.feed(ended(clip, time=_at(1)))
         assert (decision.orders, decision.traces, run.state) == ((), (), {})
 

@@ -133,7 +133,7 @@ def _tick(due: datetime) -> VmsEvent:
 def _live(steps: Sequence[_Step]) -> Past:
     """Let a bridge run, which writes the time into the log when a timer is due and nothing else comes."""
     past, orders = Past(), list[Order]()
-    engine = Engine(RuleSet.empty(), {}, site="site")
+    engine = Engine(RuleSet.empty(), {})
 
     def add(one: VmsEvent) -> None:
         past.log.append(Logged(len(past.log) + 1, one.received, one))
@@ -196,10 +196,10 @@ def test_the_same_log_gives_the_same_decisions_wherever_it_is_read(
     live, log = past.decided, past.log
 
     state: dict[StateKey, dict[str, Any]] = {}
-    engine, again = Engine(RuleSet.empty(), {}, site="site"), []
+    engine, again = Engine(RuleSet.empty(), {}), []
     for number, logged in enumerate(log):
         if number in crashes:
-            engine = Engine(past.rules[number - 1], state, site="site")
+            engine = Engine(past.rules[number - 1], state)
             state = dict(state)
         again.append(_advance(engine, logged))
         for key, value in again[-1].changed.items():
@@ -208,12 +208,12 @@ def test_the_same_log_gives_the_same_decisions_wherever_it_is_read(
 
     place = 1 + begin % len(log)
     rest, checkpoint, rules = log[place:], past.states[place - 1], past.rules[place - 1]
-    old = Engine(rules, _read(checkpoint), site="site")
+    old = Engine(rules, _read(checkpoint))
     tested = [_advance(old, logged, trace=False) for logged in rest]
     assert _orders(tested) == _orders(live[place:])
     assert _traces(tested) == _traces(live[place:], firings=True)
 
-    explaining, explained = Engine(rules, _read(checkpoint), site="site"), list[Decision]()
+    explaining, explained = Engine(rules, _read(checkpoint)), list[Decision]()
     for logged, lived in zip(rest, live[place:], strict=True):
         data = logged.event.data
         adopted = (
@@ -237,7 +237,7 @@ def test_rules_that_are_the_same_are_no_difference_in_a_back_test(steps: list[_S
     past = _live([step for step in steps if step[0] != "rules"])
     place = 1 + begin % len(past.log)
     rules, state = past.rules[place - 1], _read(past.states[place - 1])
-    old, new = Engine(rules, state, site="site"), Otherwise(rules, SETS[0], state, "site", ACTIONS)
+    old, new = Engine(rules, state), Otherwise(rules, SETS[0], state, "site", ACTIONS)
     comparison, made = Comparison(START), list[Decision]()
     for logged in past.log[place:]:
         decided = old.step(logged, trace=False)
@@ -306,7 +306,7 @@ async def _beginnings(site: World, last: int) -> list[Beginning]:
 
 async def _again(site: World, begin: Beginning, last: int) -> tuple[dict[str, bytes], dict[str, bytes]]:
     rules = PastRules(site.bus.connection, "home", ACTIONS)
-    replay = await Replay.begun(begin, rules, "home")
+    replay = await Replay.begun(begin, rules)
     decided = [
         await replay.step(logged, trace=True) async for batch in site.log.read(begin.seq, last) for logged in batch
     ]

@@ -41,7 +41,7 @@ class Both:
     """Old and new rules, one event after the other."""
 
     def __init__(self, old: str, new: str, since: float = 0) -> None:
-        self.old = Engine(_rules(old), {}, site="site")
+        self.old = Engine(_rules(old), {})
         self.new = Otherwise(_rules(old), _rules(new), {}, "site", ACTIONS)
         self.comparison = Comparison(_at(since))
         self.seq = 0
