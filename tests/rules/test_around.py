@@ -280,15 +280,13 @@ def test_a_memory_that_is_over_is_over_whether_it_was_swept_away_or_not(others: 
 
 def test_a_pattern_begins_anew_beside_what_holds_its_rule_back() -> None:
     """It remembers nothing then, though the rule still rests."""
-    run = Run(_rule("cooldown: 1h", "{kind: motion.started, for: 10s}", per="channel"))
-    run.feed(event("motion.started"))
-    assert run.tick(_seconds(10)).orders
-    run.feed(event("motion.ended", time=_seconds(11)))
+    run = Run(_rule("cooldown: 1h", "{kind: plate.read, field: score, rises_above: 90, rearm_below: 80}"))
+    for second, score in ((0, 95), (1, 70)):
+        run.feed(plate(score=score, time=_seconds(second)))
     run.tick(_seconds(600))
-    [value] = (value for key, value in run.state.items() if key.rule == "r")
+    [value] = run.state.values()
     assert value.keys() == {"version", "rest"}
-    run.feed(event("motion.started", time=_seconds(601)))
-    assert [trace.condition for trace in run.tick(_seconds(611)).traces] == ["cooldown"]
+    assert [trace.condition for trace in run.feed(plate(score=95, time=_seconds(601))).traces] == ["cooldown"]
 
 
 # --- all of it, against a slow reference ----------------------------------------------------------
