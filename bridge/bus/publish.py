@@ -2,8 +2,8 @@
 
 What is waiting when the last write is done goes out as the next one: a few messages each by itself, more
 as one atomic batch with one sync for all of it. One write is under way at a time, and of one source one
-message at a time or one batch, so what a source said is stored in the order of `put`, whatever has to be sent
-again. A message is promised when the server has synced it.
+message at a time or one batch. So all is stored in the order of `put`, and what a source said also where something
+has to be sent again. A message is promised when the server has synced it.
 
 A refusal is either for the message, which is too large and would be refused anywhere: it alone is refused, and
 nobody waits for it. Or it is for the moment: then nothing of that source is sent before it is taken. It is sent again
@@ -172,7 +172,7 @@ class Publisher:
         """Send entries once and settle those that were answered. Raises StoreUnavailableError: send the rest again."""
         try:
             if len(entries) <= FEW or not await self._write_batch(entries):
-                await self._write_by_source(entries)
+                await self._write_in_order(entries)
         except RefusedError as exc:
             if exc.code not in NO_ROOM:
                 raise
@@ -200,34 +200,50 @@ class Publisher:
         for place, entry in enumerate(entries):
             self._window.stored(entry, first + place, duplicate=ack.duplicate)
 
-    async def _write_by_source(self, entries: list[Entry]) -> None:
-        """Send those of each source one after the other, and the sources beside each other."""
-        sources: dict[str, list[Entry]] = {}
+    async def _write_in_order(self, entries: list[Entry]) -> None:
+        """Send them in their order, at most one of a source at a time; raises why the first was not taken."""
+        sent: dict[str, tuple[Entry, asyncio.Future[Ack]]] = {}
         for entry in entries:
-            sources.setdefault(_source(entry.message), []).append(entry)
-        if len(sources) == 1:
-            await self._write_in_order(entries)
-            return
-        ways = (self._write_in_order(those) for those in sources.values())
-        failures = [each for each in await asyncio.gather(*ways, return_exceptions=True) if each is not None]
+            source = _source(entry.message)
+            if source in sent:
+                await self._answered(sent)
+            if entry.settled:
+                continue  # all were refused meanwhile
+            try:
+                sent[source] = entry, await self._send(entry)
+            except StoreUnavailableError:
+                await self._answered(sent)
+                raise
+        await self._answered(sent)
+
+    async def _answered(self, sent: dict[str, tuple[Entry, asyncio.Future[Ack]]]) -> None:
+        """Wait for the answers to all that is under way, and settle it. Raises the gravest refusal for the moment."""
+        if sent:
+            await asyncio.wait([future for _, future in sent.values()], timeout=self._limits.resend)
+        failures: list[StoreUnavailableError] = []
+        for entry, future in sent.values():
+            try:
+                self._stored([entry], _answer(future, self._limits.resend))
+            except RefusedError as exc:
+                if exc.code in OF_THE_MESSAGE:
+                    self._complain(exc)
+                    self._window.refuse([entry], exc)
+                else:
+                    failures.append(exc)
+            except StoreUnavailableError as exc:
+                failures.append(exc)
+        sent.clear()
         failures.sort(key=lambda each: not (isinstance(each, RefusedError) and each.code in NO_ROOM))
         for failure in failures:
             raise failure
 
-    async def _write_in_order(self, entries: list[Entry]) -> None:
-        """Send one after the other, up to the first that is not taken now; raises why."""
-        for entry in entries:
-            if entry.settled:
-                continue  # all were refused meanwhile
-            try:
-                ack = await self._acks.store([entry.message], self._limits.resend)
-            except RefusedError as exc:
-                if exc.code not in OF_THE_MESSAGE:
-                    raise
-                self._complain(exc)
-                self._window.refuse([entry], exc)
-            else:
-                self._stored([entry], ack)
+    async def _send(self, entry: Entry) -> asyncio.Future[Ack]:
+        try:
+            return await self._acks.send(entry.message)
+        except RefusedError as exc:  # not even sent: it is too large
+            future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+            future.set_exception(exc)
+            return future
 
     def _complain(self, error: StoreUnavailableError) -> None:
         """Say once that the log takes nothing; the senders are told each time."""
@@ -239,3 +255,11 @@ class Publisher:
 def _source(message: Outgoing) -> str:
     """Return what a message is about, in whose order it stands: `vms.<site>.event.<source>`, `….trace.<rule>`."""
     return ".".join(message.subject.split(".", 4)[:4])
+
+
+def _answer(asked: asyncio.Future[Ack], patience: float) -> Ack:
+    """Return the answer that came within some seconds. Raises RefusedError or StoreUnavailableError."""
+    if not asked.done():
+        asked.cancel()
+        raise StoreUnavailableError(f"the log did not answer within {patience:.0f} s")
+    return asked.result()
