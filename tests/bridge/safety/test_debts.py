@@ -168,6 +168,7 @@ async def test_what_is_owed_from_before_is_released_before_anything_leaves_idle(
         assert (yard.positions, yard.journal.owed()) == ([False], {})
         await yard.open()
         assert yard.positions == [False, True]
+    assert await Yard(tmp_path).journal.load() == 0
 
 
 async def test_a_device_hears_one_thing_at_a_time(tmp_path: Path) -> None:
