@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import ActionRejectedError, ActionUnavailableError, StartError
+from bridge.contracts import ControlsPtz, SwitchesRelays
+from bridge.errors import ActionRejectedError, ActionUnavailableError, ActionUnknownError, StartError
 from bridge.safety import releases
 from bridge.safety.releases import ReleaseJournal, Target
 from tests.bridge.actions.support import Device, Locator, inline, rest
@@ -246,6 +247,51 @@ async def test_what_a_no_stopped_owes_nothing(tmp_path: Path) -> None:
             await yard.journal.away(GATE, "o1", S, no, never)
         assert (yard.journal.owed(), yard.clock.waits) == ({}, [])
     assert _lines(tmp_path)[1]["how"] == "never_sent"
+
+
+@pytest.mark.parametrize("error", [ActionUnknownError("?"), TimeoutError(), asyncio.CancelledError(), KeyError("bug")])
+async def test_what_may_have_left_idle_goes_back_at_once(tmp_path: Path, error: BaseException) -> None:
+    """Whatever came in between; who sent it hears what."""
+    async with serving(tmp_path) as yard:
+
+        async def doubtful() -> None:
+            raise error
+
+        with pytest.raises(type(error)):
+            await yard.journal.away(GATE, "o1", 20 * S, lambda: None, doubtful)
+        await rest()
+        assert (yard.positions, yard.journal.owed(), yard.clock.waits) == ([False], {}, [])
+
+
+@pytest.mark.parametrize(
+    ("target", "capability", "told", "name"),
+    [
+        (Target("relay", "nvr", "7", "r2", True), SwitchesRelays, ("7", "r2", True), "relay/nvr/7/r2"),
+        (Target("relay", "nvr", "", "r2"), SwitchesRelays, ("", "r2", False), "relay/nvr/r2"),
+        (Target("ptz", "nvr", "7"), ControlsPtz, ("7",), "ptz/nvr/7"),
+    ],
+)
+async def test_a_release_goes_to_what_left_idle(target: Target, capability: Any, told: Any, name: str) -> None:
+    """To the very relay or camera of the very source, which must be able to do it; and so it is called."""
+    asked: list[Any] = []
+
+    class Far:
+        def get(self, service: type[Any]) -> Any:
+            raise AssertionError(service)
+
+        def source(self, name: str, capability: type[Any]) -> Any:
+            asked.append((name, capability))
+            return self
+
+        async def ptz_stop(self, *what: Any) -> None:
+            asked.append(what)
+
+        async def switch_relay(self, *what: Any) -> None:
+            asked.append(what)
+
+    await releases.send_release(Far(), target)
+    assert asked == [("nvr", capability), told]
+    assert str(target) == name
 
 
 async def test_debts_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:

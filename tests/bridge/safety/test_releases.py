@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bridge.contracts import ControlsPtz, SwitchesRelays
 from bridge.errors import ActionRejectedError, ActionUnavailableError, ActionUnknownError
 from bridge.safety import releases
 from bridge.safety.releases import Target
@@ -291,42 +288,6 @@ async def test_a_preset_ends_a_move_before_it_goes(tmp_path: Path) -> None:
         assert result.outcome == "done"
         await clock.advance(60)
     assert [what for _, what in site.device.ptz] == ["move 1 0 0", "stop", "goto entrance"]
-
-
-@dataclass
-class Far:
-    """Services that note which source was asked for what, and what it was told then."""
-
-    told: list[Any] = field(default_factory=list)
-
-    def get(self, service: type[Any]) -> Any:
-        raise AssertionError(service)
-
-    def source(self, name: str, capability: type[Any]) -> Any:
-        self.told.append((name, capability))
-        return self
-
-    async def ptz_stop(self, *what: Any) -> None:
-        self.told.append(what)
-
-    async def switch_relay(self, *what: Any) -> None:
-        self.told.append(what)
-
-
-@pytest.mark.parametrize(
-    ("target", "capability", "told", "name"),
-    [
-        (Target("relay", "nvr", "7", "r2", True), SwitchesRelays, ("7", "r2", True), "relay/nvr/7/r2"),
-        (Target("relay", "nvr", "", "r2"), SwitchesRelays, ("", "r2", False), "relay/nvr/r2"),
-        (Target("ptz", "nvr", "7"), ControlsPtz, ("7",), "ptz/nvr/7"),
-    ],
-)
-async def test_a_release_goes_to_what_left_idle(target: Target, capability: Any, told: Any, name: str) -> None:
-    """To the very relay or camera of the very source, which must be able to do it; and so it is called."""
-    far = Far()
-    await releases.send_release(far, target)
-    assert far.told == [("nvr", capability), told]
-    assert str(target) == name
 
 
 def test_a_crash_is_no_ordinary_exception() -> None:
