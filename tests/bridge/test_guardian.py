@@ -123,6 +123,17 @@ async def test_people_are_told_once_what_the_store_has_lost(tmp_path: Path) -> N
         assert world.receivers.texts[1:] == ["bus: 1 to 3; 7 to 7; look"]
 
 
+async def test_people_are_told_that_what_they_agreed_to_is_gone(tmp_path: Path) -> None:
+    """Somebody may have removed it; a change that waits for them is theirs, and no alarm."""
+    async with watched(tmp_path) as world:
+        settings = world.health.register("settings", needed=False)
+        settings.degraded("unconfirmed", "a change waits", "look")
+        await world.seconds(2)
+        settings.degraded("agreement_lost", "nothing moves", "find out why")
+        await world.seconds(2)
+        assert world.receivers.texts == ["settings: nothing moves; find out why"]
+
+
 async def test_what_the_bridge_needs_decides_whether_it_can_be_relied_on(tmp_path: Path) -> None:
     """Not a source that is away, nor a flaw; a needed part that is down, and a source's clock shuts only its doors."""
     async with watched(tmp_path) as world:
