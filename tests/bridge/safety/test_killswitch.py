@@ -66,22 +66,30 @@ async def test_who_pulls_it_while_it_is_being_reset_has_the_last_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reset on a slow disk does not take away what was pulled after it was asked for; over a restart neither."""
-    switch, begun, go_on = KillSwitch(tmp_path, VirtualClock()), threading.Event(), threading.Event()
+    switch, begun, go_on, written = KillSwitch(tmp_path, VirtualClock()), *(threading.Event() for _ in range(3))
     await switch.pull("anna", "smoke")
-    remove = switch._remove
+    remove, write = switch._remove, latch.write_synced
 
     def slowly() -> None:
         begun.set()
         assert go_on.wait(5)
         remove()
 
+    def in_its_time(path: Path, content: bytes) -> None:
+        assert written.wait(5)
+        write(path, content)
+
     monkeypatch.setattr(switch, "_remove", slowly)
+    monkeypatch.setattr(latch, "write_synced", in_its_time)
     resetting = asyncio.create_task(switch.reset("bert", "all clear"))
     assert await asyncio.to_thread(begun.wait, 5)
     pulling = asyncio.create_task(switch.pull("carl", "a child"))
     await settle()
     go_on.set()
-    await asyncio.gather(resetting, pulling)
+    await resetting
+    assert switch.pulled
+    written.set()
+    await pulling
     assert switch.pulled
     assert await KillSwitch(tmp_path, VirtualClock()).state() == Pulled("carl", "a child", START.isoformat())
     await switch.reset("bert", "all clear")
