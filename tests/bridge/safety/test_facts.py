@@ -133,6 +133,7 @@ def test_a_change_that_nobody_saw_leaves_nothing_known(at: Telling) -> None:
     """A log that tells of one after what is known, and says otherwise; not one that says the same, or is older."""
     at.say("lot/1", "count", 5)
     at.say("lot/1", "count", 4, origin=Origin.BACKFILL, time=START - S)
+    at.say("lot/1", "count", 4, origin=Origin.BACKFILL)
     at.say("lot/1", "count", 5, origin=Origin.BACKFILL, time=START + S, received=START + S)
     assert at.get("lot/1", "count") == 5
     at.say("lot/1", "count", 4, origin=Origin.BACKFILL, time=START + S, received=START + S)
