@@ -48,6 +48,7 @@ from bridge.http.app import HttpServer, can_listen
 from bridge.http.callers import Callers
 from bridge.http.letters import LettersApi
 from bridge.http.lists import ListsApi
+from bridge.http.repeats import Repeats
 from bridge.http.rules import RulesApi
 from bridge.http.schema import SchemaPage
 from bridge.http.store import StoreApi
@@ -81,7 +82,7 @@ from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged, SettingCha
 from bridge.schema.orders import Result
 from bridge.services import ServiceTable
 from bridge.source_clocks import watch_clocks
-from bridge.systems import keeping
+from bridge.systems import keeping, watch_systems
 from bridge.tap import Tap
 from bridge.watching import Probe, StoreWatch, show
 from rules.ruleset import RuleSet
@@ -204,8 +205,9 @@ class _Start:
         await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         if safety.settings.waits is not None:
             await self._say(emit, "settings.changed", _settings_changed(safety.settings.waits))
+        await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))
         keep = keeping(self.data_dir, self.clock)
-        await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock, keep)))
+        await self._spawn("systems", _for_ever(watch_systems(self.connectors, keep, self.clock)))
         await self._sources(bus, matcher, safety)
         await self._spawn("guardian", guardian.run(emit))
         await self._spawn("waiting openings", safety.doors.pending.run(partial(_account, bus, instance)))
@@ -338,6 +340,9 @@ class _Start:
         ]
 
     async def _http(self, bus: Bus, emit: Emit, api: Sequence[Route]) -> HttpServer:
+        repeats = Repeats(self.data_dir / "safety" / "pushes.jsonl", self.clock, self.config.http.longest_repeats)
+        await repeats.load()
+        self.stack.push_async_callback(repeats.aclose)
         server = HttpServer(
             port_of(self.loaded, self.config.http),
             site=self.config.site,
@@ -350,6 +355,7 @@ class _Start:
             ready=self.health.snapshot,
             metrics=self.metrics.render,
             more=api,
+            repeats=repeats,
         )
         await self.stack.enter_async_context(server)
         access = to_json({"url": server.url, "token": self.token})
@@ -366,6 +372,8 @@ class _Start:
         shown = SourceReport(self.health, self.metrics)
 
         def report(state: SourceState) -> None:
+            # At once, and not by the event of it: that may have to wait for the log, and doors must not.
+            safety.clocks.link(state.source, state.up)
             safety.facts.link(state.source, state.up, state.since)
             shown(state)
 

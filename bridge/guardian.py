@@ -175,7 +175,7 @@ class Guardian:
         if off and self._safety.moves:
             told = ", ".join(f"{name} {ahead.total_seconds():+.0f} s" for name, ahead in off.items())
             cure = f"set it by NTP; when it is right: vms-bridge clock accept {next(iter(off))}"
-            yield "clock_off", f"clocks too far from ours, whose events open nothing: {told}", cure
+            yield "clock_off", f"clocks that are off or were put back, whose events open nothing: {told}", cure
 
     def _heartbeat(self) -> BridgeHeartbeat:
         sources = [part.level for part in self._health if part.name.startswith("source ")]

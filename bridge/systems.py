@@ -1,7 +1,7 @@
 """What each source last said it has, channels and presets, kept so that rules can be checked against it.
 
-Only the systems know what they have, and `check` asks nobody. So whenever a source describes itself while the bridge
-runs, that is written down, one file for each source. It is a memory, and may be old: `check` alone reads it, and
+Only the systems know what they have, and `check` asks nobody. So while the bridge runs they are asked every half hour,
+and what they say is written down, one file for each source. It is a memory, and may be old: `check` alone reads it, and
 nothing that runs depends on it.
 """
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bridge.bus.datadir import make, write_private
 from bridge.clock import Clock
-from bridge.contracts import SystemInfo
+from bridge.contracts import Connector, Describes, SystemInfo
 from bridge.errors import BridgeError
 from bridge.files import read_file
 from bridge.schema.subjects import escape
@@ -29,6 +29,13 @@ _log = logging.getLogger(__name__)
 FOLDER = "systems"
 """Below the data directory."""
 _LARGEST = 8 * 1024**2
+
+
+AGAIN, LATER, PATIENCE = 60.0, 1800.0, 60.0
+"""Seconds until a source is asked again that did not say, and one that did; and how long it may take."""
+
+Keep = Callable[[str, SystemInfo], Awaitable[None]]
+"""Keeps what a source says of itself."""
 
 
 class _File(BaseModel):
@@ -49,7 +56,30 @@ class Told:
     channels: Mapping[str, frozenset[str]]
 
 
-def keeping(data_dir: Path, clock: Clock) -> Callable[[str, SystemInfo], Awaitable[None]]:
+async def watch_systems(sources: Mapping[str, Connector], keep: Keep, clock: Clock) -> None:
+    """Ask every source that can say what it has, again and again, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for name, source in sources.items():
+            if isinstance(source, Describes):
+                group.create_task(_watch(name, source, keep, clock), name=f"system[{name}]")
+
+
+async def _watch(name: str, source: Describes, keep: Keep, clock: Clock) -> None:
+    while True:
+        again = AGAIN
+        try:
+            async with asyncio.timeout(PATIENCE):
+                info = await source.describe()
+            await keep(name, info)
+            again = LATER
+        except (BridgeError, TimeoutError) as exc:
+            _log.debug("a source does not say what it has", extra={"source": name, "error": str(exc)})
+        except Exception:  # noqa: BLE001 - the edge of a task: a connector's bug must not end the bridge
+            _log.exception("a connector failed to describe its system", extra={"source": name})
+        await clock.sleep(again)
+
+
+def keeping(data_dir: Path, clock: Clock) -> Keep:
     """Return what writes down what a source says of itself. That it cannot be written harms nothing that runs."""
 
     async def keep(source: str, info: SystemInfo) -> None:

@@ -102,6 +102,13 @@ class PushClient(Model):
         None, description="Channels, devices or lots that it may speak for; default: all."
     )
     zone: Zone | None = Field(None, description="Zone of times without offset; default: the site's.")
+    repeats: Duration = Field(
+        timedelta(hours=12),
+        ge=timedelta(0),
+        le=timedelta(days=7),
+        description="So long after the same content, without a time, it may be sent again because our answer was lost: "
+        "it is an event, and opens nothing. At least a minute; 0s: it never sends anything twice.",
+    )
 
     @field_validator("secret", "secrets")
     @classmethod
@@ -161,6 +168,11 @@ class HttpConfig(Model):
     max_connections: int = Field(256, ge=1, description="Connections at once.")
     max_per_address: int = Field(16, ge=1, description="Connections at once from one address.")
     metrics: bool = Field(True, description="Serve /metrics.")
+
+    @property
+    def longest_repeats(self) -> timedelta:
+        """How long what was pushed without a time must be known again."""
+        return max((client.repeats for client in self.push.values()), default=timedelta(0))
 
 
 class WebhookConfig(Model):

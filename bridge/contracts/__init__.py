@@ -40,6 +40,7 @@ from bridge.contracts.connectors import (
     SwitchesAux,
     SwitchesRelays,
     SystemInfo,
+    TellsClock,
     TwinKeys,
     TwinReader,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "SwitchesAux",
     "SwitchesRelays",
     "SystemInfo",
+    "TellsClock",
     "TwinKeys",
     "TwinReader",
     "Written",

@@ -310,6 +310,18 @@ class Describes(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsClock(Protocol):
+    """Can be asked what its clock shows. It is, every minute: without it no event of the source opens a door."""
+
+    async def clock_offset(self) -> timedelta | None:
+        """Return how far the clock that its events are stamped by is ahead of ours, or None if it does not say.
+
+        One light request, not what was known from before. Raises ConnectorError.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PushItem:
     """One item of a pushed body: an event, or why it is none (a reason code and words)."""

@@ -33,7 +33,8 @@ from bridge.config.models import HttpConfig
 from bridge.contracts import Emit, PushFormat
 from bridge.errors import ConfigError, StartError
 from bridge.http.limits import Gate, GuardedProtocol, Limits
-from bridge.http.push import Doorkeepers, Intake, Observer, Park, PushEndpoint, Recent
+from bridge.http.push import Doorkeepers, Intake, Observer, Park, PushEndpoint
+from bridge.http.repeats import Repeats
 from bridge.http.signature import Replays, Signers
 from bridge.http.tls import context
 from bridge.http.verify import Throttle, Verifier
@@ -70,12 +71,15 @@ class HttpServer:
         metrics: Callable[[], bytes],
         more: Sequence[Route] = (),
         limits: Limits | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
+        """Without `repeats` what was pushed without a time is known again until a restart."""
         self._config, self._observer = config, observer
         self._ready, self._metrics = ready, metrics
         self._limits = limits or Limits()
         if limits is None:
             self._limits = replace(self._limits, connections=config.max_connections, per_address=config.max_per_address)
+        self._repeats = repeats or Repeats(None, clock, config.longest_repeats)
         self._intake = Intake(site, zone, emit, park, clock, observer, self._limits.store)
         self._app = _Counted(self._routes(formats, more), clock, observer)
         self._state = ServerState()
@@ -163,7 +167,6 @@ class HttpServer:
         keepers = Doorkeepers(
             Verifier(self._config), Signers(self._config.push), Replays(clock.now()), Throttle(clock)
         )  # fmt: skip
-        recent = Recent(clock)
         routes = [
             Route("/", self._root, methods=["GET"]),
             Route("/healthz", self._alive, methods=["GET"]),
@@ -174,7 +177,7 @@ class HttpServer:
             routes.append(Route("/metrics", self._scrape, methods=["GET"]))
         taken: set[str] = set()
         for push in formats:
-            endpoint = PushEndpoint(push, self._config, self._intake, keepers, recent)
+            endpoint = PushEndpoint(push, self._config, self._intake, keepers, self._repeats)
             for path in push.paths:
                 if path in taken:
                     raise ConfigError(f"two connectors want pushes at {path}: remove one of the two")

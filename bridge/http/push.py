@@ -2,7 +2,7 @@
 
 The answer is a receipt: an empty 200 means that every good item is stored and synced and every bad one is parked. Until
 then the sender keeps it. TS-API devices send again on anything else, so repeats are expected and harmless: ids are
-made from the content, and an item that carries no time is recognised by its content for a minute.
+made from the content, and what carries no time is recognised by `repeats.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -27,16 +26,12 @@ from bridge.contracts import Emit, PushFormat, PushItem
 from bridge.errors import PayloadError, StoreUnavailableError
 from bridge.http.body import RefusedError, drain, read_body, sound_items
 from bridge.http.limits import address_key
+from bridge.http.repeats import Pushed, Repeats
 from bridge.http.signature import Replays, Signed, Signers, Verdict, is_signed, read
 from bridge.http.verify import Throttle, Verifier
-from bridge.schema.base import stable_id
 from bridge.schema.event import VmsEvent
 
 log = logging.getLogger(__name__)
-
-SAME_WITHIN = 60.0
-"""Seconds within which the same content without a time is the same happening."""
-MAX_REMEMBERED = 4096
 
 
 class Park(Protocol):
@@ -81,27 +76,6 @@ class Intake:
     """Seconds until a sender is told to come again; it keeps the event better than we could."""
 
 
-class Recent:
-    """Events without a time of their own, by content: the same again is the first one, not another."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._seen: OrderedDict[str, tuple[float, VmsEvent]] = OrderedDict()
-
-    def same(self, event: VmsEvent, raw: str) -> VmsEvent:
-        """Return the event to emit: the one that came first with this content, or this one."""
-        if event.timequality != "received":
-            return event
-        now, key = self._clock.monotonic(), stable_id(event.source, raw)
-        while self._seen and next(iter(self._seen.values()))[0] + SAME_WITHIN <= now:
-            self._seen.popitem(last=False)
-        if key not in self._seen:
-            self._seen[key] = (now, event)
-            if len(self._seen) > MAX_REMEMBERED:
-                self._seen.popitem(last=False)
-        return self._seen[key][1]
-
-
 @dataclass(frozen=True, slots=True)
 class Doorkeepers:
     """What all formats' routes share about who may push."""
@@ -116,10 +90,10 @@ class PushEndpoint:
     """One format's routes."""
 
     def __init__(
-        self, push: PushFormat, config: HttpConfig, intake: Intake, keepers: Doorkeepers, recent: Recent
+        self, push: PushFormat, config: HttpConfig, intake: Intake, keepers: Doorkeepers, repeats: Repeats
     ) -> None:
         self._format, self._config, self._intake = push, config, intake
-        self._keepers, self._recent = keepers, recent
+        self._keepers, self._repeats = keepers, repeats
 
     async def __call__(self, request: Request) -> Response:
         """Answer one push."""
@@ -194,18 +168,20 @@ class PushEndpoint:
             return Response(status_code=200)
         taken = False
         try:
-            answer = await self._take(name, self._client(name), body)
+            answer = await self._take(name, self._client(name), body, signed.id)
             taken = answer.status_code < _OURS
             return answer
         finally:
             self._keepers.replays.settle(name, signed, taken=taken)
 
-    async def _take(self, name: str, client: PushClient, body: bytes) -> Response:
+    async def _take(self, name: str, client: PushClient, body: bytes, message: str = "") -> Response:
+        """Take a body; `message` is its own name, where the client signs."""
         source = client.source or name
         items = [_within_scope(item, client) for item in self._items(name, source, client, body)]
+        good = [Pushed(item.event, item.raw, client.repeats, message) for item in items if item.event is not None]
         try:
             async with asyncio.timeout(self._intake.patience):
-                await self._store(source, items)
+                await self._store(source, await self._repeats.known(good), items)
         except (StoreUnavailableError, TimeoutError) as exc:
             return self._later(source, exc)
         return _receipt(items)
@@ -228,9 +204,8 @@ class PushEndpoint:
         site, received = self._intake.site, self._intake.clock.now()
         return self._format.decode(body, site=site, source=source, principal=name, received=received, zone=zone)
 
-    async def _store(self, source: str, items: Sequence[PushItem]) -> None:
+    async def _store(self, source: str, events: Sequence[VmsEvent], items: Sequence[PushItem]) -> None:
         """Return when the good items are synced and the bad ones parked. The good ones do not wait for the bad."""
-        events = [self._recent.same(item.event, item.raw) for item in items if item.event is not None]
         stored = await self._intake.emit(events) if events else None
         for item in items:
             if item.event is None:

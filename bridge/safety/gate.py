@@ -15,7 +15,7 @@ from typing import Any, Literal
 from bridge.clock import Clock
 from bridge.contracts import ActionParams, ActionSpec
 from bridge.safety.breaker import Breaker
-from bridge.safety.clocks import SourceClocks
+from bridge.safety.clocks import PUSH, SourceClocks, owner
 from bridge.safety.killswitch import KillSwitch
 from bridge.safety.ownclock import OwnClock
 from bridge.safety.reasons import Reason, refusal
@@ -134,15 +134,24 @@ def _clock(asked: Asked) -> Reason | None:
     return Reason.FUTURE_TIME if asked.order.occurred - asked.now > FUTURE_TOLERANCE else None
 
 
+def _no_time(asked: Asked) -> Reason | None:
+    """Who pushes and says no time speaks now. Of anything else without a time that makes sense nobody knows when."""
+    event = asked.order.trigger
+    if asked.action_class is not ActionClass.ACTUATING or event.origin is not Origin.LIVE:
+        return None
+    unsaid = event.timequality == "received" and event.via != PUSH
+    return Reason.NO_TIME if unsaid or event.timequality == "doubtful" else None
+
+
 def _clock_trust(asked: Asked) -> Reason | None:
     """The source must have told its clock, and that must be right, or a message kept for long may look fresh."""
     event = asked.order.trigger
     if asked.action_class is not ActionClass.ACTUATING or not asked.clocks.needed_for(event):
         return None
-    offset = asked.clocks.offset(event.source_name)
-    if offset is not None and abs(offset) > asked.clocks.tolerance:
+    error = asked.clocks.error(owner(event))
+    if error is not None and abs(error) > asked.clocks.tolerance:
         return Reason.CLOCK_OFF
-    return None if asked.clocks.told(event.source_name) else Reason.CLOCK_UNKNOWN
+    return None if asked.clocks.vouches(event) else Reason.CLOCK_UNKNOWN
 
 
 def _expired(asked: Asked) -> Reason | None:
@@ -164,6 +173,7 @@ GUARDS: tuple[Callable[[Asked], Reason | None], ...] = (
     _clock,
     _expired,
     _too_old,
+    _no_time,
     _clock_trust,
     _starting,
     _unconfirmed,

@@ -43,6 +43,8 @@ class Readings:
         """Look at an event as it comes in."""
         if not self._wanted or event.origin is not Origin.LIVE or not isinstance(event.data, PlateRead):
             return
+        if event.timequality == "doubtful":
+            return  # it may be the reading that came before, sent again
         now = self._clock.monotonic()
         while self._kept and now - self._kept[0].at > KEPT.total_seconds():
             self._kept.popleft()

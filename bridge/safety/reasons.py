@@ -22,6 +22,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     FUTURE_TIME = "future_time"
     CLOCK_STEPPED = "clock_stepped"
+    NO_TIME = "no_time"
     CLOCK_UNKNOWN = "clock_unknown"
     CLOCK_OFF = "clock_off"
     STARTING = "starting"
@@ -78,6 +79,7 @@ WORDS: dict[Reason, str] = {
     Reason.EXPIRED: "the time in which it was to be started is over",
     Reason.FUTURE_TIME: "its cause says it happens in the future; the clock of the source cannot be trusted",
     Reason.CLOCK_STEPPED: "our clock went back; until it has caught up, or somebody accepts it, no age can be told",
+    Reason.NO_TIME: "it says no time that makes sense, or may have been sent before, so its age cannot be told",
     Reason.CLOCK_UNKNOWN: "its source has not told how far its clock is off, so its age cannot be told",
     Reason.CLOCK_OFF: "the clock of its source is too far from ours, so its age cannot be told",
     Reason.STARTING: "the bridge has just started; nothing leaves idle yet",

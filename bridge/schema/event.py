@@ -59,9 +59,10 @@ class VmsEvent(Record):
     source: str = Field(pattern=r"^[^/]+/[^/]+$", description="`<site>/<source>`.")
     subject: str | None = Field(None, min_length=1, description="The channel, or the code of device, lot or zone.")
     time: UtcTime = Field(description="When it happened, UTC.")
-    timequality: Literal["device", "server", "received"] = Field(
+    timequality: Literal["device", "server", "received", "doubtful"] = Field(
         description="`device`: said with a zone; `server`: no zone was given, the source's own was used; "
-        "`received`: no usable time was given, it is the time of receipt."
+        "`received`: no time was given, it is the time of receipt; `doubtful`: the time that was given makes no sense, "
+        "or none was given and the same had come before: it is the time of receipt, and opens nothing."
     )
     received: UtcTime = Field(description="When the bridge read it, UTC.")
     origin: Origin = Field(description="Provenance; decides what the event may cause.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import httpx
 
@@ -22,7 +23,7 @@ class TsApi(Listening, Backfill, Control, Recordings, Backup):
     """One server.
 
     Implements Listens, Backfills, ControlsPtz, SwitchesRelays, SwitchesAux, Reboots, HasRecordings, HasLiveStreams,
-    BacksUpEvents and Describes of the contracts.
+    BacksUpEvents, Describes and TellsClock of the contracts.
     """
 
     def __init__(
@@ -33,6 +34,10 @@ class TsApi(Listening, Backfill, Control, Recordings, Backup):
     async def describe(self) -> SystemInfo:
         """Ask the server what it is and has. Raises ConnectorError."""
         return await describe(self._system, self)
+
+    async def clock_offset(self) -> timedelta | None:
+        """Return how far the server's clock is ahead of ours, if it says. Raises ConnectorError."""
+        return await self._system.clock_offset()
 
     def _on_events(self, events: Sequence[VmsEvent]) -> None:
         super()._on_events(events)

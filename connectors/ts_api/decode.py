@@ -6,7 +6,7 @@ that cannot be used raises `PayloadError`, and nothing else is ever raised, what
 
 Identity. An event's id is made from the source, the topic and the part of the message that says this
 one thing, so the same message gives the same ids however often it comes. The time of receipt becomes
-part of it only where the message names neither a time nor a picture of its own; such repeats are
+part of it only where the message names neither a usable time nor a picture of its own; such repeats are
 told apart, and `stream.py` drops those that say nothing new.
 """
 
@@ -22,7 +22,7 @@ from pydantic_core import from_json, to_json
 from bridge.sdk import RAW_LIMIT, Origin, PayloadError, VmsEvent, stable_id
 
 from .draft import WRONG, DecodeContext, Draft, Message, refusal
-from .times import Moment
+from .times import UNTIMED, Moment
 from .topics import Topic, topic
 from .values import fits_subject, is_suspect, redact, text
 
@@ -178,7 +178,7 @@ def build(name: str, draft: Draft, context: DecodeContext, plain: str | None = N
         raise PayloadError("bad_name", f"a code of {len(draft.subject)} characters cannot be filed")
     moment = draft.moment or Moment(context.received, "received")
     identity = draft.identity or (name, draft.kind, draft.key, raw)
-    if moment.quality == "received" and not draft.unique and draft.identity is None:
+    if moment.quality in UNTIMED and not draft.unique and draft.identity is None:
         identity += (context.received.isoformat(timespec="milliseconds"),)
     try:
         return VmsEvent(

@@ -132,9 +132,22 @@ def _basics(config: TsApiConfig, dialect: Dialect, answer: Answer, asked: dateti
         name=text(decoded("info", "siteName", data.get("siteName"), dialect)) or "",
         zone=zone_of(name, None if config.zone else text(zone.get("bias"))),
         zone_name=name or text(zone.get("bias")) or "UTC",
-        # The date has whole seconds, so on average the server's clock is half a second further.
-        clock_offset=answer.date + timedelta(seconds=0.5) - (asked + (heard - asked) / 2) if answer.date else None,
+        clock_offset=_ahead(answer.date, asked, heard),
     )
+
+
+async def clock_offset(dialect: Dialect, wire: Wire, clock: Clock) -> timedelta | None:
+    """Return how far the server's clock is ahead of ours now; None if it sends no date. Raises ConnectorError."""
+    asked = clock.now()
+    answer = await wire.send(Call(_INFO[dialect], {"apiVersion": None}))
+    if isinstance(answer, Failure):
+        raise answer.of_source()
+    return _ahead(answer.date, asked, clock.now())
+
+
+def _ahead(date: datetime | None, asked: datetime, heard: datetime) -> timedelta | None:
+    # The date has whole seconds, so on average the server's clock is half a second further.
+    return None if date is None else date + timedelta(seconds=0.5) - (asked + (heard - asked) / 2)
 
 
 def _version(data: Any) -> str:

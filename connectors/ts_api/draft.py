@@ -50,8 +50,12 @@ class DecodeContext:
     keep_raw: bool = True
 
     def moment(self, value: Any) -> Moment | None:
-        """Return the moment a member names."""
-        return read(value, self.zone)
+        """Return the moment a member names: None if it is not there; the receipt, in doubt, if it names none."""
+        return None if value is None else read(value, self.zone) or self.doubtful()
+
+    def doubtful(self) -> Moment:
+        """Return the moment of what says when, but not so that it can be: 1970, nonsense, one of two hours."""
+        return Moment(self.received, "doubtful")
 
     def time(self, value: Any) -> datetime | None:
         """Return the time a member names, for times besides the event's own."""

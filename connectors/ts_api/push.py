@@ -156,9 +156,12 @@ def _draft(message: Message, context: DecodeContext) -> Draft:
 
 
 def _when(value: Any, context: DecodeContext) -> Moment | None:
-    """Return when the sender says it happened; None, and so the receipt, if it says nothing sane."""
+    """Return when the sender says it happened; None, and so the receipt, if it says nothing of it.
+
+    What it says and cannot be is the receipt as well, but marked: the event counts, and opens nothing.
+    """
     moment = context.moment(value)
-    return moment if moment is None or moment.time <= context.received + FUTURE else None
+    return moment if moment is None or moment.time <= context.received + FUTURE else context.doubtful()
 
 
 def _plate(message: Message, src: str, moment: Moment | None, context: DecodeContext) -> Draft:
@@ -185,7 +188,7 @@ def _call(message: Message, src: str, moment: Moment | None, context: DecodeCont
 
 
 def _identity(context: DecodeContext, moment: Moment | None, *content: str) -> tuple[object, ...]:
-    """Return what makes a push itself: who says what happened when, or without a sane time, when it came."""
+    """Return what makes a push itself: who says what happened when, or without a time that can be, when it came."""
     when = (moment.time if moment else context.received).isoformat(timespec="milliseconds")
     return ("push", context.principal or "", *content, when)
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import httpx
 
@@ -103,6 +104,13 @@ class System:
             # The same credentials: a login is good for many sessions.
             self._known = Api(found, self._known.rest)
         return self._known
+
+    async def clock_offset(self) -> timedelta | None:
+        """Ask the server for the time, and say how far it is ahead of ours. Raises ConnectorError."""
+        dialect = (await self.api()).found.dialect
+        if self._wire is None:
+            raise ConnectorUnavailableError("the connector is closed")
+        return await discover.clock_offset(dialect, self._wire, self.clock)
 
     async def credentials(self) -> Credentials:
         """Return the credentials that fit the server's dialect. Raises ConnectorError."""

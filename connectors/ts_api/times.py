@@ -14,7 +14,10 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-Quality = Literal["device", "server", "received"]
+Quality = Literal["device", "server", "received", "doubtful"]
+
+UNTIMED: frozenset[Quality] = frozenset({"received", "doubtful"})
+"""The time is the receipt's: none was given, or none that can be."""
 
 # TS-API guide 0.9.20 and v1 guide 1.1.0: `T` or a space, seconds and fraction optional, an offset of
 # hours with or without minutes, `Z`, or none. A comma before the fraction is ISO 8601 as well.

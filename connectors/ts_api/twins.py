@@ -26,6 +26,7 @@ from datetime import datetime
 
 from bridge.sdk import TwinKeys, TwinReader, VmsEvent, kinds, stable_id
 
+from .times import UNTIMED
 from .values import basename
 
 _NEIGHBOURS = (-1, 0, 1)
@@ -57,7 +58,7 @@ def _of_plate(event: VmsEvent) -> TwinKeys:
 def _of_object(event: VmsEvent) -> TwinKeys:
     data = event.data
     assert isinstance(data, kinds.ObjectDetected)  # noqa: S101 - the kind says so
-    times = [] if event.timequality == "received" else [event.time]
+    times = [] if event.timequality in UNTIMED else [event.time]
     keys = (*_picture_keys([data.image]), *_object_keys(event.subject, data, times))
     return TwinKeys(keys, keys)
 

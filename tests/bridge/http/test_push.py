@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -174,6 +174,18 @@ class TestRepeats:
         first, second, third = log.events
         assert first == second
         assert third.id != first.id
+        assert [event.timequality for event in log.events] == ["received", "received", "doubtful"]
+
+    async def test_a_client_may_say_that_it_sends_nothing_twice(self) -> None:
+        """Then the same a minute later is the same thing again."""
+        log, clock = Log(), VirtualClock()
+        clients = {"booth": PushClient(password=SecretStr(BOOTH[1]), repeats=timedelta(0))}
+        async with serving(log, clock=clock, clients=clients) as server, _client(server) as client:
+            for wait in (0, 61):
+                await clock.advance(wait)
+                assert (await client.post("/push", json={"plate": "A"})).status_code == 200
+        assert [event.timequality for event in log.events] == ["received", "received"]
+        assert len({event.id for event in log.events}) == 2
 
     async def test_a_repeat_after_a_failure_is_still_the_first(self) -> None:
         """A door that asks how old the event is hears when it was first said, not when it could be stored."""

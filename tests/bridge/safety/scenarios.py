@@ -19,6 +19,7 @@ DOOR = {"doors/main/output": "barrier"}
 ALL = {"cooldown": "0s", "per_minute": 100, "per_hour": 1000}
 """Limits that let everything through; a scenario tightens one."""
 CLOSED = {"zone": "UTC", "windows": [{"from": "18:00", "to": "20:00"}]}
+BOOTH = {"safety": {"hold_off": "0s", "trusted_clocks": ["booth"]}}
 SHUT = [{"entity": "nvr/2", "attribute": "motion", "is": "off"}]
 
 
@@ -135,6 +136,13 @@ async def _accepted(site: Site) -> Order:
     return order
 
 
+async def _heard_before(site: Site) -> Order:
+    """Its source says that it happens now, but it was received a while ago."""
+    received = site.clock.now()
+    await site.advance(11)
+    return _order(site, "relay", 1, told={"received": received})
+
+
 async def _clock_off(site: Site) -> Order:
     site.safety.clocks.learn("nvr", 6 * S)
     return _order(site, "relay", 1)
@@ -198,8 +206,12 @@ GATE: tuple[Scenario, ...] = (
     Scenario("_clock", "clock_stepped", _accepted),
     Scenario("_expired", "expired", _expired),
     Scenario("_too_old", "too_old", _told(time=lambda site: site.clock.now() - 11 * S)),
-    Scenario("_too_old", "too_old", _told(received=lambda site: site.clock.now() - 11 * S)),
+    Scenario("_too_old", "too_old", _heard_before),
+    Scenario("_no_time", "no_time", _told(timequality="received")),
+    Scenario("_no_time", "no_time", _told(timequality="doubtful")),
+    Scenario("_no_time", "no_time", _told(via="push", principal="booth", timequality="doubtful"), site=BOOTH),
     Scenario("_clock_trust", "clock_unknown", _told(source="site/stranger")),
+    Scenario("_clock_trust", "clock_unknown", _told(via="push", principal="booth")),
     Scenario("_clock_trust", "clock_off", _clock_off),
     Scenario("_starting", "starting", _told(), site={"safety": {"hold_off": "15s"}}),
     Scenario("_unconfirmed", "unconfirmed", _changed("safety/hold_off", "relay")),

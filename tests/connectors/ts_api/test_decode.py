@@ -206,11 +206,13 @@ def test_r11_a_time_without_offset_is_the_servers() -> None:
     assert (event.time, event.timequality) == (utc("2026-01-10 12:00"), "server")
 
 
-@pytest.mark.parametrize("timestamp", [None, "", "soon", 1768046400, "2026-11-01T01:30:00"])
+@pytest.mark.parametrize(
+    "timestamp", [None, "", "soon", 1768046400, "1970-01-01T00:00:07Z", "2026-11-01T01:30:00", "2026-03-08T02:30:00"]
+)
 def test_r11_without_a_usable_time_it_happened_on_receipt(timestamp: Any) -> None:
-    """Also in the hour that daylight saving repeats."""
+    """It says whether none was given, or one that makes no sense; in the hours of daylight saving too."""
     (event,) = decode(LPR | {"timestamp": timestamp}, context=context(zone=ZoneInfo("America/New_York")))
-    assert (event.time, event.timequality) == (RECEIVED, "received")
+    assert (event.time, event.timequality) == (RECEIVED, "received" if timestamp is None else "doubtful")
 
 
 def test_r11_the_original_time_stays_readable() -> None:

@@ -16,6 +16,7 @@ from bridge.sdk import (
     Describes,
     PtzPreset,
     Relay,
+    TellsClock,
 )
 from connectors.ts_api import discover
 from connectors.ts_api.connector import TsApi
@@ -107,6 +108,27 @@ async def test_the_clock_is_compared() -> None:
     assert offset is not None
     assert abs(offset - timedelta(seconds=90)) <= timedelta(seconds=0.5)
     assert (await find(Script({V0: OLD}))).found.clock_offset is None
+
+
+async def test_the_clock_is_asked_for_each_time() -> None:
+    """By one request, in the dialect that was found; what it said before does not count."""
+    clock = VirtualClock()
+    said = {"apiVersion": "TS-API@0.9.20"}
+
+    def at(seconds: float) -> str:
+        return (clock.now() + timedelta(seconds=seconds)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+    script = Script({V0: [ok(said, date=at(0)), ok(said, date=at(3600)), ok(said), httpx.Response(503)]})
+    connector = script.connector(clock)
+    assert isinstance(connector, TellsClock)
+    await connector._system.api()
+    assert await connector.clock_offset() == timedelta(seconds=3600.5)
+    assert await connector.clock_offset() is None
+    with pytest.raises(ConnectorUnavailableError):
+        await connector.clock_offset()
+    await connector.aclose()
+    with pytest.raises(ConnectorUnavailableError):
+        await connector.clock_offset()
 
 
 @pytest.mark.parametrize(

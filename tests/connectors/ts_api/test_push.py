@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.sdk import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT, Origin, PayloadError, PushItem, VmsEvent
 from connectors.ts_api.push import FUTURE, PUSH
+from connectors.ts_api.times import EARLIEST
 from tests.connectors.ts_api.recorded import RECEIVED, SEOUL, load, utc
 
 PLATE = load("push.lpr.json")
@@ -192,10 +195,15 @@ def test_texts_are_composed() -> None:
 # --- R-22 ------------------------------------------------------------------------------------------------
 
 
+def test_r22_without_a_time_it_happened_on_receipt() -> None:
+    """Left out or null: the sender speaks now."""
+    for item in (CALL | {"when": None}, {name: value for name, value in CALL.items() if name != "when"}):
+        assert (event(item).time, event(item).timequality) == (RECEIVED, "received")
+
+
 @pytest.mark.parametrize(
     "when",
     [
-        None,
         "",
         "soon",
         0,
@@ -205,9 +213,47 @@ def test_texts_are_composed() -> None:
     ],
 )
 def test_r22_without_a_sane_time_it_happened_on_receipt_and_says_so(when: Any) -> None:
-    """A device without a clock is not refused; an emergency call least of all."""
+    """A device without a clock is not refused, an emergency call least of all; but nothing opens for it."""
     found = event(CALL | {"when": when})
-    assert (found.time, found.timequality) == (RECEIVED, "received")
+    assert (found.time, found.timequality) == (RECEIVED, "doubtful")
+
+
+@given(
+    st.one_of(
+        st.none(), st.text(max_size=40), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
+        st.booleans(), st.lists(st.integers(), max_size=2),
+        st.datetimes(timezones=st.sampled_from([UTC, None, SEOUL])).map(datetime.isoformat),
+        st.datetimes(RECEIVED.replace(tzinfo=None) - FUTURE, RECEIVED.replace(tzinfo=None) + 2 * FUTURE).map(str),
+    )
+)  # fmt: skip
+def test_r22_whatever_stands_there_only_what_is_left_out_counts_as_now(when: Any) -> None:
+    """Any value: a time within bounds is taken as it is, nothing is taken as nothing, and the rest is in doubt."""
+    (item,) = push(json.dumps(PLATE | {"when": when}).encode())
+    found = item.event
+    if found is None:
+        assert item.reason == "bad_text"
+    elif when is None:
+        assert (found.time, found.timequality) == (RECEIVED, "received")
+    elif found.timequality == "doubtful":
+        assert found.time == RECEIVED
+    else:
+        assert found.timequality in ("device", "server")
+        assert EARLIEST <= found.time <= RECEIVED + FUTURE
+        assert isinstance(when, str)
+
+
+@given(st.integers(0, 18 * 60))
+def test_a_time_that_means_two_moments_opens_nothing(minutes: int) -> None:
+    """In the night when clocks go back: what the device's clock shows twice is in doubt, all else is one moment."""
+    new_york = ZoneInfo("America/New_York")
+    local = datetime.fromisoformat("2026-10-31T20:00") + timedelta(minutes=minutes)
+    twice = "2026-11-01T01:00" <= local.isoformat() < "2026-11-01T02:00"
+    received = utc("2026-11-01 07:00")
+    found = event(PLATE | {"when": local.isoformat()}, zone=new_york, received=received)
+    if twice:
+        assert (found.time, found.timequality) == (received, "doubtful")
+    else:
+        assert (found.time, found.timequality) == (local.replace(tzinfo=new_york).astimezone(UTC), "server")
 
 
 def test_r22_a_time_within_a_day_ahead_is_taken() -> None:
@@ -221,7 +267,7 @@ def test_a_time_without_offset_is_in_the_configured_zone() -> None:
     assert event(PLATE | {"when": "2026-01-15 10:30:00"}).time == utc("2026-01-15 01:30")
     new_york = ZoneInfo("America/New_York")
     repeated = event(PLATE | {"when": "2026-11-01T01:30:00"}, zone=new_york, received=utc("2026-11-01 06:30"))
-    assert (repeated.time, repeated.timequality) == (utc("2026-11-01 06:30"), "received")
+    assert (repeated.time, repeated.timequality) == (utc("2026-11-01 06:30"), "doubtful")
 
 
 # --- identity --------------------------------------------------------------------------------------------
