@@ -13,9 +13,16 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from bridge.sdk import ActionRejectedError, PtzPreset, Relay
+from bridge.sdk import (
+    ActionError,
+    ActionRejectedError,
+    ActionUnavailableError,
+    ActionUnknownError,
+    PtzPreset,
+    Relay,
+)
 
-from .failures import DEVICE_ERROR, INVALID_REQUEST, INVALID_TOKEN
+from .failures import INVALID_REQUEST, INVALID_TOKEN, DeviceFailedError
 from .system import Capability, System, ordered
 from .tokens import N, Tokens, presets_in, relays_in
 from .values import Dialect
@@ -70,7 +77,7 @@ class Control(Capability):
 
     async def ptz_presets(self, channel: str) -> Sequence[PtzPreset]:
         """Return the channel's presets, as the server remembers them. Raises ActionError."""
-        answer = await self._send(channel, lambda paths: paths.presets(channel), camera=True)
+        answer = await self._listed(channel, lambda paths: paths.presets(channel), camera=True)
         found = presets_in(answer, channel)
         self._presets.keep(channel, found)
         return found
@@ -90,8 +97,8 @@ class Control(Capability):
     async def ptz_move(self, channel: str, pan: float, tilt: float, zoom: float) -> None:
         """Start moving, or stop if all speeds are 0. Raises ActionError.
 
-        Turning and zooming are two requests: if the second fails the first goes on, and the caller
-        stops it as it would have anyway.
+        Turning and zooming are two requests: if the second fails the camera turns, so that is `unknown`
+        whatever the second was answered, and the caller stops it at once.
         """
         if not all(-1 <= speed <= 1 for speed in (pan, tilt, zoom)):
             raise ActionRejectedError(f"speeds are -1 to 1, not {pan:g}, {tilt:g}, {zoom:g}", "invalid_parameters")
@@ -101,7 +108,12 @@ class Control(Capability):
         if (x, y) != ("0", "0"):
             await self._send(channel, lambda paths: paths.ptz(channel, move=f"{x},{y}"), camera=True)
         if z != "0":
-            await self._send(channel, lambda paths: paths.ptz(channel, zoom=z), camera=True)
+            try:
+                await self._send(channel, lambda paths: paths.ptz(channel, zoom=z), camera=True)
+            except ActionError as exc:
+                if (x, y) == ("0", "0"):
+                    raise
+                raise ActionUnknownError(f"the camera turns, but does not zoom: {exc}") from exc
 
     async def ptz_stop(self, channel: str) -> None:
         """Stop moving. Raises ActionError."""
@@ -110,12 +122,12 @@ class Control(Capability):
     async def relays(self, channel: str) -> Sequence[Relay]:
         """Return the channel's outputs. Raises ActionError."""
         try:
-            answer = await self._send(channel, lambda paths: paths.relays(channel))
+            answer = await self._listed(channel, lambda paths: paths.relays(channel))
         except ActionRejectedError as exc:
             if exc.reason not in (INVALID_REQUEST, "invalid"):
                 raise
             # The migration guide writes `list` where the guide has `ls`.
-            answer = await self._send(channel, lambda paths: paths.relays(channel, "list"))
+            answer = await self._listed(channel, lambda paths: paths.relays(channel, "list"))
         found = relays_in(answer, channel)
         self._relays.keep(channel, found)
         return found
@@ -181,6 +193,13 @@ class Control(Capability):
             raise tokens.unknown(channel, wanted)
         return token
 
+    async def _listed(self, channel: str, call: Callable[[_Paths], Call], *, camera: bool = False) -> Any:
+        """Ask for a list. That switches nothing, so nothing is in doubt if no answer comes."""
+        try:
+            return await self._send(channel, call, camera=camera)
+        except ActionUnknownError as exc:
+            raise ActionUnavailableError(str(exc)) from exc
+
     async def _send(
         self, channel: str, call: Callable[[_Paths], Call], *, camera: bool = False, twice: bool = False
     ) -> Any:
@@ -195,7 +214,9 @@ class Control(Capability):
         except ActionRejectedError as exc:
             if exc.reason == "missing":
                 self._system.forget()
-            if exc.reason != DEVICE_ERROR or not twice:
+            raise
+        except DeviceFailedError:
+            if not twice:
                 raise
         return await api.rest.command(request, camera=camera)
 

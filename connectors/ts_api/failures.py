@@ -101,22 +101,34 @@ _REJECTIONS: Mapping[int, tuple[str, str]] = {
     -6: ("invalid_token", "the device knows no such token"),
     -7: ("invalid_request", "the server does not know this request"),
     -8: ("invalid_parameters", "the server does not accept these parameters"),
-    -9: ("device_error", "the device answered with an error"),
 }
 _LATER: Mapping[int, tuple[str, timedelta]] = {
     -3: ("the device is not ready", timedelta(seconds=2)),
     -4: ("the device is busy with the previous command", timedelta(seconds=1)),
 }
-INVALID_TOKEN, INVALID_REQUEST, DEVICE_ERROR = "invalid_token", "invalid_request", "device_error"
+_DEVICE_ERROR = -9
+INVALID_TOKEN, INVALID_REQUEST = "invalid_token", "invalid_request"
+
+
+class DeviceFailedError(ActionUnknownError):
+    """The device answered with an error, -9: it was told, and nobody knows what it did."""
 
 
 def of_code(code: int, message: str, what: str) -> ActionError:
-    """Return the error for a result code other than 0; only -3 and -4 are worth another try."""
+    """Return the error for a result code other than 0; only -3 and -4 are worth another try.
+
+    The guide says of the codes down to -8 that the server or the device would not begin. Of -9, and of a code
+    that it does not name, nobody knows whether something was switched.
+    """
     if code in _LATER:
         words, wait = _LATER[code]
         return ActionUnavailableError(f"{what}: {words} (code {code}{_said(message)})", wait)
-    reason, words = _REJECTIONS.get(code, ("rejected", "the server refused"))
-    return ActionRejectedError(f"{what}: {words} (code {code}{_said(message)})", reason)
+    if code in _REJECTIONS:
+        reason, words = _REJECTIONS[code]
+        return ActionRejectedError(f"{what}: {words} (code {code}{_said(message)})", reason)
+    if code == _DEVICE_ERROR:
+        return DeviceFailedError(f"{what}: the device answered with an error (code {code}{_said(message)})")
+    return ActionUnknownError(f"{what}: an answer that nobody knows (code {code}{_said(message)})")
 
 
 def _said(message: str) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from bridge.clock import SystemClock
+from bridge.safety.releases import ReleaseJournal, Target
 from bridge.sdk import (
     ActionRejectedError,
     ActionUnavailableError,
@@ -20,6 +24,8 @@ from bridge.sdk import (
     SwitchesRelays,
 )
 from connectors.ts_api.connector import TsApi
+from tests.bridge.actions.support import Locator
+from tests.fakes import eventually
 
 from .support import API_KEY, Script, config, context, ok, sample
 
@@ -197,13 +203,53 @@ async def test_a_token_that_is_wrong_stays_wrong() -> None:
 async def test_what_makes_safe_is_tried_twice_on_a_device_error() -> None:
     """Off and stop; on never, because nobody knows what the device did."""
     connector, script = v0({"relay": [RELAYS, code(-9), code(-9), DONE], "ptz": [code(-9), DONE]})
-    with pytest.raises(ActionRejectedError) as caught:
+    with pytest.raises(ActionUnknownError, match="the device answered with an error"):
         await connector.switch_relay("1", "Stairway", True)
-    assert caught.value.reason == "device_error"
     await connector.switch_relay("1", "Stairway", False)
     await connector.ptz_stop("1")
     sent = [line.partition("&")[2].partition("=")[0] for line in script.asked]
     assert sent == ["ls", "on", "off", "off", "stop", "stop"]
+
+
+async def test_a_device_error_leaves_nothing_on(tmp_path: Path) -> None:
+    """A gate may stand open that the device calls an error: it is switched back at once, and so is a camera stopped."""
+    connector, script = v0({"relay": [RELAYS, code(-9), DONE], "ptz": [code(-9), DONE]})
+    services = Locator()
+    services.put_source("nvr", connector)
+    journal = ReleaseJournal(tmp_path, services, SystemClock())
+    paying = asyncio.create_task(journal.run())
+    await asyncio.sleep(0)
+    hour = timedelta(hours=1)
+    gate, camera = Target("relay", "nvr", "1", "Stairway"), Target("ptz", "nvr", "1")
+    with pytest.raises(ActionUnknownError):
+        await journal.away(gate, "o1", hour, lambda: None, lambda: connector.switch_relay("1", "Stairway", True))
+    with pytest.raises(ActionUnknownError):
+        await journal.away(camera, "o2", hour, lambda: None, lambda: connector.ptz_move("1", 1, 0, 0))
+    await eventually(lambda: not journal.owed())
+    sent = {line.partition("&")[2].partition("=")[0] for line in script.asked}
+    assert sent == {"ls", "on", "off", "move", "stop"}
+    paying.cancel()
+    await asyncio.wait([paying])
+
+
+@pytest.mark.parametrize("answer", [code(-9), code(-2), code(-3)])
+async def test_a_camera_that_turns_and_does_not_zoom_is_in_doubt(answer: httpx.Response) -> None:
+    """It turns, whatever came of the zoom: who sent it must stop it. Without a turn the answer is the zoom's own."""
+    connector, _ = v0({"ptz": [DONE, answer, code(-2)]})
+    with pytest.raises(ActionUnknownError):
+        await connector.ptz_move("1", 1, 0, 0.5)
+    with pytest.raises(ActionRejectedError):
+        await connector.ptz_move("1", 0, 0, 0.5)
+
+
+async def test_a_list_that_does_not_come_leaves_nothing_in_doubt() -> None:
+    """Nothing was switched yet: worth another try, and no alarm."""
+    connector, script = v0({"relay": code(-9), "preset": code(-9)})
+    with pytest.raises(ActionUnavailableError):
+        await connector.switch_relay("1", "Stairway", True)
+    with pytest.raises(ActionUnavailableError):
+        await connector.ptz_goto("1", "Garage")
+    assert len(script.asked) == 2
 
 
 @pytest.mark.parametrize("channel", ["", "1,2", "-1", "1&stop", "gate", "١"])
