@@ -2,13 +2,14 @@
 
 Pure: levels and time in, reports out. A part counts as down when it stays so for a moment, or goes
 up and down again and again; it counts as up when it has stayed so for longer. Whatever goes in the same
-look is one outage, and parts of a source that is down itself are not told of at all.
+look is one outage. Of the parts of a source nothing is told while it is down itself, nor until it is told to be well
+again; what is down then is told.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 SETTLE = 5.0
@@ -65,16 +66,29 @@ class Troubles:
         return frozenset(name for name, part in self._parts.items() if part.told_down)
 
     def look(self, now: float) -> list[Report]:
-        """Return what is news, parents first."""
-        gone = [name for name, part in self._parts.items() if self._falls(part, now)]
-        back = [name for name, part in self._parts.items() if self._rises(part, now)]
+        """Return what is news, parents first. What is held back because of its parent is looked at again each time."""
+        gone = [name for name, part in self._tellable() if self._falls(part, now)]
+        back = [name for name, part in self._tellable() if self._rises(part, now)]
         reports = [*self._grouped(gone, now, down=True), *self._grouped(back, now, down=False)]
         for name in gone:
             self._parts[name].told_down = True
         for name in back:
             self._parts[name].told_down = False
             self._parts[name].falls.clear()
+            self._excuse(name)
         return reports
+
+    def _tellable(self) -> Iterator[tuple[str, _Part]]:
+        """Yield the parts whose parent is well, or that have none."""
+        for name, part in self._parts.items():
+            if not self._unwell(name.rpartition("/")[0]):
+                yield name, part
+
+    def _excuse(self, parent: str) -> None:
+        """Forget how often the parts of one that is well again fell: they fell with it. What is still down stays so."""
+        for name, part in self._parts.items():
+            if name.rpartition("/")[0] == parent:
+                part.falls.clear()
 
     def _falls(self, part: _Part, now: float) -> bool:
         if part.told_down:
@@ -88,9 +102,7 @@ class Troubles:
     def _grouped(self, names: Iterable[str], now: float, *, down: bool) -> list[Report]:
         groups: dict[str, list[str]] = {}
         for name in sorted(names):
-            parent = name.rpartition("/")[0]
-            if not (parent and self._unwell(parent)):
-                groups.setdefault(parent, []).append(name)
+            groups.setdefault(name.rpartition("/")[0], []).append(name)
         return [
             Report(down, parent, tuple(parts), tuple(p for p in parts if down and self._parts[p].flaps(now)))
             for parent, parts in groups.items()

@@ -59,6 +59,50 @@ def test_the_channels_of_a_dead_server_are_not_told_of() -> None:
     assert [report.parts for report in troubles.look(SETTLE + 1)] == [("source nvr1",)]
 
 
+def _told(troubles: Troubles, begin: int, end: int) -> list[Report]:
+    return [report for second in range(begin, end) for report in troubles.look(second)]
+
+
+SERVER, CAMERA = "source nvr1", "source nvr1/3"
+
+
+def test_a_camera_that_does_not_come_back_with_its_server_is_told_of() -> None:
+    """Once, when the server is well again; and its end is told like any other."""
+    troubles = Troubles()
+    troubles.note(SERVER, up=False, now=10)
+    assert _told(troubles, 10, 100) == [Report(True, "", (SERVER,))]
+    troubles.note(SERVER, up=True, now=100)
+    troubles.note(CAMERA, up=False, now=101)
+    assert _told(troubles, 101, 1000) == [Report(False, "", (SERVER,)), Report(True, SERVER, (CAMERA,))]
+    assert troubles.down == {CAMERA}
+    troubles.note(CAMERA, up=True, now=1000)
+    assert _told(troubles, 1000, 2000) == [Report(False, SERVER, (CAMERA,))]
+
+
+def test_a_camera_that_comes_back_with_its_server_is_not_told_of() -> None:
+    """Neither that it went nor that it is back, however often it went with it."""
+    troubles = Troubles()
+    for second in (10, 50, 90):
+        troubles.note(SERVER, up=False, now=second)
+        troubles.note(CAMERA, up=False, now=second)
+        assert {report.parent for report in _told(troubles, second, second + 20)} <= {""}
+        troubles.note(SERVER, up=True, now=second + 20)
+        troubles.note(CAMERA, up=True, now=second + 30)
+    assert _told(troubles, 120, 1000) == [Report(False, "", (SERVER,))]
+
+
+def test_a_camera_that_was_told_of_before_its_server_went_is_told_to_be_well() -> None:
+    """Once the server is well, too."""
+    troubles = Troubles()
+    troubles.note(CAMERA, up=False, now=0)
+    assert _told(troubles, 0, 10) == [Report(True, SERVER, (CAMERA,))]
+    troubles.note(SERVER, up=False, now=10)
+    troubles.note(CAMERA, up=True, now=20)
+    assert _told(troubles, 10, 200) == [Report(True, "", (SERVER,))]
+    troubles.note(SERVER, up=True, now=200)
+    assert _told(troubles, 200, 300) == [Report(False, "", (SERVER,)), Report(False, SERVER, (CAMERA,))]
+
+
 def test_a_report_says_why() -> None:
     """In words, where they are known."""
     assert words(Report(True, "", ("bus",)), {"bus": "the disk is full"}) == "bus (the disk is full): down"
