@@ -66,7 +66,7 @@ from bridge.schema.kinds import PAYLOADS, Payload, payload_model
 from bridge.schema.limits import PUSH_DEPTH, PUSH_ITEMS, PUSH_KEYS, PUSH_TEXT
 from bridge.schema.orders import AT_MOST_ONCE, MAX_AGE, ActionClass, Order, Result, StepResult
 from bridge.schema.plates import canonical_plate
-from bridge.schema.state import ATTRIBUTES, BRIDGE, MODE, OF_CHANNEL, OF_SOURCE, RULES, Fact, facts
+from bridge.schema.state import ATTRIBUTES, BRIDGE, LINK, MODE, OF_CHANNEL, RULES, Fact, facts
 from bridge.schema.text import (
     FileText,
     HeaderText,
@@ -87,11 +87,11 @@ __all__ = [
     "ATTRIBUTES",
     "AT_MOST_ONCE",
     "BRIDGE",
+    "LINK",
     "MAX_AGE",
     "MAX_YAML_BYTES",
     "MODE",
     "OF_CHANNEL",
-    "OF_SOURCE",
     "PAYLOADS",
     "PUSH_DEPTH",
     "PUSH_ITEMS",

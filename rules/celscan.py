@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, get_args
 
 from bridge.sdk import VmsEvent, nearest, unknown
@@ -81,6 +82,12 @@ def _tokens(text: str) -> list[_Token]:
     return [token for token in found if token.kind != "space"]
 
 
+@lru_cache(maxsize=4096)
+def _pointless(text: str, about: About, condition: bool) -> tuple[str, ...]:
+    """Return what can never come of an expression; those of one template say much the same."""
+    return tuple(pointless(text, _tokens(text), about, condition=condition))
+
+
 def template_end(text: str, start: int) -> int | None:
     """Return where `}}` ends the expression that begins at `start`; None if nowhere."""
     depth, position = 0, start
@@ -137,7 +144,7 @@ class Scan:
 
     def pointless(self, *, condition: bool) -> list[str]:
         """Return what can never come of it. `condition`: it must be true or false as a whole."""
-        return pointless(self._text, self._tokens, self._scope.about, condition=condition)
+        return list(_pointless(self._text, self._scope.about, condition))
 
     @property
     def _tally(self) -> Counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bridge.sdk import ATTRIBUTES, BRIDGE, MODE, OF_CHANNEL, OF_SOURCE, RULES, Known, unknown
+from bridge.sdk import ATTRIBUTES, BRIDGE, LINK, MODE, OF_CHANNEL, RULES, Known, unknown
 from rules.expressions import Expression
 from rules.report import Spot, shown
 from rules.steps import Act
@@ -40,8 +40,8 @@ def _wrong(entity: str, attribute: str | None, known: Known) -> Iterator[str]:
         return
     if attribute not in ATTRIBUTES:
         yield unknown("attribute", attribute, ATTRIBUTES)
-    elif attribute == OF_SOURCE and inside:
-        yield f"`{OF_SOURCE}` is one of the source as a whole: state({source!r}, {attribute!r})"
+    elif attribute == LINK and inside:
+        yield f"`{LINK}` is one of the source as a whole: state({source!r}, {attribute!r})"
     elif attribute in OF_CHANNEL:
         channels = (known.channels or {}).get(source)
         if inside and channels is not None and rest not in channels:

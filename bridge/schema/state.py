@@ -54,11 +54,9 @@ ATTRIBUTES: Mapping[str, Any] = {
     "available": int,
     "occupied": bool,
     "plate": str,
-    "link": Literal["up", "down"],
+    LINK: Literal["up", "down"],
 }
-"""Every attribute that events of sources tell, and its type; each may be absent."""
-OF_SOURCE = "link"
-"""The attribute that a source has as a whole, and none of its channels."""
+"""Every attribute that events of sources tell, and its type; each may be absent. `LINK` is a source's as a whole."""
 OF_CHANNEL = frozenset({"motion", "status", "name", "streaming", "recording"})
 """Those that channels have."""
 

@@ -204,7 +204,7 @@ def test_what_rules_remember_must_be_set_by_one() -> None:
 
 def test_every_attribute_that_events_tell_is_known() -> None:
     """The table of attributes is that of the facts."""
-    from bridge.schema.state import ATTRIBUTES, OF_CHANNEL, OF_SOURCE
+    from bridge.schema.state import ATTRIBUTES, LINK, OF_CHANNEL
 
     examples = {"recording.status": {"streaming": True, "recording": True}, "channel.status": {"state": "connected"}}
     told: set[str] = set()
@@ -217,7 +217,7 @@ def test_every_attribute_that_events_tell_is_known() -> None:
         except ValueError:
             made = event(kind, data | {"since": "2026-01-01T00:00:00Z"}) if kind == "source.lost" else None
         told |= {fact.attribute for fact in facts(made)} if made is not None else set()
-    assert told == ATTRIBUTES.keys() >= {OF_SOURCE, *OF_CHANNEL}
+    assert told == ATTRIBUTES.keys() >= {LINK, *OF_CHANNEL}
 
 
 # --- what the bridge tells of itself -----------------------------------------------------------------------
