@@ -21,6 +21,8 @@ SYNC = (
     "set `sync_interval: always` in its `jetstream` section, or `bus.replicas: 3` on a cluster of three machines",
 )
 """What weakens the promise, and what keeps it."""
+LARGEST_MESSAGE = 1024 * 1024
+"""Bytes of a message that it must take, headers included: events and orders are made to fit that."""
 SAFE_COPIES = 3
 """So many copies survive a power cut of one machine without being synced."""
 
@@ -33,10 +35,16 @@ async def examine(connection: Connection, site: str, config: BusConfig) -> None:
 
 
 def new_enough(connection: Connection) -> None:
-    """Raise StartError for a server with known holes."""
+    """Raise StartError for a server with known holes, or one that does not take every message of ours."""
     if connection.version < binary.OLDEST:
         oldest = ".".join(map(str, binary.OLDEST))
         raise StartError(f"NATS at {connection.address} is older than {oldest}", "upgrade it")
+    if connection.max_payload < LARGEST_MESSAGE:
+        # An event beyond it would be sent again for ever, with all of its source behind it.
+        raise StartError(
+            f"NATS at {connection.address} takes no message of more than {connection.max_payload} bytes",
+            f"set `max_payload` there to {LARGEST_MESSAGE} (1MB, its default) or more",
+        )
 
 
 @contextmanager

@@ -63,6 +63,18 @@ async def test_a_second_start_changes_nothing_and_a_new_setting_changes_the_stre
         assert await count(bus, "EVENTS") == 1
 
 
+async def test_a_server_that_takes_only_small_messages_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, with what to set there: a large event would hold up its source for ever."""
+    async with EmbeddedServer(CONFIG, tmp_path) as server:
+        config = BusConfig(servers=(server.url,), username=server.access.username, password=server.access.password)
+        monkeypatch.setattr(Connection, "max_payload", 65_536)
+        with pytest.raises(StartError, match=r"no message of more than 65536 bytes: set `max_payload`"):
+            async with Bus.open("home", config):
+                pass
+
+
 async def test_two_sites_share_a_server(tmp_path: Path) -> None:
     """Sites have streams of their own, whatever characters are in their names."""
     async with (
