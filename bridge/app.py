@@ -325,7 +325,7 @@ class _Start:
 
     def _api(self, bus: Bus, desk: Desk, safety: Safety, reloader: Reloader, live: _Live) -> list[Route]:
         self.token = secrets.token_urlsafe(24)
-        callers = Callers(self.config.http.api, self.token, Throttle(self.clock))
+        callers = Callers(self.config.http.api, self.token, Throttle(self.clock), self.clock)
 
         def letters(who: str) -> DeadLetterBox:
             return DeadLetterBox(bus.connection, self.config.site, who)

@@ -49,7 +49,7 @@ class SafetyApi:
             route("POST", "/api/doors/{door}/hold", "operator", self._hold, stops=True),
             route("POST", "/api/doors/{door}/release", "admin", self._release),
             route("POST", "/api/pending/{pending}/confirm", "operator", self._confirm),
-            route("POST", "/api/pending/{pending}/deny", "operator", self._deny),
+            route("POST", "/api/pending/{pending}/deny", "operator", self._deny, stops=True),
             route("POST", "/api/cameras/{source}/{channel}/lock", "operator", self._lock),
             route("POST", "/api/cameras/{source}/{channel}/unlock", "operator", self._unlock),
             self._callers.saying("POST", "/api/settings/confirm", "admin", Agree, self._agree),

@@ -10,6 +10,7 @@ import hmac
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Literal, TypeVar
 
@@ -18,11 +19,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from bridge.clock import Clock
 from bridge.config.models import ApiClient
 from bridge.errors import ActionRejectedError, StoreError, StoreUnavailableError
 from bridge.http.body import RefusedError, read_body
 from bridge.http.limits import address_key, begin_waiting
 from bridge.http.verify import Throttle
+from bridge.safety.desk import MAX_AGE
 from bridge.safety.reasons import Reason
 from bridge.schema.units import Duration
 
@@ -42,7 +45,9 @@ class Said(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reason: str | None = Field(None, max_length=500, description="Why; kept with the command.")
-    asked: AwareDatetime | None = Field(None, description="When the person asked; more than 10 s ago is not done.")
+    asked: AwareDatetime | None = Field(
+        None, description="When the person asked; more than 10 s ago, or ahead, is not done."
+    )
     for_: Duration | None = Field(None, alias="for", description="How long a camera is locked; at most a day.")
     person: str | None = Field(None, max_length=64, description="Who; only the command line of this machine may say.")
 
@@ -70,8 +75,8 @@ ActOn = Callable[[Request, Caller, S], Awaitable[Response]]
 class Callers:
     """Everybody who has a token at one site."""
 
-    def __init__(self, clients: Mapping[str, ApiClient], local: str, throttle: Throttle) -> None:
-        self._throttle = throttle
+    def __init__(self, clients: Mapping[str, ApiClient], local: str, throttle: Throttle, clock: Clock) -> None:
+        self._throttle, self._clock = throttle, clock
         tokens = {name: (client.token.get_secret_value(), client.role) for name, client in clients.items()}
         known = {**tokens, LOCAL: (local, "admin")}
         self._known: list[tuple[bytes, str, Role]] = [(_digest(t), name, role) for name, (t, role) in known.items()]
@@ -80,7 +85,8 @@ class Callers:
     def route(self, method: str, path: str, role: Role, act: Act, *, stops: bool = False) -> Route:
         """Return a route for callers of at least this role. What is refused is answered as JSON with its reason.
 
-        `stops`: it stops something, so a right token passes though others guess from the same address.
+        `stops`: it stops something, so a right token passes though others guess from the same address, and it is
+        done however long ago it was asked for.
         """
 
         async def plainly(request: Request, caller: Caller, _: Said) -> Response:
@@ -126,6 +132,8 @@ class Callers:
         said = await _read(request, body)
         if said.person is not None and name != LOCAL:
             raise RefusedError(403, "role", "only the command line of this machine says who it is")
+        if not stops and said.asked is not None:
+            _in_time(said.asked, self._clock.now())
         if name == LOCAL:
             return Caller(f"cli:{said.person or LOCAL}", said), said
         return Caller(f"api:{name}", said, self._lists.get(name)), said
@@ -165,6 +173,14 @@ class Callers:
 def _offered(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+
+
+def _in_time(asked: datetime, now: datetime) -> None:
+    """Refuse what was asked for too long ago: on a slow way something later may have passed it, such as a stop."""
+    if abs(now - asked) > MAX_AGE:
+        seconds = (now - asked).total_seconds()
+        words = f"{seconds:.0f} s ago" if seconds > 0 else f"{-seconds:.0f} s ahead of our clock"
+        raise RefusedError(409, Reason.EXPIRED, f"it was asked for {words}; at most {MAX_AGE.total_seconds():.0f} s")
 
 
 async def _read(request: Request, body: type[S]) -> S:

@@ -63,7 +63,7 @@ class Office:
         self.site, self.log = site, Log()
         self.desk = Desk("site", site.safety, site.clock)
         self.desk.connect(self.log, self._submit)
-        api = SafetyApi(Callers(CLIENTS, LOCAL, Throttle(site.clock)), self.desk, site.safety)
+        api = SafetyApi(Callers(CLIENTS, LOCAL, Throttle(site.clock), site.clock), self.desk, site.safety)
         app = Starlette(routes=api.routes())
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bridge")
         self.orders: list[Order] = []
@@ -160,14 +160,53 @@ async def test_whoever_guesses_tokens_cannot_keep_others_from_stopping(tmp_path:
             assert (await place.ask("chief", "POST", path)).status_code == 429
 
 
-@pytest.mark.parametrize(("age", "outcome"), [(9, "done"), (11, "expired"), (-5, "refused")])
-async def test_a_command_that_comes_late_opens_nothing(tmp_path: Path, age: float, outcome: str) -> None:
+@pytest.mark.parametrize(("age", "outcome"), [(9, "done"), (11, None), (-5, "refused"), (-11, None)])
+async def test_a_command_that_comes_late_opens_nothing(tmp_path: Path, age: float, outcome: str | None) -> None:
     """A telephone that had no network for a while sends what was pressed minutes ago."""
     async with office(tmp_path) as place:
         asked = (place.site.clock.now() - timedelta(seconds=age)).isoformat()
         answer = await place.ask("guard", "POST", "/api/doors/main/open", asked=asked)
-        assert answer.json()["outcome"] == outcome
+        assert answer.json().get("outcome") == outcome
+        assert (answer.json().get("reason") == "expired") == (outcome is None)
         assert _opened(place) == (outcome == "done")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "kill/reset", "breaker/reset", "doors/main/release", "pending/x/confirm", "cameras/a/1/lock", "clock/accept",
+        "cameras/a/1/unlock", "sources/a/clock/accept", "settings/confirm",
+    ],
+)  # fmt: skip
+async def test_no_command_is_done_that_comes_late(tmp_path: Path, path: str) -> None:
+    """A reset that took a minute does not undo the stop that came after it was asked for."""
+    async with office(tmp_path) as place:
+        assert (await place.ask("guard", "POST", "/api/kill")).status_code == 200
+        asked = (place.site.clock.now() - timedelta(seconds=11)).isoformat()
+        said = {"confirm": "x"} if path.startswith("settings") else {}
+        answer = await place.ask("chief", "POST", f"/api/{path}", asked=asked, **said)
+        assert (answer.status_code, answer.json()["reason"]) == (409, "expired")
+        assert "11 s ago" in answer.json()["message"]
+        assert place.site.kill.pulled
+
+
+@pytest.mark.parametrize("path", ["kill", "doors/main/hold"])
+async def test_a_stop_is_done_however_late_it_comes(tmp_path: Path, path: str) -> None:
+    """Nobody is in danger from a gate that stays shut."""
+    async with office(tmp_path) as place:
+        asked = (place.site.clock.now() - timedelta(hours=1)).isoformat()
+        assert (await place.ask("guard", "POST", f"/api/{path}", asked=asked)).status_code == 200
+        assert place.site.kill.pulled or place.site.safety.doors.holds["main"].pulled
+
+
+async def test_a_no_counts_however_late_it_comes(tmp_path: Path) -> None:
+    """It keeps something shut."""
+    async with office(tmp_path, mode="confirm") as place:
+        await place.site.do(make_order(place.site.clock, "open", {"door": "main"}))
+        [waits] = place.site.safety.doors.pending.all()
+        asked = (place.site.clock.now() - timedelta(hours=1)).isoformat()
+        assert (await place.ask("guard", "POST", f"/api/pending/{waits.id}/deny", asked=asked)).status_code == 200
+        assert not place.site.safety.doors.pending.all()
 
 
 async def test_a_door_in_confirm_waits_for_one_person(tmp_path: Path) -> None:

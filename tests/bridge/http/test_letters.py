@@ -39,7 +39,7 @@ class Office:
         self.told: list[tuple[Any, ...]] = []
         clock = SystemClock()
         api = LettersApi(
-            Callers(CLIENTS, "local", Throttle(clock)),
+            Callers(CLIENTS, "local", Throttle(clock), clock),
             lambda who: DeadLetterBox(bus.connection, "home", who),
             lambda *said: self.told.append(said),
             clock,

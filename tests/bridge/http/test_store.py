@@ -42,7 +42,7 @@ class Store:
 async def test_an_admin_accepts_what_is_lost() -> None:
     """Once; nobody else may, and what cannot be kept is said."""
     store = Store()
-    api = StoreApi(Callers(CLIENTS, "local-token", Throttle(VirtualClock())), store.accept, store.tell)
+    api = StoreApi(Callers(CLIENTS, "local-token", Throttle(VirtualClock()), VirtualClock()), store.accept, store.tell)
     transport = httpx.ASGITransport(Starlette(routes=api.routes()))
     async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as http:
 

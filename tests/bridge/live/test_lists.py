@@ -73,7 +73,7 @@ class Desk:
         self.down = False
         self.lists = ListDesk("home", _Sets(), host, self.emit, SystemClock())
         self.modes = ModeDesk("home", ("home", "night"), host, self.emit, SystemClock())
-        callers = Callers(CLIENTS, "local-token", Throttle(SystemClock()))
+        callers = Callers(CLIENTS, "local-token", Throttle(SystemClock()), SystemClock())
         app = Starlette(routes=ListsApi(callers, self.lists, self.modes, SystemClock()).routes())
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bridge")
 
