@@ -97,6 +97,7 @@ async def test_a_second_restart_knows_it_too(tmp_path: Path, monkeypatch: pytest
     await locks.lock(HALL, "bert", 5 * S)
     await clock.advance(5)
     await locks.lock(Camera("nvr", "3"), "carl", 9 * S)
+    assert len(_file(tmp_path)) == 3
     await locks.unlock(Camera("nvr", "3"))
     assert _file(tmp_path) == [LOCKED | {"until": (START + 40 * S).isoformat(), "seconds": 40.0}]
     assert (await _loaded(tmp_path, clock)).due(YARD) == 40.0

@@ -101,7 +101,7 @@ async def test_what_was_only_observed_is_not_written_down(tmp_path: Path) -> Non
     assert not (tmp_path / "doors.jsonl").exists()
 
 
-async def test_a_restart_remembers_how_long_ago_it_was(tmp_path: Path) -> None:
+async def test_a_restart_remembers_how_long_ago_it_was(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """By the wall clock; what lies in its future was just now, and what is older than an hour is gone."""
     clock = VirtualClock()
     common = {"op": "open", "output": "barrier"}
@@ -124,6 +124,7 @@ async def test_a_restart_remembers_how_long_ago_it_was(tmp_path: Path) -> None:
         (0 * S, Opening("barrier", "c", "c", 100.0, "")),
         (3 * S, Opening("barrier", "d", "d", 97.0, None)),
     ]
+    assert caplog.records == []
 
 
 async def test_a_record_of_unknown_form_is_reported_and_skipped(
