@@ -103,7 +103,7 @@ async def test_the_file_says_what_is_owed_and_why_it_is_not_any_more(tmp_path: P
 async def test_releases_are_tried_ever_slower(tmp_path: Path) -> None:
     """After half a second at first, every half minute in the end; the next debt has its own time again."""
     async with serving(tmp_path) as yard:
-        yard.device.answer_off.extend(_busy() for _ in range(8))
+        yard.device.answer_off.extend(_busy() if n % 2 else KeyError("a bug") for n in range(8))
         await yard.open()
         await yard.pass_(1)
         waits = []
