@@ -41,6 +41,10 @@ RECENT = 8192
 """Keys kept in memory, 2 MB."""
 
 
+_Stamp = tuple[int, int] | None
+"""What a file is and how long; None: it is not there."""
+
+
 class _Filter:
     """Knows of a name that it is not in the file, or that it may be: in 1 MiB, however many there are.
 
@@ -72,12 +76,13 @@ class PlateKeys:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._lines = JsonLines(self._path)
-        self._gone = JsonLines(folder / ERASED)
+        self._gone_path = folder / ERASED
+        self._gone = JsonLines(self._gone_path)
         self._erased: dict[str, datetime] = {}
         """When each was erased last, by name."""
         self._nameless: set[str] = set()
         """Names of plates of which any key goes that is not noted as one to keep."""
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[_Stamp, _Stamp] | None = None
         self._master = b""
         self._known = _Filter()
         self._recent: OrderedDict[str, bytes] = OrderedDict()
@@ -189,7 +194,7 @@ class PlateKeys:
 
     @contextmanager
     def _fresh(self) -> Iterator[None]:
-        """Hold the file alone, read again if somebody else has changed it."""
+        """Hold both files alone, read again if somebody else has changed one of them."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._path.parent / ".plates.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -238,12 +243,17 @@ class PlateKeys:
         if notes and any(goes(record) for record in self._lines.each()):
             self._lines.rewrite([record for record in self._lines.each() if not goes(record)])
 
-    def _state(self) -> tuple[int, int] | None:
-        try:
-            stat = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return stat.st_ino, stat.st_size
+    def _state(self) -> tuple[_Stamp, _Stamp]:
+        """Return what changes with the files: also with a note alone, of a plate that has no key here."""
+        return _stamp(self._path), _stamp(self._gone_path)
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size
 
 
 def _name_in(line: bytes) -> bytes:

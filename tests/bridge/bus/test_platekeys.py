@@ -55,6 +55,19 @@ async def test_a_key_that_is_not_in_memory_is_forgotten_too(tmp_path: Path, monk
     assert after == first
 
 
+async def test_a_key_made_after_another_process_erased_the_plate_is_kept(tmp_path: Path) -> None:
+    """The running bridge hears of a note alone, too: what comes after the erasure can be found and stays so."""
+    running = PlateKeys(tmp_path)
+    await running.hashes(["OTHER1"])
+    assert not PlateKeys(tmp_path).forget("12AB345", NOW)
+    [said] = await running.tokens([(NOW, {"12AB345"})])
+    later = await running.hashes(["12AB345"])
+    assert said != later
+    restarted = PlateKeys(tmp_path)
+    assert restarted.find("12AB345") == later["12AB345"]
+    assert await restarted.hashes(["12AB345"]) == later
+
+
 async def test_a_damaged_line_costs_one_plate_its_key(tmp_path: Path) -> None:
     """It gets another one; what was written of it can be found no more, and all else goes on."""
     first = await PlateKeys(tmp_path).hashes(PLATES)
