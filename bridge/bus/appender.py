@@ -4,7 +4,8 @@ of what decides, which the log has as an event, becomes a record.
 Everything is read from the ledger and the log, each in its order, from where the trail ends; a delivery only says that
 there may be something to read. So no order of deliveries, no repetition and no lost acknowledgement
 can put a record in the wrong place, twice, or not at all. What has ended never changes in the ledger, and the log
-never changes at all. Each record names how far both are in the trail: its last one is all there is to remember.
+never changes at all. Each record names how far both are in the trail, which is all there is to remember; whether the
+ledger and the log are still those that are meant is looked at first (`resume`).
 
 A record is stored only if the trail still ends where we think it does: two appenders cannot mix. The
 `action.ended` event goes before its record, so the record says that both are done.
@@ -32,6 +33,7 @@ from bridge.bus.pull import place, scan
 from bridge.bus.readon import read_on
 from bridge.bus.records import CHANGES, Tail, change_of, plates_of, record_of, values_of
 from bridge.bus.results import action_ended, event_message
+from bridge.bus.resume import End, Resume, end_of
 from bridge.bus.stored import Stored, last
 from bridge.bus.streams import stream_name
 from bridge.bus.wire import EXPECTED_LAST, Outgoing, Received
@@ -40,7 +42,7 @@ from bridge.crashpoint import crash_point
 from bridge.errors import StoreError, StoreUnavailableError
 from bridge.schema.audit import GENESIS, AuditRecord, ChangeRecord, TrailRecord, digest, read_record
 from bridge.schema.event import VmsEvent
-from bridge.schema.orders import Effect
+from bridge.schema.orders import Effect, Result
 from bridge.schema.state import BRIDGE
 from bridge.schema.subjects import Subjects
 
@@ -108,6 +110,10 @@ class Appender:
         self._tail: Tail | None = None
         self._ended_to = self._changed_to = 0
         """How far the ledger, and the log, have been read."""
+        self._resume = Resume(connection, site)
+        self._told_ends: frozenset[End] = frozenset()
+        self._told_changes: frozenset[str] = frozenset()
+        """What is still to be read and is in the trail already: after a loss, or a restore."""
         self.trouble: Foreign | None = None
         """What stopped the trail until a person does something; None while it grows, or waits for the store."""
 
@@ -133,8 +139,7 @@ class Appender:
                 return
             try:
                 if self._tail is None:
-                    self._tail = await self._load()
-                    self._ended_to, self._changed_to = self._tail.effect, self._tail.change
+                    self._tail = await self._begin()
                 await work(self._tail)
                 self.trouble = None
             except BaseException:
@@ -161,15 +166,17 @@ class Appender:
         subject = f"{self._subjects.root}.effect.*"
         while True:
             part = await read_on(self._connection, self._ledger, subject, self._ended_to, BATCH)
-            if not part.messages:
-                return
-            if found := _ended(part.messages):
-                said = [(effect.result.ended, plates_of([effect])) for _, effect in found if effect.result]
-                hashes = await self._keys.tokens(said)
-                made = [partial(record_of, one, seq, hashes=own) for (seq, one), own in zip(found, hashes, strict=True)]
-                tail = await self._append(tail, made, [effect for _, effect in found])
-            self._ended_to = part.messages[-1].seq
-            if not part.left:
+            found = [each for each in _ended(part.messages) if end_of(each.result) not in self._told_ends]
+            if found:
+                hashes = await self._keys.tokens([(each.result.ended, plates_of([each.effect])) for each in found])
+                made = [
+                    partial(record_of, each.effect, each.seq, hashes=own)
+                    for each, own in zip(found, hashes, strict=True)
+                ]
+                tail = await self._append(tail, made, [each.effect for each in found])
+            self._ended_to = part.messages[-1].seq if part.messages else self._ended_to
+            if not part.messages or not part.left:
+                self._told_ends = frozenset()
                 return
 
     async def _changes(self, tail: Tail) -> None:
@@ -179,7 +186,7 @@ class Appender:
         async with aclosing(scan(self._connection, events, subjects, after=self._changed_to)) as batches:
             async for batch in batches:
                 for part in (batch[at : at + BATCH] for at in range(0, len(batch), BATCH)):
-                    if found := _events(part):
+                    if found := [each for each in _events(part) if each[1].id not in self._told_changes]:
                         hashes = await self._keys.tokens([(event.received, values_of(event)) for _, event in found])
                         made = [
                             partial(change_of, event, seq, hashes=own)
@@ -187,6 +194,7 @@ class Appender:
                         ]
                         tail = await self._append(tail, made)
                     self._changed_to = place(part[-1].reply).seq
+        self._told_changes = frozenset()
 
     async def _append(self, tail: Tail, made: Sequence[Make], ended: Sequence[Effect] = ()) -> Tail:
         messages: list[Outgoing] = []
@@ -215,6 +223,13 @@ class Appender:
         hops = effect.about.hops if effect.about else None
         return event_message(self._subjects, action_ended(self._site, effect.result, hops))
 
+    async def _begin(self) -> Tail:
+        """Return where the trail ends, and get ready to read on. Raises StoreError."""
+        tail = await self._load()
+        self._ended_to, self._told_ends = await self._resume.ledger(tail.effect, self._clock.now())
+        self._changed_to, self._told_changes = await self._resume.log(tail.change)
+        return tail._replace(effect=self._ended_to, change=self._changed_to)
+
     async def _load(self) -> Tail:
         """Read from the trail where it ends. Raises StoreError when its last record is not one."""
         anchored = await self._anchors.load()
@@ -239,14 +254,22 @@ class Appender:
             _log.error("the audit trail ends before its last anchor", extra={"anchor": anchored, "end": last_record})
 
 
-def _ended(messages: Sequence[Stored]) -> list[tuple[int, Effect]]:
+class _Ended(NamedTuple):
+    """An order that has ended, and where the ledger says so."""
+
+    seq: int
+    effect: Effect
+    result: Result
+
+
+def _ended(messages: Sequence[Stored]) -> list[_Ended]:
     """Return the effects that have ended. What is none is skipped here: the host buries it when it is delivered."""
-    found: list[tuple[int, Effect]] = []
+    found: list[_Ended] = []
     for message in messages:
         with contextlib.suppress(ValidationError):
             effect = Effect.decode(message.body)
             if effect.result is not None:
-                found.append((message.seq, effect))
+                found.append(_Ended(message.seq, effect, effect.result))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bridge.bus.connect import Connection
 from bridge.bus.wire import NO_MESSAGE, RefusedError, read_headers
@@ -27,7 +27,15 @@ async def last(connection: Connection, stream: str, subject: str) -> Stored | No
         if exc.code == NO_MESSAGE:
             return None
         raise
-    message = answer["message"]
+    return _stored(answer["message"])
+
+
+async def at(connection: Connection, stream: str, seq: int) -> Stored:
+    """Return the message that stands at a sequence. Raises RefusedError if there is none, StoreUnavailableError."""
+    return _stored((await connection.api(f"STREAM.MSG.GET.{stream}", {"seq": seq}))["message"])
+
+
+def _stored(message: Mapping[str, Any]) -> Stored:
     body = base64.b64decode(message.get("data", ""))
     headers = read_headers(base64.b64decode(message.get("hdrs", "")))
     return Stored(message["subject"], int(message["seq"]), body, headers)

@@ -4,7 +4,8 @@ What is in it: every stream and bucket, in the server's own form, and the small 
 journal, kill switch, the installation's name). What is not: the configuration and the rules, which the user keeps;
 passwords of the embedded server, which are made anew; clips, unless they are asked for.
 
-The engine's position is taken first and the events last. So the events reach at least as far as the position: what
+What is made of something else is taken before it, so that it catches up after a restore: the anchors before the audit
+trail that they name, the trail before the ledger and the log, the engine's position before the events. What
 happened in between is decided again after a restore, and being old by then it moves nothing.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from typing import Any
 
 import bridge
 from bridge.bus import snapshot, store_format, streams
+from bridge.bus.anchors import ANCHORS
 from bridge.bus.connect import Connection
 from bridge.bus.datadir import Lock, make, start_error, write_private
 from bridge.bus.marks import MARKED, Marks
@@ -35,7 +37,10 @@ from bridge.errors import StartError, StoreError
 MANIFEST = "manifest.json"
 VERSION = 1
 """Of the form of a backup."""
-_FIRST, _LAST = "ENGINE", "EVENTS"
+_ORDER = ("RESULTS", "ENGINE")
+"""The streams that are taken first."""
+_LAST = "EVENTS"
+_ANCHORS = Path("audit") / ANCHORS
 _NOT_COPIED = frozenset({"bus", "lock", "marks.json", "lost.json", "clips", store_format.RESTORING})
 _FILES, _STREAMS = "files", "streams"
 
@@ -62,11 +67,12 @@ async def write(
     _empty(target)
     make(target)
     make(target / _STREAMS)
+    files = _copy(_anchors(data), target / _FILES)
     taken = [
         await snapshot.take(connection, name, target / _STREAMS / f"{name}.tar.s2")
         for name in await _present(connection, config)
     ]
-    files = _copy(data, target / _FILES, clips)
+    files |= _copy(_sources(data, clips), target / _FILES)
     manifest = {
         "version": VERSION,
         "store_format": store_format.format_of(data),
@@ -84,11 +90,12 @@ async def write(
 
 
 async def _present(connection: Connection, config: BridgeConfig) -> list[str]:
-    """Return the streams there are: the engine's first, the events last."""
+    """Return the streams there are: the audit trail first, then the engine's, the events last."""
     names = [stream.name for stream in streams.table(config.site, config.bus)]
-    first, last = (streams.stream_name(config.site, name) for name in (_FIRST, _LAST))
+    *first, last = (streams.stream_name(config.site, name) for name in (*_ORDER, _LAST))
+    others = [name for name in names if name not in {*first, last}]
     found = []
-    for name in sorted(names, key=lambda name: (name == last, name != first)):
+    for name in (*first, *others, last):
         try:
             await connection.api(f"STREAM.INFO.{name}")
         except RefusedError as error:
@@ -107,12 +114,12 @@ def _empty(target: Path) -> None:
         raise start_error("read", target, error) from error
 
 
-def _copy(data: Path, target: Path, clips: Path | None) -> dict[str, str]:
-    """Copy the small files, and the clips if wanted; return the hash of each."""
+def _copy(sources: Iterable[tuple[Path, str]], target: Path) -> dict[str, str]:
+    """Copy files to their names below the target; return the hash of each."""
     make(target)
     hashes: dict[str, str] = {}
     try:
-        for source, name in _sources(data, clips):
+        for source, name in sources:
             copy = target / name
             copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
@@ -123,10 +130,19 @@ def _copy(data: Path, target: Path, clips: Path | None) -> dict[str, str]:
     return hashes
 
 
+def _anchors(data: Path) -> Iterator[tuple[Path, str]]:
+    """Return the anchors, if there are any: copied later they would name records that the copy has not."""
+    if (data / _ANCHORS).is_file():
+        yield data / _ANCHORS, _ANCHORS.as_posix()
+
+
 def _sources(data: Path, clips: Path | None) -> Iterator[tuple[Path, str]]:
+    """Return the small files but the anchors, and the clips if wanted."""
     for path in sorted(data.rglob("*")):
         name = path.relative_to(data)
-        if path.is_file() and not path.is_symlink() and name.parts[0] not in _NOT_COPIED:
+        if name.parts[0] in _NOT_COPIED or name == _ANCHORS:
+            continue
+        if path.is_file() and not path.is_symlink():
             yield path, name.as_posix()
     if clips is None:
         return

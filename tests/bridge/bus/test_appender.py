@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bridge.bus import appender as appender_module
+from bridge.bus import streams
 from bridge.bus.anchors import KEY, read_anchors, read_key
 from bridge.bus.appender import Appender, host_appender
 from bridge.bus.bus import Bus
@@ -35,7 +36,7 @@ from bridge.schema.event import Origin, VmsEvent, own_event
 from bridge.schema.kinds import ActionEnded, CommandGiven, ListChanged, ModeChanged, Payload, RulesChanged
 from bridge.schema.orders import About, Result
 from bridge.schema.subjects import Subjects
-from tests.bridge.bus.helpers import NOW, effect, event, result, running_bus
+from tests.bridge.bus.helpers import CONFIG, NOW, effect, event, result, running_bus
 
 PLATE = "12AB345"
 
@@ -222,6 +223,95 @@ async def test_when_the_foreign_record_is_gone_the_trail_goes_on(bus: Bus, tmp_p
     await appender.catch_up()
     assert appender.trouble is None
     assert [(record.n, record.order) for record in await _trail(bus)] == [(1, "o1"), (2, "o2"), (3, "o3")]
+
+
+async def _lose(bus: Bus, stream: str) -> None:
+    """Take a stream away, with all that is in it, and make it anew as a start does."""
+    await bus.connection.api(f"STREAM.DELETE.{bus.stream(stream)}")
+    await streams.ensure(bus.connection, streams.table("home", CONFIG), 1)
+
+
+async def _orders_told(bus: Bus) -> list[str]:
+    return [
+        record.order for body in await _bodies(bus, "RESULTS") if isinstance(record := read_record(body), AuditRecord)
+    ]
+
+
+@pytest.mark.parametrize("later", [3, 40])
+async def test_what_ends_after_the_ledger_was_lost_is_in_the_trail(bus: Bus, tmp_path: Path, later: int) -> None:
+    """A new ledger counts from 1: however far it has come when it is looked at, nothing of it is taken as told."""
+    now = datetime.now(UTC)
+    for number in range(10):
+        await _end(bus, number, ended=now)
+    await bus.appender(tmp_path).catch_up()
+    await _lose(bus, "ENGINE")
+    appender = bus.appender(tmp_path)
+    if later < 10:
+        await appender.catch_up()
+    for number in range(100, 100 + later):
+        await _end(bus, number, ended=now)
+    await appender.delivered(effect(100, status="ended", result=result(100)), 2)
+    wanted = [f"o{number}" for number in (*range(10), *range(100, 100 + later))]
+    assert await _orders_told(bus) == wanted
+    await _end(bus, 500, ended=now)
+    await bus.appender(tmp_path).catch_up()
+    assert await _orders_told(bus) == [*wanted, "o500"]
+    assert (await _verdict(bus, tmp_path)).state != "altered"
+
+
+async def test_an_older_ledger_tells_only_what_is_new(bus: Bus, tmp_path: Path) -> None:
+    """What the trail has of it is not told twice, over restarts; an order that ends once more is."""
+    now = datetime.now(UTC)
+    for number in range(6):
+        await _end(bus, number, ended=now)
+    appender = bus.appender(tmp_path)
+    await appender.catch_up()
+    await appender.anchor()
+    await _lose(bus, "ENGINE")
+    for number in range(3):
+        await _end(bus, number, ended=now)
+    await bus.appender(tmp_path).catch_up()
+    await _change(bus, ModeChanged(mode="away"))
+    await bus.appender(tmp_path).catch_up()
+    await bus.appender(tmp_path).catch_up()
+    assert await _orders_told(bus) == [f"o{number}" for number in range(6)]
+    await _end(bus, 4, ended=now + timedelta(minutes=1))
+    await _end(bus, 20, ended=now)
+    for _ in range(2):
+        await bus.appender(tmp_path).catch_up()
+    assert await _orders_told(bus) == [*(f"o{number}" for number in range(6)), "o4", "o20"]
+    assert (await _verdict(bus, tmp_path)).state != "altered"
+
+
+@pytest.mark.parametrize("later", [1, 9])
+async def test_what_changes_after_the_log_was_lost_is_in_the_trail(bus: Bus, tmp_path: Path, later: int) -> None:
+    """Likewise for the log; an event that is in the trail already is not told again."""
+    old = [await _change(bus, ModeChanged(mode=f"old{number}")) for number in range(4)]
+    await bus.appender(tmp_path).catch_up()
+    await _lose(bus, "EVENTS")
+    await (await (await bus.intake())([old[0]]))
+    for number in range(later):
+        await _change(bus, ModeChanged(mode=f"new{number}"))
+    for _ in range(2):
+        await bus.appender(tmp_path).catch_up()
+    records = [read_record(body) for body in await _bodies(bus, "RESULTS")]
+    modes = [record.what["mode"] for record in records if isinstance(record, ChangeRecord)]
+    assert modes == [*(f"old{number}" for number in range(4)), *(f"new{number}" for number in range(later))]
+
+
+async def test_a_record_that_has_left_the_ledger_is_no_loss(bus: Bus, tmp_path: Path, caplog: Any) -> None:
+    """What ended long ago leaves by itself, and what the log has trimmed is gone: the trail goes on where it was."""
+    await _end(bus, 1)
+    await _change(bus, ModeChanged(mode="away"))
+    await bus.appender(tmp_path).catch_up()
+    for stream in ("ENGINE", "EVENTS"):
+        await bus.connection.api(f"STREAM.PURGE.{bus.stream(stream)}")
+    await _end(bus, 2)
+    await _change(bus, ModeChanged(mode="home"))
+    await bus.appender(tmp_path).catch_up()
+    assert [record.order for record in await _trail(bus)] == ["o1", "o2"]
+    assert [record.what["mode"] for record in await _changes(bus)] == ["away", "home"]
+    assert "is gone" not in caplog.text
 
 
 async def test_hosted_it_follows_the_ledger_by_itself(tmp_path: Path) -> None:

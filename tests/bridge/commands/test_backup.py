@@ -8,20 +8,26 @@ import shutil
 import stat
 from collections.abc import Callable
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.bus import snapshot
+from bridge.bus.anchors import read_anchors, read_key
 from bridge.bus.bus import Bus
 from bridge.bus.marks import WAY_OUT, Damage
+from bridge.bus.pull import scan
 from bridge.bus.server import EmbeddedServer
 from bridge.commands import archive
 from bridge.config.load import load
 from bridge.contracts import Head, Step
 from bridge.registry import Registry
+from bridge.schema.audit import AuditRecord, TrailCheck, read_record
+from bridge.schema.subjects import Subjects
 from connectors import BUILTIN
-from tests.bridge.bus.helpers import effect, event, order
+from tests.bridge.bus.helpers import effect, event, order, result
 from tests.bridge.commands.helpers import cli, going, write_site
 
 
@@ -109,6 +115,68 @@ async def test_everything_comes_back(filled: Path, site: Path) -> None:
     assert (site / "data" / "safety" / "killswitch").read_text() == "on"
     passwords = [json.loads((where / "data/bus/server.json").read_text())["password"] for where in (filled, site)]
     assert passwords[0] != passwords[1], "the backup holds no passwords"
+
+
+async def _end(bus: Bus, *numbers: int) -> None:
+    """Have orders end, just now."""
+    for number in numbers:
+        ended = result(number, ended=datetime.now(UTC))
+        await bus.effects.claim(effect(number, status="ended", result=ended))
+
+
+async def _trail(bus: Bus, folder: Path) -> tuple[list[str], str | None]:
+    """Return the orders in the trail, and what is wrong with it."""
+    check = TrailCheck(read_anchors(folder), read_key(folder), Subjects("home"), trimmed=False)
+    orders = []
+    async for batch in scan(bus.connection, bus.stream("RESULTS")):
+        for message in batch:
+            check.take(message.subject, message.data)
+            record = read_record(message.data)
+            orders.append(record.order if isinstance(record, AuditRecord) else record.kind)
+    check.verdict()
+    return orders, check.why
+
+
+async def test_the_trail_of_a_busy_site_goes_on_after_a_restore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Orders end between any two things that the backup takes: each is in the trail, once, in one chain."""
+    write_site(tmp_path)
+    config = load(tmp_path / "bridge.yaml", Registry("source type", BUILTIN, "vms_bridge.none"), {}).config
+    data, numbers, take = tmp_path / "data", iter(range(1, 1000)), snapshot.take
+
+    async def write(bus: Bus) -> None:
+        appender = bus.appender(data / "audit")
+
+        async def work() -> None:
+            await _end(bus, next(numbers), next(numbers))
+            await appender.catch_up()
+            await appender.anchor()
+
+        async def busy(*what: Any) -> Any:
+            try:
+                return await take(*what)
+            finally:
+                await work()
+
+        await work()
+        monkeypatch.setattr(snapshot, "take", busy)
+        await archive.write(bus.connection, config, data, tmp_path / "b", datetime.now(UTC), clips=None)
+
+    async def go_on(bus: Bus) -> None:
+        assert (await _trail(bus, data / "audit"))[1] is None
+        await bus.appender(data / "audit").catch_up()
+        await _end(bus, 1001, 1002)
+        await bus.appender(data / "audit").catch_up()
+        orders, why = await _trail(bus, data / "audit")
+        assert why is None
+        assert orders == [f"o{number}" for number in range(1, len(orders) - 1)] + ["o1001", "o1002"]
+        assert len(orders) > 4
+
+    await _on_the_bus(tmp_path, write)
+    shutil.rmtree(data)
+    await archive.read(tmp_path / "b", config, data, data / "clips")
+    await _on_the_bus(tmp_path, go_on)
 
 
 def test_nobody_else_may_read_it(filled: Path) -> None:
