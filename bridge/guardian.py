@@ -12,7 +12,7 @@ import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from bridge.actions.endpoints import Delivery, Webhooks
 from bridge.clock import Clock
@@ -33,14 +33,25 @@ SAFETY = "safety"
 UNKNOWN_OUTCOME = "unknown_outcome"
 DOUBT = 600.0
 """Seconds for which health shows that nobody knows what came of an order."""
-_STOPS = frozenset({"kill_switch", "breaker", "clock_stepped", UNKNOWN_OUTCOME})
-"""What is wrong so that nothing moves, or nobody knows what has."""
+_NOT_IDLE = {"relay": "not_released", "ptz": "not_stopped"}
+"""The reason for an output, and for a camera, that does not confirm its way back."""
+_STOPS = frozenset({"not_released", "kill_switch", "breaker", "clock_stepped", UNKNOWN_OUTCOME})
+"""What is wrong so that nothing moves, nothing that moved comes back, or nobody knows what has."""
 _FLAWS = frozenset({"store_damaged", "foreign_record", "agreement_lost"})
 """Reasons why a part is degraded of which people are told: something is lost, or somebody else was at it."""
 _TRIES = (0.0, 2.0, 10.0, 60.0)
 """Seconds before each try of telling somebody."""
 _GOOD = frozenset({"connected", "unused", "unknown", "connecting"})
 """States of a channel that are no outage; `connecting` is on its way to one or the other."""
+
+
+class _Wrong(NamedTuple):
+    """What stops things or is in doubt. `about` tells apart what has the same reason."""
+
+    reason: str
+    words: str
+    cure: str
+    about: str = ""
 
 
 class Guardian:
@@ -62,7 +73,7 @@ class Guardian:
         self._stuck = Stuck({"motion.started": config.stuck.motion, "call.started": config.stuck.call})
         self._doubt = ("", -DOUBT)
         self._flaws: set[tuple[str, str]] = set()
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self._saying = asyncio.Lock()
         self._beat = clock.monotonic()
         self._tasks: asyncio.TaskGroup | None = None
@@ -91,7 +102,7 @@ class Guardian:
 
         A source that is away, or one whose clock is wrong, is told of itself.
         """
-        return self._health.ready and not self._told & _STOPS
+        return self._health.ready and not any(reason in _STOPS for reason, _ in self._told)
 
     # --- what the runner tells -------------------------------------------------------------------------
 
@@ -150,32 +161,43 @@ class Guardian:
     def _say_how_safe(self, mono: float) -> None:
         """Show the worst in health; tell of each thing when it begins, whatever else there is."""
         wrong = list(self._wrong(mono))
-        for reason, message, _ in wrong:
-            if reason not in self._told and reason != UNKNOWN_OUTCOME:  # of which people were told when it ended
-                self._tell(message)
-        self._told = {reason for reason, _, _ in wrong}
+        for one in wrong:
+            if (one.reason, one.about) not in self._told and one.reason != UNKNOWN_OUTCOME:  # told when it ended
+                self._tell(one.words)
+        self._told = {(one.reason, one.about) for one in wrong}
         if wrong:
-            self._health.set(SAFETY, Level.DEGRADED, *wrong[0])
+            worst = wrong[0]
+            words = "; ".join(one.words for one in wrong if one.reason == worst.reason)
+            self._health.set(SAFETY, Level.DEGRADED, worst.reason, words, worst.cure)
         else:
             self._health.set(SAFETY, Level.UP)
 
-    def _wrong(self, mono: float) -> Iterator[tuple[str, str, str]]:
-        """Yield what stops things or is in doubt: reason, words and cure, the worst first."""
+    def _wrong(self, mono: float) -> Iterator[_Wrong]:
+        """Yield what stops things or is in doubt, the worst first."""
+        yield from self._not_idle("relay")
         doubt, at = self._doubt
         until, off = self._safety.own_clock.shut_until(), self._safety.clocks.off()
         if self._safety.kill.pulled:
-            yield "kill_switch", "the kill switch is pulled; nothing moves", "vms-bridge kill --reset"
+            yield _Wrong("kill_switch", "the kill switch is pulled; nothing moves", "vms-bridge kill --reset")
         if self._safety.breaker.pulled:
-            yield "breaker", "the breaker has tripped; nothing moves", "vms-bridge breaker reset"
+            yield _Wrong("breaker", "the breaker has tripped; nothing moves", "vms-bridge breaker reset")
         if until is not None:
             words = f"our clock went back; nothing moves until it has caught up at {until:%Y-%m-%d %H:%M:%S} UTC"
-            yield "clock_stepped", words, "look at NTP; if it is right now: vms-bridge clock accept"
+            yield _Wrong("clock_stepped", words, "look at NTP; if it is right now: vms-bridge clock accept")
         if mono - at < DOUBT:
-            yield UNKNOWN_OUTCOME, doubt, "look whether it is as it should be"
+            yield _Wrong(UNKNOWN_OUTCOME, doubt, "look whether it is as it should be")
+        yield from self._not_idle("ptz")
         if off and self._safety.moves:
             told = ", ".join(f"{name} {ahead.total_seconds():+.0f} s" for name, ahead in off.items())
             cure = f"set it by NTP; when it is right: vms-bridge clock accept {next(iter(off))}"
-            yield "clock_off", f"clocks that are off or were put back, whose events open nothing: {told}", cure
+            yield _Wrong("clock_off", f"clocks that are off or were put back, whose events open nothing: {told}", cure)
+
+    def _not_idle(self, kind: str) -> Iterator[_Wrong]:
+        cure = "look at it, and switch it by hand; it is tried until its source, which must be configured, confirms it"
+        for target, trouble in self._safety.releases.overdue().items():
+            if target.kind == kind:
+                words = f"{target} was told to go back to idle and does not confirm it: {trouble}"
+                yield _Wrong(_NOT_IDLE[kind], words, cure, str(target))
 
     def _heartbeat(self) -> BridgeHeartbeat:
         sources = [part.level for part in self._health if part.name.startswith("source ")]

@@ -25,7 +25,7 @@ def show(metrics: Metrics, engine: EngineHost, runner: Runner, safety: Safety, b
     """Show as metrics how far the parts are; they are asked whenever somebody reads the metrics."""
     metrics.watch("engine_position", "Sequence of the last event that was evaluated.", lambda: engine.position)
     metrics.watch("orders_in_hand", "Orders taken and not ended.", lambda: runner.tally.pending)
-    metrics.watch("releases_owed", "Outputs away from idle.", lambda: len(safety.releases.owed()))
+    metrics.releases(lambda: len(safety.releases.owed()), lambda: len(safety.releases.overdue()))
     metrics.watch("events_waiting", "Events in hand and not stored yet.", lambda: bus.health().pending)
 
 

@@ -107,7 +107,10 @@ class Metrics:
             "source",
             "via",
         )
-        self._releases = gauge("releases_pending", "Outputs away from idle whose way back is not confirmed.")
+        self._owed = gauge("releases_owed", "Outputs and cameras away from idle; a pulse that goes on is one too.")
+        self._overdue = gauge(
+            "releases_pending", "Those that were told to go back to idle and have not confirmed it for 5 s."
+        )
         self._store_up = gauge("store_up", "1 while events can be written down.")
         self._handled = counter("subscriber_messages", "Messages subscribers dealt with.", "subscriber", "outcome")
         self._handle_time = seconds("subscriber", "One message, by subscriber.", _FAST, "subscriber")
@@ -182,9 +185,10 @@ class Metrics:
         """An event was dropped, because the same happening had come before."""
         self._twins.labels(self._source(source), self._reason(via)).inc()
 
-    def releases_pending(self, count: int) -> None:
-        """So many outputs are away from idle."""
-        self._releases.set(count)
+    def releases(self, owed: Callable[[], float], overdue: Callable[[], float]) -> None:
+        """Read how many outputs are away from idle, and how many do not come back, whenever somebody scrapes."""
+        self._owed.set_function(owed)
+        self._overdue.set_function(overdue)
 
     def store_up(self, up: bool) -> None:
         """Events can be written down, or not."""

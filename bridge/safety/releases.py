@@ -30,6 +30,8 @@ RETRY = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds between tries of a release; the last one for ever."""
 SEND_LIMIT = 10.0
 """Seconds one try of a release may take."""
+LATE = 5.0
+"""Seconds after which people hear of a release that is not confirmed; a device that was only busy has taken it."""
 STOP_GRACE = 5.0
 """Seconds for releasing everything when the bridge stops; what is left is released at the next start."""
 _COMPACT_AT = 2000
@@ -71,6 +73,10 @@ class _Debt:
     ids: list[str] = field(default_factory=list)
     due: float = 0.0
     paying: bool = False
+    since: float | None = None
+    """Since when the release is tried, monotonic; None while nothing is to be paid."""
+    trouble: str = ""
+    """What the last try came to."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -78,6 +84,16 @@ class _Debt:
     def set_due(self, due: float) -> None:
         self.due = due
         self.changed.set()
+
+    def begin(self, now: float) -> None:
+        """The release is on its way, and nothing leaves idle until it is confirmed."""
+        self.paying = True
+        if self.since is None:
+            self.since, self.trouble = now, "no answer yet"
+
+    def paid(self) -> None:
+        """The device has confirmed it."""
+        self.paying, self.since = False, None
 
 
 class ReleaseJournal:
@@ -96,6 +112,11 @@ class ReleaseJournal:
         """Return what is away from idle, and by how many orders."""
         return {target: len(debt.ids) for target, debt in self._debts.items() if debt.ids}
 
+    def overdue(self) -> Mapping[Target, str]:
+        """Return what has been told for more than `LATE` seconds to go back to idle and did not confirm it, and why."""
+        before = self._clock.monotonic() - LATE
+        return {d.target: d.trouble for d in self._debts.values() if d.since is not None and d.since < before}
+
     async def load(self) -> int:
         """Read what is owed from before; all of it is due at once. Return how many targets. Raises StartError."""
         try:
@@ -105,7 +126,7 @@ class ReleaseJournal:
         for number, target in _open_debts(records):
             debt = self._debt(target)
             debt.ids.append(number)
-            debt.paying = True
+            debt.begin(self._clock.monotonic())
         if self._debts:
             _LOG.warning("outputs were away from idle when the bridge stopped", extra={"owed": len(self.owed())})
         return len(self.owed())
@@ -163,7 +184,7 @@ class ReleaseJournal:
         async with debt.lock:
             ids = list(debt.ids)
             await send_release(self._services, target)
-            debt.paying = False
+            debt.paid()
             await self._confirm(debt, ids, "confirmed")
 
     def _debt(self, target: Target) -> _Debt:
@@ -207,7 +228,7 @@ class ReleaseJournal:
             async with debt.lock:
                 if not debt.ids or self._clock.monotonic() < debt.due:
                     continue  # released by an order, or extended by one, while we waited for the lock
-                debt.paying = True
+                debt.begin(self._clock.monotonic())
                 failures = 0 if await self._pay_once(debt) else failures + 1
                 if failures:
                     debt.due = self._clock.monotonic() + RETRY[min(failures, len(RETRY)) - 1]
@@ -218,13 +239,15 @@ class ReleaseJournal:
             async with asyncio.timeout(SEND_LIMIT):
                 await send_release(self._services, debt.target)
         except (ActionError, TimeoutError) as exc:
+            debt.trouble = str(exc) or "no answer"
             _LOG.error("a release is not confirmed", extra={"target": str(debt.target), "error": str(exc)})
             return False
-        except Exception:  # noqa: BLE001 - the edge of a task: whatever a connector raises, the release goes on
+        except Exception as exc:  # noqa: BLE001 - the edge of a task: whatever a connector raises, the release goes on
+            debt.trouble = type(exc).__name__
             _LOG.exception("a release failed in an unexpected way", extra={"target": str(debt.target)})
             return False
         crash_point("release.sent")
-        debt.paying = False
+        debt.paid()
         await self._confirm(debt, ids, "confirmed")
         crash_point("release.confirmed")
         return True

@@ -10,16 +10,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bridge.actions.endpoints import Delivery
 from bridge.config.safety import SafetyConfig
 from bridge.errors import ActionUnavailableError, StoreUnavailableError
 from bridge.guardian import SAFETY, Guardian
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.stuck import KINDS
+from bridge.safety import releases
+from bridge.safety.releases import Target
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import ActionClass, Result
 from bridge.tap import Tap
-from tests.bridge.actions.support import Site, plate_event, until
+from tests.bridge.actions.support import Site, inline, plate_event, rest, until
 from tests.clock import VirtualClock
 
 
@@ -199,6 +203,83 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
         await world.clock.advance(600)
         await world.seconds(2)
         assert world.health[SAFETY].level is Level.UP
+
+
+@pytest.fixture
+def _in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk take no time, and let the end not wait for a device that does not answer."""
+    monkeypatch.setattr("asyncio.to_thread", inline)
+    monkeypatch.setattr(releases, "STOP_GRACE", 0.01)
+
+
+@asynccontextmanager
+async def _paying(world: World) -> AsyncIterator[None]:
+    await world.site.safety.load(first=True)
+    task = asyncio.create_task(world.site.journal.run())
+    await rest()
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.mark.usefixtures("_in_step")
+async def test_an_output_that_does_not_go_back_is_told_to_people(tmp_path: Path) -> None:
+    """Each once, and the bridge cannot be relied on until it has confirmed; one that is only slow is nothing."""
+    async with watched(tmp_path) as world, _paying(world):
+        device = world.site.device
+        device.answer_off.append(ActionUnavailableError("busy"))
+        await world.site.outputs.activate("gate", "o1", timedelta(seconds=1), lambda: None)
+        await world.seconds(20)
+        assert (device.positions, world.receivers.texts, world.guardian.able) == ({"r1": False}, [], True)
+        device.answer_off.extend([ActionUnavailableError("no route")] * 20)
+        await world.site.outputs.activate("gate", "o2", timedelta(seconds=1), lambda: None)
+        (tmp_path / "kill").touch()
+        await world.seconds(10)
+        told = "relay/nvr/1/r1 was told to go back to idle and does not confirm it: no route"
+        assert sorted(world.receivers.texts) == [told, "the kill switch is pulled; nothing moves"]
+        await world.site.kill.reset("anna", "fine")
+        await world.site.outputs.activate("barrier", "o3", timedelta(seconds=1), lambda: None)
+        await world.seconds(15)
+        assert world.receivers.texts[2:] == [told.replace("r1", "r5")]
+        part = world.health[SAFETY]
+        assert (part.level, part.reason, world.guardian.able) == (Level.DEGRADED, "not_released", False)
+        assert part.message == f"{told}; {told.replace('r1', 'r5')}"
+        assert "by hand" in part.cure
+        device.answer_off.clear()
+        await world.seconds(60)
+        assert (world.health[SAFETY].level, world.guardian.able) == (Level.UP, True)
+        assert len(world.receivers.texts) == 3
+
+
+@pytest.mark.usefixtures("_in_step")
+async def test_an_output_whose_source_is_gone_is_told_to_people(tmp_path: Path) -> None:
+    """It was opened, the bridge was killed, and its source was taken out of the configuration."""
+    monkeypatch.setattr("asyncio.to_thread", inline)
+    target = {"kind": "relay", "source": "old", "channel": "1", "relay": "r1"}
+    (tmp_path / "releases.jsonl").write_text(json.dumps({"op": "arm", "id": "o1", "target": target}) + "\n")
+    async with watched(tmp_path) as world, _paying(world):
+        await world.seconds(4)
+        assert world.receivers.texts == []
+        await world.seconds(3)
+        assert world.receivers.texts == [
+            "relay/old/1/r1 was told to go back to idle and does not confirm it: no source old"
+        ]
+        assert not world.guardian.able
+
+
+@pytest.mark.usefixtures("_in_step")
+async def test_a_camera_that_does_not_stop_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    """It hurts nobody: whoever watches the doors can still rely on them."""
+    async with watched(tmp_path) as world, _paying(world):
+        world.site.device.answer_off.extend([TimeoutError()] * 20)
+        moving = world.site.device.ptz_move("1", 1, 0, 0)
+        camera, second = Target("ptz", "nvr", "1"), timedelta(seconds=1)
+        await world.site.journal.away(camera, "o1", second, lambda: None, lambda: moving)
+        await world.seconds(10)
+        assert world.receivers.texts == ["ptz/nvr/1 was told to go back to idle and does not confirm it: no answer"]
+        assert (world.health[SAFETY].reason, world.guardian.able) == ("not_stopped", True)
 
 
 async def test_cameras_that_go_together_are_one_event(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_everything_that_can_be_counted_is_counted() -> None:
     metrics.result("webhook", "done", 0.2)
     metrics.source_up("nvr1", up=True)
     metrics.gap("nvr1")
-    metrics.releases_pending(2)
+    metrics.releases(lambda: 3, lambda: 2)
     metrics.store_up(up=True)
     metrics.request("/api/push", 200, 0.01)
     metrics.connection_dropped("slow_header")
@@ -79,6 +79,7 @@ def test_everything_that_can_be_counted_is_counted() -> None:
     assert samples["orders_pending", ()] == 1
     assert samples["source_up", source] == 1
     assert samples["source_gaps_total", source] == 1
+    assert samples["releases_owed", ()] == 3
     assert samples["releases_pending", ()] == 2
     assert samples["store_up", ()] == 1
     assert samples["http_requests_total", (("route", "/api/push"), ("status", "200"))] == 1

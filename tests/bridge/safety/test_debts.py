@@ -138,6 +138,35 @@ async def test_a_release_that_hangs_is_cut_off_and_tried_again(tmp_path: Path, m
         assert (yard.positions, yard.journal.owed()) == ([True, False], {})
 
 
+async def test_a_release_that_is_not_confirmed_for_long_is_overdue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From when it was first tried, also while that try hangs; a pulse that goes on is not, and the end ends it."""
+    monkeypatch.setattr(releases, "SEND_LIMIT", 0.01)
+    async with serving(tmp_path) as yard:
+        hang = asyncio.Event()
+        yard.device.on_switch = lambda _, on: hang.wait() if not on else asyncio.sleep(0)  # type: ignore[assignment, return-value]
+        await yard.open(hold=20 * S)
+        await yard.pass_(20)
+        assert yard.journal.overdue() == {}
+        yard.clock._move_to(25.1)
+        assert yard.journal.overdue() == {GATE: "no answer yet"}
+        await yard.clock.until_asleep()
+        assert yard.journal.overdue() == {GATE: "no answer"}
+        yard.device.answer_off.append(_busy())
+        hang.set()
+        await yard.pass_(0.5)
+        assert yard.journal.overdue() == {GATE: "busy"}
+        await yard.journal.idle(GATE)
+        assert (yard.journal.overdue(), yard.journal.owed()) == ({}, {})
+        yard.device.answer_off.extend([KeyError("bug")] * 3)
+        await yard.open("o2")
+        await yard.pass_(1)
+        yard.clock._move_to(yard.clock.monotonic() + 5.1)
+        assert yard.journal.overdue() == {GATE: "KeyError"}
+        yard.device.answer_off.clear()
+
+
 async def test_what_is_owed_counts_by_orders_until_the_last_is_paid(tmp_path: Path) -> None:
     """Two orders owe two, over a restart too; one release pays both, and then the target is not named any more."""
     yard = Yard(tmp_path)
