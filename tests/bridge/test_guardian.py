@@ -256,7 +256,6 @@ async def test_an_output_that_does_not_go_back_is_told_to_people(tmp_path: Path)
 @pytest.mark.usefixtures("_in_step")
 async def test_an_output_whose_source_is_gone_is_told_to_people(tmp_path: Path) -> None:
     """It was opened, the bridge was killed, and its source was taken out of the configuration."""
-    monkeypatch.setattr("asyncio.to_thread", inline)
     target = {"kind": "relay", "source": "old", "channel": "1", "relay": "r1"}
     (tmp_path / "releases.jsonl").write_text(json.dumps({"op": "arm", "id": "o1", "target": target}) + "\n")
     async with watched(tmp_path) as world, _paying(world):
