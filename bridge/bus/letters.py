@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.effects import JetEffectLedger, write_end
 from bridge.bus.engine_store import ORDERS_KEPT
+from bridge.bus.naming import Naming
 from bridge.bus.newest import newest
 from bridge.bus.pull import place, scan
 from bridge.bus.streams import REJECTED_FROM, stream_name
@@ -201,12 +201,12 @@ class DeadLetterBox:
 
     async def forget(self, plate: str) -> int:
         """Take away every letter in which a plate stands, however it is written there; return how many."""
-        subject, named = f"{self._subjects.root}.dlq.>", naming(plate)
+        subject, named = f"{self._subjects.root}.dlq.>", Naming(plate)
         found: list[int] = []
         for stream in (self._given_up, self._rejected):
             with _perhaps_missing():
                 async for batch in scan(self._connection, stream, [subject]):
-                    found += [place(m.reply).seq for m in batch if named.search(m.data.decode(errors="replace"))]
+                    found += [place(m.reply).seq for m in batch if _names(m, named)]
         for seq in found:
             await self._remove(seq)
         return len(found)
@@ -221,6 +221,13 @@ class DeadLetterBox:
         await self._connection.api(f"STREAM.MSG.DELETE.{self._stream_of(seq)}", {"seq": seq})
 
 
+def _names(message: Received, plate: Naming) -> bool:
+    """Tell whether a plate stands in a letter, or in what was noted of it."""
+    return plate.within(message.data) or any(
+        plate.within(said.encode(errors="replace")) for said in (message.headers or {}).values()
+    )
+
+
 @contextmanager
 def _perhaps_missing() -> Iterator[None]:
     """Find nothing in a stream that is not there: the bridge has not run since there are two."""
@@ -229,12 +236,6 @@ def _perhaps_missing() -> Iterator[None]:
     except RefusedError as exc:
         if exc.code != STREAM_NOT_FOUND:
             raise
-
-
-def naming(plate: str) -> re.Pattern[str]:
-    """Return what finds a plate in a text: in either case, with separators between, and not as a part of more."""
-    signs = r"[\s.\-·:/]{0,3}".join(map(re.escape, plate))
-    return re.compile(rf"(?<!\w){signs}(?!\w)", re.IGNORECASE)
 
 
 async def note(

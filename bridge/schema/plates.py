@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_SEPARATORS = re.compile(r"[\s\-–—._·•:/\\|'\"()\[\]]+")
+SEPARATOR = r"[\s\-–—._·•:/\\|'\"()\[\]]"
+"""What may stand between the signs of a plate and says nothing, as a pattern."""
+_SEPARATORS = re.compile(SEPARATOR + "+")
 
 
 def canonical_plate(text: str) -> str:

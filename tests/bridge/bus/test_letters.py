@@ -204,5 +204,7 @@ async def test_a_plate_is_forgotten_with_the_letters_that_name_it(bus: Bus, box:
         b"x",
     ]
     await bus.dead.bury("information", "gave_up", b"12AB345", {})
-    assert await box.forget("12AB345") == 1
+    await bus.dead.bury("message", "no_plate", b"cut", {"Error": "no such plate: 12AB345"})
+    await bus.dead.bury("message", "duplicate_key", b'{"plate": "12\\u0041B345"}', {})
+    assert await box.forget("12AB345") == 3
     assert await box.forget("12AB345") == 0
