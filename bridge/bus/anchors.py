@@ -64,8 +64,7 @@ class Anchors:
     def _write(self, anchor: Anchor) -> None:
         self._lines.append(anchor.model_dump(mode="json"))
         if self._lines.lines > _MOST:
-            records = self._lines.load()
-            self._lines.rewrite([*records[:-_RECENT:_EACH], *records[-_RECENT:]])
+            self._lines.compact(lambda records: [*records[:-_RECENT:_EACH], *records[-_RECENT:]])
 
 
 def read_key(folder: Path) -> bytes:

@@ -230,10 +230,12 @@ class Cameras:
     def _strike_off(self, camera: Camera) -> None:
         self._file.append({"op": "home", "source": camera.source, "channel": camera.channel})
         if self._file.lines > _COMPACT_AT:
-            owed = _owed(self._file.load())
-            self._file.rewrite(
-                {"op": "hold", "source": c.source, "channel": c.channel, "home": home} for c, home in owed.items()
-            )
+            self._file.compact(_still_held)
+
+
+def _still_held(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    held = _owed(records).items()
+    return [{"op": "hold", "source": c.source, "channel": c.channel, "home": home} for c, home in held]
 
 
 def _owed(records: list[dict[str, Any]]) -> dict[Camera, str]:

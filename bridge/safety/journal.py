@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines = 0
-        """How many lines the file has; a hint when to `rewrite`."""
+        """How many lines the file has; a hint when to `compact` or `rewrite`."""
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._good: int
@@ -71,7 +71,11 @@ class JsonLines:
 
     def each(self) -> Iterator[dict[str, Any]]:
         """Yield what `load` returns without having all of it in memory; to its end nobody else can write."""
-        with self._lock, contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+        with self._lock:
+            yield from self._read()
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
             self.lines = 0
             for line in file:
                 if not line.endswith(b"\n"):
@@ -101,13 +105,26 @@ class JsonLines:
             self._good += len(lines)
             self.lines += len(records)
 
-    def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Replace the whole file, so that it does not grow for ever. Raises OSError, and then it is as it was."""
-        kept = [_line(record) for record in records]
+    def compact(self, keep: Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]]) -> None:
+        """Replace the file by what `keep` makes of it, so that it does not grow for ever.
+
+        Who appends meanwhile waits and is in the new file: nothing is lost that was written down. Raises
+        OSError, and then the file is as it was.
+        """
         with self._lock:
-            write_synced(self.path, b"".join(kept))
-            self._close()
-            self.lines = len(kept)
+            self._replace(keep(list(self._read())))
+
+    def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Replace the file by what is known better elsewhere; what was in it is gone. Raises OSError as `compact`."""
+        kept = list(records)
+        with self._lock:
+            self._replace(kept)
+
+    def _replace(self, records: Iterable[Mapping[str, Any]]) -> None:
+        kept = [_line(record) for record in records]
+        write_synced(self.path, b"".join(kept))
+        self._close()
+        self.lines = len(kept)
 
     def close(self) -> None:
         """Let go of the file. It opens again when needed."""

@@ -110,7 +110,7 @@ class Openings:
         self.file.append(record)
         if self.file.lines > _COMPACT_AT:
             since = (now - _HOUR).isoformat()
-            self.file.rewrite(old for old in self.file.load() if old.get("at", since) >= since)
+            self.file.compact(lambda records: (old for old in records if old.get("at", since) >= since))
 
     def _forget_old(self) -> None:
         since = self._clock.monotonic() - _HOUR.total_seconds()

@@ -205,9 +205,12 @@ class PendingOpenings:
     def _append(self, record: dict[str, Any]) -> None:
         self._file.append(record)
         if self._file.lines > _COMPACT_AT:
-            records = self._file.load()
-            told = {record.get("order") for record in records if record.get("op") == "told"}
-            self._file.rewrite(record for record in records if record.get("order") not in told)
+            self._file.compact(_without_told)
+
+
+def _without_told(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    told = {record.get("order") for record in records if record.get("op") == "told"}
+    return [record for record in records if record.get("order") not in told]
 
 
 def _untold(records: list[dict[str, Any]]) -> dict[str, dict[str, Any] | Result]:

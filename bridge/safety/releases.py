@@ -276,9 +276,7 @@ class ReleaseJournal:
         if ids:
             self._file.append({"op": "done", "ids": ids, "how": how})
         if self._file.lines > _COMPACT_AT:
-            records = self._file.load()
-            still = {number for number, _ in _open_debts(records)}
-            self._file.rewrite(record for record in records if record.get("id") in still)
+            self._file.compact(_still_owed)
 
     async def _pay_all(self) -> None:
         for debt in self._debts.values():
@@ -291,6 +289,11 @@ class ReleaseJournal:
             task.cancel()
         if late:
             _LOG.error("outputs are away from idle and are released at the next start", extra={"owed": len(late)})
+
+
+def _still_owed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    still = {number for number, _ in _open_debts(records)}
+    return [record for record in records if record.get("id") in still]
 
 
 def _refuse_while_paying(debt: _Debt) -> None:

@@ -18,6 +18,7 @@ from bridge.errors import ActionRejectedError, ActionUnavailableError, ActionUnk
 from bridge.safety import releases
 from bridge.safety.releases import ReleaseJournal, Target
 from tests.bridge.actions.support import Device, Locator, inline, rest
+from tests.bridge.safety.meanwhile import writing_meanwhile
 from tests.clock import START, VirtualClock
 
 GATE = Target("relay", "nvr", "1", "r1")
@@ -470,6 +471,22 @@ async def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pyte
             lines = _lines(tmp_path)
             assert len(lines) == (3 if number == 2 else 1)
         assert lines[0]["order"] == "o1"
+
+
+def test_a_debt_that_comes_while_the_file_is_shortened_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An output leaves idle in another thread: what was written down before it was sent is never lost."""
+    monkeypatch.setattr(releases, "_COMPACT_AT", 3)
+    journal = ReleaseJournal(tmp_path, Locator(), VirtualClock())
+
+    def arm(number: str) -> None:
+        target = {"kind": "relay", "source": "nvr", "channel": "1", "relay": number}
+        journal._file.append({"op": "arm", "id": number, "target": target})
+
+    for number in ("r1", "r2", "r3"):
+        arm(number)
+    with writing_meanwhile(monkeypatch, lambda record: record.get("id") == "r3", lambda: arm("gate")):
+        journal._strike_off(["r1", "r2"], "confirmed")
+    assert [line["id"] for line in _lines(tmp_path)] == ["r3", "gate"]
 
 
 async def test_what_does_not_go_back_in_time_is_left_to_the_next_start(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,26 @@ def test_a_full_disk_raises_and_leaves_nothing_behind(tmp_path: Path, monkeypatc
     monkeypatch.undo()
     file.append({"b": 2})
     assert path.read_bytes() == b'{"a":1}\n{"a":2}\n{"b":2}\n'
+
+
+def test_compaction_keeps_what_it_is_told_to_and_what_comes_meanwhile(tmp_path: Path) -> None:
+    """From reading to the new file nobody else writes; a failure leaves all as it was."""
+    file = JsonLines(tmp_path / "x.jsonl")
+    file.append(*({"n": number} for number in range(5)))
+    late = threading.Thread(target=lambda: file.append({"late": 1}))
+
+    def odd(records: list[dict[str, int]]) -> list[dict[str, int]]:
+        late.start()
+        late.join(0.1)
+        assert late.is_alive()
+        return [record for record in records if record["n"] % 2]
+
+    file.compact(odd)
+    late.join(10)
+    assert (file.load(), file.lines) == ([{"n": 1}, {"n": 3}, {"late": 1}], 3)
+    with pytest.raises(TypeError):
+        file.compact(lambda records: [{"no": object()}, *records])
+    assert file.load() == [{"n": 1}, {"n": 3}, {"late": 1}]
 
 
 def test_rewrite_keeps_what_it_is_given(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from bridge.safety.openings import Opening, Openings
 from bridge.schema.kinds import CallStarted
 from bridge.schema.orders import Order
 from tests.bridge.actions.support import make_order, plate_event
+from tests.bridge.safety.meanwhile import writing_meanwhile
 from tests.clock import START, VirtualClock
 
 S, HOUR = timedelta(seconds=1), timedelta(hours=1)
@@ -198,6 +199,22 @@ async def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pyte
     assert _kept(tmp_path) == ["event1", *kept]
     await memory.add("barrier", _order(clock, 5))
     assert (_kept(tmp_path), memory.file.lines) == ([*kept, "event5"], 5)
+    await memory.aclose()
+
+
+async def test_an_opening_that_comes_while_the_file_is_shortened_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written in another thread, in the middle of it; a restart would count too few otherwise."""
+    monkeypatch.setattr(openings, "_COMPACT_AT", 2)
+    clock = VirtualClock()
+    memory, first = Openings(tmp_path, clock), _order(clock, 1)
+    await memory.add("barrier", first)
+    await memory.add("barrier", _order(clock, 2))
+    other = {"op": "open", "output": "gate", "order": "o", "event": "other", "at": START.isoformat()}
+    with writing_meanwhile(monkeypatch, lambda record: record["order"] == first.id, lambda: memory.file.append(other)):
+        await memory.add("barrier", _order(clock, 3))
+    assert _kept(tmp_path) == ["event1", "event2", "event3", "other"]
     await memory.aclose()
 
 
