@@ -178,7 +178,7 @@ class _Start:
         server, bus = await self._bus()
         intake = await bus.intake(IntakeCounts(self.metrics))
         appender = await self._subscribers(bus)
-        safety.facts.remember(intake.known.all())
+        await safety.remember(intake.known.all())
         desk = Desk(self.config.site, safety, self.clock)
         self.stack.push_async_callback(desk.aclose)
         buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)

@@ -16,7 +16,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,6 +33,7 @@ from bridge.bus.wire import STREAM_NOT_FOUND, RefusedError
 from bridge.clock import SystemClock
 from bridge.config.models import BridgeConfig
 from bridge.errors import StartError, StoreError
+from bridge.safety import restored
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -164,6 +165,7 @@ def examine(source: Path, site: str) -> dict[str, Any]:
     try:
         manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
         version, form, whose = manifest["version"], manifest["store_format"], manifest["site"]
+        datetime.fromisoformat(manifest["created"])
         _whole(source, manifest)
     except FileNotFoundError as error:
         raise StartError(f"{source} is no backup, or not a whole one ({error.filename})", "name another") from error
@@ -200,8 +202,8 @@ async def read(
 ) -> list[Entry]:
     """Put a backup into an empty data directory and look whether all is there. Raises StartError, StoreError.
 
-    Until it is, the directory says so, and no bridge starts on it. The plates that the file `erased` tells of are
-    erased again.
+    Until it is, the directory says so, and no bridge starts on it. Nothing moves until a person resets the kill switch.
+    The plates that the file `erased` tells of are erased again.
     """
     manifest = examine(source, config.site)
     lock = Lock(data)
@@ -212,6 +214,7 @@ async def read(
             parts = PurePosixPath(name).parts
             target = clips.joinpath(*parts[1:]) if parts[0] == "clips" else data.joinpath(*parts)
             _place(source / _FILES / name, target)
+        await _stop(data, manifest)
         if erased is not None:
             _erase_again(erased, data / "audit")
         # Nobody else should reach the server while it is half full.
@@ -233,6 +236,14 @@ async def read(
         return entries
     finally:
         lock.release()
+
+
+async def _stop(data: Path, manifest: Mapping[str, Any]) -> None:
+    folder = data / "safety"
+    try:
+        await restored.stop(folder, datetime.fromisoformat(manifest["created"]).astimezone(UTC), SystemClock())
+    except OSError as error:
+        raise start_error("write", folder, error) from error
 
 
 def _erase_again(erased: Path, folder: Path) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.commands.output import ConfigOption, JsonOption, command, out, print_json
+from bridge.commands.output import ConfigOption, JsonOption, command, err, out, print_json
 from bridge.commands.site import DEFAULT_CONFIG, load_site
 from bridge.errors import ConfigError
+from bridge.safety import restored
 
 if TYPE_CHECKING:
     from bridge.commands.archive import Entry
@@ -53,6 +54,7 @@ def restore(
     """Put a backup into the site's data directory, which must be empty, and look whether all is there.
 
     Events that came after the backup are not in it; what is decided again after a restore is old, and moves nothing.
+    Nor is what was stopped or held after it: so the kill switch comes up pulled, until `vms-bridge kill --reset`.
     Plates erased after the backup was written are in it: `--erased` erases them again.
     """
     logging.basicConfig(level=logging.CRITICAL)
@@ -63,6 +65,7 @@ def restore(
         raise ConfigError(f"--erased: {erased} is not there")
     entries = asyncio.run(_restore(loaded, directory.absolute(), erased.absolute() if erased else None))
     _say(entries, "restored and complete", as_json=as_json)
+    err().print(restored.NEXT, markup=False, highlight=False)
 
 
 async def _backup(loaded: Loaded, directory: Path, *, clips: bool) -> list[Entry]:

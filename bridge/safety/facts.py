@@ -3,7 +3,8 @@
 What was fetched from a log, replayed or made up says nothing here. What a source said that is listened to counts only
 within the session in which it said it: before, it may have changed with nobody there to see. The same for a channel
 that its source does not hear any more. What nobody listens to (a push client, a rule, a person) counts until it says
-otherwise, over restarts too. What is not known stays unknown. Nothing here is written; the book belongs to the bus.
+otherwise, over restarts too, but not over a restore. What is not known stays unknown. Nothing here is written; the
+book belongs to the bus.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ class Facts:
         """Of each source that is listened to: whether it is heard, and since when it is so."""
         self._waiting: list[tuple[StateIs, asyncio.Event]] = []
 
-    def remember(self, known: Mapping[_Key, Told]) -> None:
-        """Take over what was known before the start, but for sources that were listened to."""
+    def remember(self, known: Mapping[_Key, Told], since: datetime | None = None) -> None:
+        """Take over what was known before the start, but for sources that were listened to.
+
+        `since`: when the data were restored. What was heard before is what a backup says.
+        """
         listened = {entity for entity, attribute in known if attribute == LINK}
         for (entity, attribute), told in known.items():
-            if _source_of(entity) not in listened:
+            if _source_of(entity) not in listened and (since is None or told.received >= since):
                 self._told.setdefault((entity, attribute), told)
 
     def link(self, source: str, up: bool, since: datetime) -> None:

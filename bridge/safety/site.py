@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from bridge.clock import Clock
@@ -19,7 +21,9 @@ from bridge.safety.outputs import Outputs
 from bridge.safety.ownclock import OwnClock
 from bridge.safety.readings import Readings
 from bridge.safety.releases import ReleaseJournal
+from bridge.safety.restored import restored_at
 from bridge.safety.settings import Settings
+from bridge.schema.state import Told
 
 
 class Safety:
@@ -27,6 +31,7 @@ class Safety:
 
     def __init__(self, config: BridgeConfig, services: Services, folder: Path, clock: Clock) -> None:
         safety = config.safety
+        self._folder = folder
         self.kill = KillSwitch(folder, clock)
         self.breaker = Breaker(folder, clock, safety.breaker)
         self.clocks = SourceClocks(clock, safety.clock_tolerance, safety.trusted_clocks)
@@ -64,6 +69,10 @@ class Safety:
         await self.openings.load()
         await self.cameras.load()
         await self.doors.pending.load()
+
+    async def remember(self, known: Mapping[tuple[str, str], Told]) -> None:
+        """Take over what was known before the start, but not what a backup says."""
+        self.facts.remember(known, await asyncio.to_thread(restored_at, self._folder))
 
     async def aclose(self) -> None:
         """Let go of files."""

@@ -100,6 +100,8 @@ async def test_everything_comes_back(filled: Path, site: Path) -> None:
     done = await asyncio.to_thread(cli, "restore", "b", cwd=site)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "restored and complete"
+    assert "the kill switch is pulled" in done.stderr
+    assert json.loads((site / "data" / "safety" / "kill").read_bytes())["principal"] == "restore"
     before, after = [await _on_the_bus(where, _content) for where in (filled, site)]
     assert after == before
     assert after[0] == [f"e{number}" for number in range(1, 301)]
