@@ -365,7 +365,8 @@ class _Start:
     def _matcher(self, emit: Emit) -> TwinMatcher:
         """Return the way into the log for what comes from outside, which may come by several ways."""
         sources = {f"{self.config.site}/{name}": spec.twins for name, spec in self.loaded.specs.items()}
-        return TwinMatcher(emit, sources, pushed_twins(self.registries.connectors), self.metrics)
+        pushed = pushed_twins(self.registries.connectors)
+        return TwinMatcher(emit, sources, pushed, self.metrics, twin_of=twins_of(self.config))
 
     async def _sources(self, bus: Bus, matcher: TwinMatcher, safety: Safety) -> None:
         listening = {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
@@ -442,6 +443,15 @@ def pushed_twins(connectors: Registry) -> dict[str, TwinReader]:
     """Return, by kind, how pushed events are recognised when they come by another way as well."""
     specs = [connectors.get(name) for name in connectors.names]
     return {kind: reader for spec in specs if spec.push is not None for kind, reader in spec.twins.items()}
+
+
+def twins_of(config: BridgeConfig) -> dict[str, set[str]]:
+    """Return, by `<site>/<source>` of what is pushed, the sources by which the same may come as well."""
+    named: dict[str, set[str]] = {}
+    for name, client in config.http.push.items():
+        others = named.setdefault(f"{config.site}/{client.source or name}", set())
+        others |= {f"{config.site}/{other}" for other in client.twin_of}
+    return named
 
 
 def parking(bus: Bus) -> Callable[[str, str | bytes, str, str], Coroutine[Any, Any, None]]:

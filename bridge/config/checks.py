@@ -58,7 +58,7 @@ def findings(config: BridgeConfig, names: Names, specs: Mapping[str, ConnectorSp
         yield from _webhook(("webhooks", name), webhook)
     yield from _safety(config, names)
     yield from _bus(config)
-    yield from _push(config)
+    yield from _push(config, names)
     yield from _ports(config)
 
 
@@ -175,13 +175,16 @@ def _bus(config: BridgeConfig) -> Iterator[Finding]:
         yield Finding(("bus", "replicas"), "the embedded server keeps one copy; more need bus.servers")
 
 
-def _push(config: BridgeConfig) -> Iterator[Finding]:
+def _push(config: BridgeConfig, names: Names) -> Iterator[Finding]:
     usernames: dict[str, str] = {}
     tokens: dict[str, str] = {}
     signers: dict[str, str] = {}
     for name, client in config.http.push.items():
         path: YamlPath = ("http", "push", name)
         yield from _push_client(path, client)
+        for index, other in enumerate(client.twin_of):
+            if other not in names.sources:
+                yield Finding((*path, "twin_of", index), unknown("source", other, names.sources))
         username = client.username or name
         if client.password is not None and usernames.setdefault(username, name) != name:
             yield Finding((*path, "username"), f"{username!r} is the name of {usernames[username]!r} already")

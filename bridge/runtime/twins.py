@@ -8,6 +8,9 @@ Two events of the same way are never twins of each other, because a system does 
 twice in different words: there only the id counts. A pushed and a live event are paired one to one; a
 row of a log may stand for many live ones, since a car that waits is read again and again.
 
+Whose events may be one is configured, not claimed: a source's own, and those of push clients that are said to be twins
+of it. Otherwise whoever may push could name another's plate and moment, and have it dropped.
+
 Keys say nothing to this module. What it remembers is bounded, and can be read again from the event log.
 """
 
@@ -15,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -71,7 +74,7 @@ class _Seen:
 
     __slots__ = ("also", "gone", "hand", "keys", "name", "paired", "received", "scope", "via")
 
-    def __init__(self, name: _Name, event: VmsEvent, scope: str, keys: Sequence[str], hand: _Hand | None) -> None:
+    def __init__(self, name: _Name, event: VmsEvent, scope: Set[str], keys: Sequence[str], hand: _Hand | None) -> None:
         self.name, self.via, self.scope, self.keys = name, event.via, scope, keys
         self.received = event.received
         self.hand = hand
@@ -82,9 +85,9 @@ class _Seen:
         """The ways by which it came once more."""
         self.gone = False
 
-    def is_twin_of(self, via: str, scope: str) -> bool:
+    def is_twin_of(self, via: str, scope: Set[str]) -> bool:
         """Tell whether an event that seeks one of our keys is the same happening."""
-        if self.via == via or (self.scope and scope and self.scope != scope):
+        if self.via == via or self.scope.isdisjoint(scope):
             return False
         return LOG in (via, self.via) or via not in self.paired
 
@@ -99,14 +102,16 @@ class TwinMatcher:
         pushed: Mapping[str, TwinReader],
         counter: TwinCounter,
         *,
+        twin_of: Mapping[str, Collection[str]] | None = None,
         room: int = ROOM,
     ) -> None:
         """`sources` has the readers by `<site>/<source>` and kind; `pushed` those of every other source.
 
-        An event of another source is one that somebody pushes to us. The same may come to any of the
-        sources, so its keys count for all of them; those of a source count for it and for pushes.
+        An event of another source is one that somebody pushes to us. It may be the same as one of the
+        sources that `twin_of` names for its own, and of no others.
         """
         self._emit, self._sources, self._pushed, self._counter = emit, sources, pushed, counter
+        self._scopes = {source: frozenset((source, *others)) for source, others in (twin_of or {}).items()}
         self._room = room
         self._ids: dict[_Name, _Seen] = {}
         self._keys: dict[str, _Seen | tuple[_Seen, ...]] = {}
@@ -189,10 +194,14 @@ class TwinMatcher:
         stored.add_done_callback(partial(self._settle, hand))
         return stored
 
-    def _scope(self, source: str) -> str:
-        return source if source in self._sources else ""
+    def _scope(self, source: str) -> Set[str]:
+        """Return the sources by which what this one says may come too."""
+        scope = self._scopes.get(source)
+        if scope is None:
+            scope = self._scopes[source] = frozenset((source,))
+        return scope
 
-    def _find(self, event: VmsEvent, name: _Name, scope: str, keys: TwinKeys) -> _Seen | None:
+    def _find(self, event: VmsEvent, name: _Name, scope: Set[str], keys: TwinKeys) -> _Seen | None:
         same = self._ids.get(name)
         if same is not None:
             return same
@@ -212,7 +221,7 @@ class TwinMatcher:
 
     # --- remembering ------------------------------------------------------------------------------
 
-    def _note(self, event: VmsEvent, name: _Name, scope: str, keys: TwinKeys, hand: _Hand | None) -> _Seen:
+    def _note(self, event: VmsEvent, name: _Name, scope: Set[str], keys: TwinKeys, hand: _Hand | None) -> _Seen:
         seen = self._ids[name] = _Seen(name, event, scope, keys.known_by, hand)
         known = self._keys
         for key in keys.known_by:
@@ -232,8 +241,8 @@ class TwinMatcher:
 
     def _trim(self, source: str, now: datetime) -> None:
         order = self._order[source]
-        # What was pushed may be in the log of any source that has a gap.
-        needed = source in self._filling or (source not in self._sources and bool(self._filling))
+        # What was pushed may be in the log of a source that has a gap.
+        needed = not self._filling.isdisjoint(self._scope(source))
         room = max(self._room, ROOM_WHILE_FILLING) if needed else self._room
         while len(order) > room or (not needed and now - order[0].received > MEMORY):
             self._forget([order.popleft()])

@@ -187,7 +187,8 @@ class Way(RecordingSession):
         intake = JetIntake(it, book, self.guard, "home", None, self.clock)  # type: ignore[arg-type]
         tap = Tap(intake, [])
         tap.follow(frozenset({"plate.read"}), lambda _event, _stored: None)
-        self.emit = TwinMatcher(tap, {"home/a": {"plate.read": keys}}, {"plate.read": keys}, _Uncounted())  # type: ignore[assignment]
+        known = {"plate.read": keys}
+        self.emit = TwinMatcher(tap, {"home/a": known}, known, _Uncounted(), twin_of={"home/gate": ["home/a"]})  # type: ignore[assignment]
 
 
 async def refused_behind_a_twin(way: Way, it: Publisher, delivery: Delivery) -> None:

@@ -251,6 +251,8 @@ BAD: list[tuple[str, str]] = [
      "must not be empty or hold a colon; HTTP Basic cannot carry it")),
     ("http: {push: {a: {password: x}, b: {password: y, username: a}}}\n",
      "bridge.yaml:1:60: http.push.b.username: 'a' is the name of 'a' already"),
+    ("http: {push: {a: {token: x, twin_of: [nvr1]}}}\n",
+     "bridge.yaml:1:39: http.push.a.twin_of[0]: unknown source 'nvr1'; known: none"),
     ("http: {push: {a: {token: x}, b: {token: x}}}\n",
      "bridge.yaml:1:41: http.push.b.token: is the token of 'a' already; each needs its own"),
     ("bus: {port: 8480}\n", "bridge.yaml:1:13: bus.port: 8480 is taken by http.port already"),

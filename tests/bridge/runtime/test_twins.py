@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.app import twins_of
+from bridge.config.models import BridgeConfig
 from bridge.contracts import Missed, TwinKeys
 from bridge.errors import StoreUnavailableError
 from bridge.runtime.twins import MEMORY, TwinMatcher
@@ -18,6 +20,7 @@ from bridge.schema.event import Origin, VmsEvent
 from tests.clock import START
 
 NVR, GATE = "home/nvr1", "home/gate"
+TWIN_OF = {GATE: (NVR, "home/nvr2"), "home/lane": ("home/nvr2",)}
 
 
 def keys_of(event: VmsEvent) -> TwinKeys:
@@ -61,7 +64,7 @@ class Store:
         self.hold: asyncio.Event | None = None
         self.down = False
         sources = {NVR: {"plate.read": keys_of}, "home/nvr2": {"plate.read": keys_of}}
-        self.matcher = TwinMatcher(self.emit, sources, {"plate.read": keys_of}, self, room=room)
+        self.matcher = TwinMatcher(self.emit, sources, {"plate.read": keys_of}, self, twin_of=TWIN_OF, room=room)
 
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -160,6 +163,30 @@ async def test_two_sources_may_say_the_same_without_being_one() -> None:
     assert store.ids == ["ws-1", "callback-2"]
     await store.take(plate(3, "a", "push", GATE))
     assert store.ids == ["ws-1", "callback-2"]
+
+
+@pytest.mark.parametrize("pusher", ["home/carwash", "home/lane"])
+async def test_whoever_pushes_cannot_have_another_sources_event_dropped(pusher: str) -> None:
+    """Nor its row, by naming its reader, its plate and its moment: whose events may be one is configured."""
+    store = Store()
+    await store.take(plate(1, "a", "push", pusher), plate(2, "a"))
+    assert await store.matcher.fill(row(3, "a")) == []
+    assert store.ids == ["push-1", "ws-2"]
+    await store.take(plate(4, "b", "push", pusher))
+    await store.matcher.fill(row(5, "b"))
+    assert store.ids[2:] == ["push-4", "log-5"]
+    assert [source for source, _ in store.twins] == ["nvr1"]
+
+
+def test_what_is_pushed_is_a_twin_of_what_its_clients_name() -> None:
+    """By the name that events are filed under; two clients may share one."""
+    push = {
+        "booth": {"source": "gate", "twin_of": ["nvr1"]},
+        "other": {"source": "gate", "twin_of": ["nvr2"]},
+        "lane": {},
+    }
+    config = BridgeConfig.model_validate({"site": "home", "http": {"push": push}})
+    assert twins_of(config) == {GATE: {NVR, "home/nvr2"}, "home/lane": set()}
 
 
 async def test_kinds_without_keys_pass_as_they_are() -> None:

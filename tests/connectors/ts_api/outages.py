@@ -67,7 +67,7 @@ class Process:
         connector = SPEC.build(config(url=url, **{**PATIENT, **values}), context(clock))
         assert isinstance(connector, TsApi)
         self.connector = connector
-        self.matcher = TwinMatcher(self.emit, {SOURCE: SPEC.twins}, SPEC.twins, self)
+        self.matcher = TwinMatcher(self.emit, {SOURCE: SPEC.twins}, SPEC.twins, self, twin_of={"home/lane": [SOURCE]})
         ledger = Ledger(self.matcher, self, self)
         supervisor = Supervisor("home", self.matcher, self.park, self.states.append, clock, ledger)
         self.task = asyncio.create_task(supervisor.run({"nvr1": connector}), name="bridge")
