@@ -21,14 +21,23 @@ from bridge.errors import StartError
 _log = logging.getLogger(__name__)
 
 FILE = "store.json"
-FORMAT = 1
+FORMAT = 2
+"""Raised with every change of what is stored that an earlier version would misread, or write over.
+
+1: the first with this file. 2: changes of what decides stand in the audit trail, where an earlier version takes them
+for foreign; a head may name a step that is still to be copied; a firing that waits is a value of its own; kinds of
+events were added.
+"""
 RESTORING = "restoring"
 """There while a backup is being put into the directory: what is in it is not whole."""
 
 Step = Callable[[Path], None]
 
-STEPS: Mapping[int, Step] = {0: lambda _: None}
-"""Step `n` makes format `n + 1` of format `n`. Format 0 is the first versions', which had no `store.json`."""
+STEPS: Mapping[int, Step] = {0: lambda _: None, 1: lambda _: None}
+"""Step `n` makes format `n + 1` of format `n`. Format 0 is the first versions', which had no `store.json`.
+
+Of 1 everything is read as it stands: what is new has defaults.
+"""
 
 
 def site_of(folder: Path) -> str | None:

@@ -76,3 +76,10 @@ def test_a_damaged_file_is_said(tmp_path: Path, content: str) -> None:
 def test_there_is_a_step_from_every_form() -> None:
     """Otherwise the data of somebody could not be read any more."""
     assert sorted(STEPS) == list(range(FORMAT))
+
+
+def test_what_the_first_version_wrote_is_taken_and_not_given_back(tmp_path: Path) -> None:
+    """Since changes are records of the trail it would misread what is there: it must not be let in again."""
+    (tmp_path / "store.json").write_text(json.dumps({"format": 1, "site": "home"}))
+    claim(tmp_path, "home")
+    assert (format_of(tmp_path) > 1, site_of(tmp_path)) == (True, "home")
