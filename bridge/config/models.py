@@ -103,8 +103,8 @@ class PushClient(Model):
     )
     twin_of: tuple[Name, ...] = Field(
         (),
-        description="Sources that hear the same: of a reader that pushes to a server and to the bridge. What comes by both "
-        "is one event; without this a push is never taken for another source's.",
+        description="Sources that hear the same: of a reader that pushes to a server and to the bridge. What comes by "
+        "both is one event; without this a push is never taken for another source's.",
     )
     zone: Zone | None = Field(None, description="Zone of times without offset; default: the site's.")
     repeats: Duration = Field(
