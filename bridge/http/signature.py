@@ -23,7 +23,10 @@ from pydantic import SecretStr
 from bridge.config.models import PushClient
 
 TOLERANCE = 300.0
-"""Seconds that a sender's clock may be off, either way (Standard Webhooks 1.0, "Verifying webhook authenticity")."""
+"""Seconds that a time stamp is good (Standard Webhooks 1.0, "Verifying webhook authenticity")."""
+AHEAD = 10.0
+"""Seconds that a sender's clock may be ahead of ours. Less than the standard allows: what is stamped ahead is not older
+than a restart, after which nobody remembers that it was taken."""
 MAX_REMEMBERED = 100_000
 MAX_ID = 256
 MAX_SIGNATURES = 16
@@ -120,7 +123,8 @@ class Replays:
     def claim(self, client: str, signed: Signed, now: datetime) -> Verdict:
         """Return what it is; after NEW, `settle` must follow."""
         self._forget(now.timestamp() - TOLERANCE)
-        if abs(now.timestamp() - signed.timestamp) > TOLERANCE or signed.timestamp < int(self._floor):
+        age = now.timestamp() - signed.timestamp
+        if not -AHEAD <= age <= TOLERANCE or signed.timestamp < int(self._floor):
             return Verdict.STALE
         key = _digest(client, signed)
         if key in self._seen:
