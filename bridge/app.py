@@ -1,8 +1,8 @@
 """The wiring: the one module that knows every part.
 
 `running(loaded)` brings the bridge up in the order that keeps the promises, and takes it down in
-reverse: what protects outputs comes up first and needs no bus; sources come up last, when
-everything that an event may need is there.
+reverse: what brings outputs back to idle comes up first, before anything that can fail, and needs no
+bus; sources come up last, when everything that an event may need is there.
 """
 
 from __future__ import annotations
@@ -144,21 +144,17 @@ class Running:
 @asynccontextmanager
 async def running(loaded: Loaded, registries: Registries, clock: Clock | None = None) -> AsyncIterator[Running]:
     """Bring the bridge up. Raises StartError or ConfigError with the cause and the cure."""
-    actions = action_specs(registries.actions)
-    rules = compile_site(loaded, actions)
     async with AsyncExitStack() as stack:
-        start = _Start(loaded, registries, actions, clock or SystemClock(), stack)
-        yield await start.everything(rules)
+        yield await _Start(loaded, registries, clock or SystemClock(), stack).everything()
 
 
 class _Start:
     """Bringing up, one part after another; the stack takes them down in reverse."""
 
-    def __init__(
-        self, loaded: Loaded, registries: Registries, actions: Actions, clock: Clock, stack: AsyncExitStack
-    ) -> None:
-        self.loaded, self.config = loaded, loaded.config
-        self.registries, self.actions = registries, actions
+    actions: Actions
+
+    def __init__(self, loaded: Loaded, registries: Registries, clock: Clock, stack: AsyncExitStack) -> None:
+        self.loaded, self.config, self.registries = loaded, loaded.config, registries
         self.clock, self.stack = clock, stack
         self.metrics = Metrics(bridge.__version__)
         self.orders = OrderCounts(self.metrics)
@@ -170,11 +166,15 @@ class _Start:
         self.connectors = self._build_connectors()
         self.services = ServiceTable(self.connectors)
 
-    async def everything(self, rules: RuleSet) -> Running:
+    async def everything(self) -> Running:
         """Start all parts."""
         await self._take_data_dir()
+        safety = await self._releases()
+        rules = await asyncio.to_thread(self._rules)
+        await can_listen(self.config.http)  # asked before anything is started that would have to be undone
+        await asyncio.to_thread(store_format.claim, self.data_dir, self.config.site)
         instance = await asyncio.to_thread(instance_of, self.data_dir)
-        safety = await self._safety()
+        await self._safety(safety)
         server, bus = await self._bus()
         intake = await bus.intake(IntakeCounts(self.metrics))
         appender = await self._subscribers(bus)
@@ -236,20 +236,27 @@ class _Start:
         self.lock = Lock(self.data_dir)
         await asyncio.to_thread(self.lock.take)
         self.stack.callback(self.lock.release)
-        await can_listen(self.config.http)  # after the lock: another bridge on the same folder is the better news
-        await asyncio.to_thread(store_format.claim, self.data_dir, self.config.site)
 
-    async def _safety(self) -> Safety:
-        """Bring back to idle what was left away from it, before anything else and without the bus."""
+    async def _releases(self) -> Safety:
+        """Bring back to idle what was left away from it, whatever fails after this: a start that fails waits for it."""
         safety = Safety(self.config, self.services, self.data_dir / "safety", self.clock)
+        await safety.releases.load()
+        await self._spawn("releases", safety.releases.run())
+        await asyncio.sleep(0)  # it has begun: what ends it now lets it pay first
+        return safety
+
+    def _rules(self) -> RuleSet:
+        self.actions = action_specs(self.registries.actions)
+        return compile_site(self.loaded, self.actions)
+
+    async def _safety(self, safety: Safety) -> None:
+        """Bring up what else protects outputs, without the bus."""
         await safety.load(first=not await asyncio.to_thread(agreed_before, self.data_dir))
         await asyncio.to_thread(note_agreed, self.data_dir)
         self.stack.push_async_callback(safety.aclose)
-        await self._spawn("releases", safety.releases.run())
         await self._spawn("cameras", safety.cameras.run())
         for service in (safety.releases, safety.outputs, safety.doors, safety.cameras, safety.gate):
             self.services.add(type(service), service)
-        return safety
 
     async def _bus(self) -> tuple[EmbeddedServer | None, Bus]:
         server = None

@@ -63,9 +63,11 @@ class Safety:
         )
 
     async def load(self, *, first: bool) -> None:
-        """Read what must not be forgotten over a restart; at the `first` start there is none. Raises StartError."""
+        """Read what must not be forgotten over a restart; at the `first` start there is none. Raises StartError.
+
+        What is owed is not waited with until here: `releases` are loaded by themselves, and before.
+        """
         await self.settings.load(first=first)
-        await self.releases.load()
         await self.openings.load()
         await self.cameras.load()
         await self.doors.pending.load()

@@ -214,7 +214,7 @@ def _in_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def _paying(world: World) -> AsyncIterator[None]:
-    await world.site.safety.load(first=True)
+    await world.site.journal.load()
     task = asyncio.create_task(world.site.journal.run())
     await rest()
     try:

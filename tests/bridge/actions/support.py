@@ -460,6 +460,7 @@ class Site:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        await self.journal.load()
         await self.safety.load(first=True)
         parts = (self.journal.run(), self.cameras.run(), self.runner.run())
         self._tasks = [asyncio.create_task(part) for part in parts]

@@ -145,7 +145,7 @@ async def test_a_door_and_its_output_share_what_they_know(tmp_path: Path) -> Non
 
 
 async def test_what_is_loaded_is_what_an_earlier_run_wrote(tmp_path: Path) -> None:
-    """Of every part: openings, debts, cameras and what waited for people."""
+    """Of every part: openings, cameras and what waited for people; debts by themselves, since they come before."""
     target = '{"kind":"relay","source":"nvr","channel":"1","relay":"r1"}'
     at = START.isoformat()
     opening = f'{{"op":"open","output":"gate","order":"o","event":"e","at":"{at}"}}'
@@ -156,6 +156,8 @@ async def test_what_is_loaded_is_what_an_earlier_run_wrote(tmp_path: Path) -> No
     (tmp_path / "pending.jsonl").write_text(waited + "\n")
     yard = Yard(tmp_path)
     await yard.safety.load(first=True)
+    assert yard.safety.releases.owed() == {}
+    await yard.safety.releases.load()
     assert [str(target) for target in yard.safety.releases.owed()] == ["relay/nvr/1/r1"]
     assert len(yard.safety.openings.others("gate", make_order(yard.clock, "open", {"door": "main"}))) == 1
     assert yard.safety.cameras.held() == {"nvr/7": ""}
