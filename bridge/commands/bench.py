@@ -120,18 +120,20 @@ def faults(
     from bridge.bench.faults.page import publish
     from bridge.bench.faults.run import ROWS, run, short_rows
     from bridge.bench.report import machine
+    from bridge.bench.revision import revision
 
     wanted = rows.upper().split(",") if rows else list(ROWS) if long else short_rows()
     unknown = sorted(set(wanted) - set(ROWS))
     if unknown:
         raise ConfigError(f"--rows: there is no row {unknown[0]}; there are {', '.join(ROWS)}")
     chosen = seed or secrets.randbelow(2**31) + 1
+    commit = revision()  # now: somebody may commit while it runs
     with tempfile.TemporaryDirectory(dir=folder, prefix="vms-bridge-faults-", ignore_cleanup_errors=True) as place:
         _say(f"seed {chosen}")
         outcomes = run(wanted, Path(place), chosen, release=long, say=_say)
         found = machine(Path(place))
     if page is not None:
-        publish(page, outcomes, chosen, found)
+        publish(page, outcomes, chosen, found, commit)
     result = {"bench": "faults", "seed": chosen, "rows": [outcome.as_json() for outcome in outcomes], "machine": found}
     if as_json:
         print_json(result)

@@ -18,6 +18,7 @@ from bridge.bench.faults.load import Load
 from bridge.bench.faults.outcome import Control, Outcome
 from bridge.bench.faults.page import publish
 from bridge.bench.faults.run import ROWS, Row, run, short_rows, verdict
+from bridge.bench.revision import revision
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = {
@@ -64,14 +65,44 @@ def test_the_page_keeps_rows_that_were_not_run(tmp_path: Path) -> None:
     """A run replaces its own rows and nothing else, around the table included."""
     page = tmp_path / "page.md"
     publish(page, [Outcome("F1", "a", "1", acked=1), Outcome("F3", "b", "1", acked=5)], 1, MACHINE)
+    assert "| yes | – |" in page.read_text()
     page.write_text("# Title\n\n" + page.read_text() + "\nThe end.\n")
-    publish(page, [Outcome("F3", "b", "2", acked=77)], 2, MACHINE)
+    publish(page, [Outcome("F3", "b", "2", acked=77)], 2, MACHINE, "0123456789ab")
     text = page.read_text()
     assert text.startswith("# Title\n")
     assert text.endswith("\nThe end.\n")
     assert "| F1 | a | 1 |" in text
     assert "| F3 | b | 2 | 0 | 77 |" in text
     assert "| 5 |" not in text
+    assert [line.rpartition("| ")[2] for line in text.splitlines() if line.startswith("| F")] == [
+        "– |",
+        "`0123456789ab` |",
+    ]
+
+
+def test_a_row_names_the_commit_only_of_a_checkout(tmp_path: Path) -> None:
+    """What merely lies in somebody else's repository, as an installed package may, is not of its commit."""
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", "-C", tmp_path, *who, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    package, strange = tmp_path / "package", tmp_path / "venv"
+    package.mkdir()
+    strange.mkdir()
+    (strange / "lies_here.py").touch()
+    module = package / "module.py"
+    module.touch()
+    assert revision(package) is None
+    git("init", "-q")
+    git("add", "package")
+    git("commit", "-q", "-m", "x")
+    git("tag", "-a", "-m", "x", "v1")
+    assert revision(package) == git("rev-parse", "--short=12", "HEAD")
+    assert revision(strange) is None
+    module.write_text("changed = True\n")
+    assert revision(package) == git("rev-parse", "--short=12", "HEAD") + "-dirty"
 
 
 @pytest.mark.parametrize(

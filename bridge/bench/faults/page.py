@@ -1,4 +1,4 @@
-"""The published table: rows as they were last measured, with where and when; kept beside the page as JSON."""
+"""The published table: rows as they were last measured, with where, when and at which commit; beside it as JSON."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from typing import Any
 from .outcome import Outcome
 
 BEGIN, END = "<!-- table: made by `vms-bridge bench faults`; edit nothing between these -->", "<!-- end of table -->"
+_COLUMNS = (
+    *("row", "fault", "size", "injected", "promised", "lost", "doubled", "wrong"),
+    *("figures", "without …: showed", "passed", "commit"),
+)
 
 
-def publish(page: Path, outcomes: Sequence[Outcome], seed: int, machine: Mapping[str, Any]) -> None:
-    """Put rows into the page and its JSON; rows that were not run stay as they were."""
+def publish(
+    page: Path, outcomes: Sequence[Outcome], seed: int, machine: Mapping[str, Any], commit: str | None = None
+) -> None:
+    """Put rows into the page and its JSON; rows that were not run stay as they were, with their commit."""
     beside = page.with_suffix(".json")
     rows: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
     day = datetime.now(UTC).date().isoformat()
     for outcome in outcomes:
-        rows[outcome.row] = outcome.as_json() | {"seed": seed, "day": day, "machine": dict(machine)}
+        rows[outcome.row] = outcome.as_json() | {"seed": seed, "day": day, "commit": commit, "machine": dict(machine)}
     rows = dict(sorted(rows.items()))
     beside.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     text = (
@@ -35,11 +41,11 @@ def publish(page: Path, outcomes: Sequence[Outcome], seed: int, machine: Mapping
 def table(rows: Mapping[str, Any]) -> str:
     """Return the table, and a line for each machine and day."""
     lines = [
-        "| row | fault | size | injected | promised | lost | doubled | wrong | figures | without …: showed | passed |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---" * len(_COLUMNS) + "|",
     ]
     lines += [_line(row) for row in rows.values() if not row.get("tests")]
-    lines += ["", "| row | what is tried | size | tests | passed |", "|---|---|---|---|---|"]
+    lines += ["", "| row | what is tried | size | tests | passed | commit |", "|---|---|---|---|---|---|"]
     lines += [_suite_line(row) for row in rows.values() if row.get("tests")]
     lines += ["", *_where(rows.values()), ""]
     return "\n".join(lines)
@@ -50,11 +56,20 @@ def _line(row: Mapping[str, Any]) -> str:
     without = f"{control['without']}: {control['showed']}" if control else "–"
     figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row["figures"].items())
     counts = (f"{row[name]:,}" for name in ("injected", "acked", "lost", "doubled", "wrong"))
-    return "| " + " | ".join([row["row"], row["fault"], row["size"], *counts, figures, without, _passed(row)]) + " |"
+    return (
+        "| "
+        + " | ".join([row["row"], row["fault"], row["size"], *counts, figures, without, _passed(row), _commit(row)])
+        + " |"
+    )
 
 
 def _suite_line(row: Mapping[str, Any]) -> str:
-    return "| " + " | ".join([row["row"], row["fault"], row["size"], str(row["tests"]), _passed(row)]) + " |"
+    cells = [row["row"], row["fault"], row["size"], str(row["tests"]), _passed(row), _commit(row)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _commit(row: Mapping[str, Any]) -> str:
+    return f"`{row['commit']}`" if row.get("commit") else "–"
 
 
 def _passed(row: Mapping[str, Any]) -> str:
