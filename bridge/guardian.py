@@ -1,24 +1,23 @@
 """Look after the bridge once a second: outages, what a source never ended, the heartbeat, and who must be told.
 
-People are told directly, over HTTP and without the bus, because the bus may be what is down; the log hears of the
-same as events, when it can. Decides nothing about what moves.
+People are told directly (`alerts.py`), because the bus may be what is down; the log hears of the same as events, when
+it can. Decides nothing about what moves.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from bridge.actions.endpoints import Delivery, Webhooks
+from bridge.actions.endpoints import Webhooks
+from bridge.alerts import Alerts
 from bridge.clock import Clock
 from bridge.config.safety import SafetyConfig
 from bridge.contracts import Emit
-from bridge.errors import ActionError, StoreUnavailableError
+from bridge.errors import StoreUnavailableError
 from bridge.runtime.health import HealthBook, Level, PartState
 from bridge.runtime.stuck import Stuck
 from bridge.runtime.troubles import Report, Troubles, words
@@ -39,8 +38,6 @@ _STOPS = frozenset({"not_released", "kill_switch", "breaker", "clock_stepped", U
 """What is wrong so that nothing moves, nothing that moved comes back, or nobody knows what has."""
 _FLAWS = frozenset({"store_damaged", "foreign_record", "agreement_lost"})
 """Reasons why a part is degraded of which people are told: something is lost, or somebody else was at it."""
-_TRIES = (0.0, 2.0, 10.0, 60.0)
-"""Seconds before each try of telling somebody."""
 _GOOD = frozenset({"connected", "unused", "unknown", "connecting"})
 """States of a channel that are no outage; `connecting` is on its way to one or the other."""
 
@@ -68,7 +65,9 @@ class Guardian:
         clock: Clock,
     ) -> None:
         self._site, self._config, self._health, self._safety = site, config, health, safety
-        self._webhooks, self._pending, self._clock = webhooks, pending, clock
+        self._pending, self._clock = pending, clock
+        self._alerts = Alerts(site, config.alerts, webhooks, clock)
+        self._tell = self._alerts.tell
         self._troubles = Troubles()
         self._stuck = Stuck({"motion.started": config.stuck.motion, "call.started": config.stuck.call})
         self._doubt = ("", -DOUBT)
@@ -125,6 +124,7 @@ class Guardian:
     async def run(self, emit: Emit) -> None:
         """Look once a second, until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._alerts.run(), name="alerts")
             while True:
                 await self.look(emit)
                 await self._clock.sleep(1.0)
@@ -205,24 +205,6 @@ class Guardian:
         return BridgeHeartbeat(sources_up=len(sources) - down, sources_down=down, pending_orders=self._pending())
 
     # --- telling -------------------------------------------------------------------------------------------
-
-    def _tell(self, text: str) -> None:
-        for name in self._config.alerts:
-            self._later(self._alert(name, text, uuid.uuid4().hex))
-
-    async def _alert(self, name: str, text: str, number: str) -> None:
-        """Tell one receiver, a few times if need be, with the same id. Needs no bus."""
-        at = self._clock.now().isoformat()
-        body = json.dumps({"type": "vms-bridge.alert", "site": self._site, "text": text, "at": at}).encode()
-        for delay in _TRIES:
-            if delay:
-                await self._clock.sleep(delay)
-            try:
-                await self._webhooks.send(Delivery(number, "POST", "application/json", body, to=name))
-                return
-            except ActionError as exc:
-                _LOG.warning("an alert was not taken", extra={"webhook": name, "error": str(exc)})
-        _LOG.error("nobody could be told", extra={"webhook": name, "alert": text})
 
     @staticmethod
     async def _once(emit: Emit, event: VmsEvent) -> None:

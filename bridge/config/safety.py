@@ -55,7 +55,9 @@ class SafetyConfig(Model):
         True, description="A message on `<prefix>/<site>/kill/set` pulls the kill switch; it can never reset it."
     )
     alerts: tuple[Name, ...] = Field(
-        (), description="Webhooks that are told when a part fails, directly and without the bus."
+        (),
+        description="Webhooks that are told when a part fails, directly and without the bus. One that does not take "
+        "it is tried every minute; the newest 100 are kept for it.",
     )
     heartbeat: Duration = Field(timedelta(minutes=1), description="How often `bridge.heartbeat` says that we live.")
     stuck: StuckConfig = Field(default_factory=StuckConfig, description="When a motion or call has lasted too long.")
