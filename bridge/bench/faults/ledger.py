@@ -80,7 +80,7 @@ def stored_plates(data_dir: Path) -> list[str]:
 def own_server(data_dir: Path) -> Iterator[None]:
     """Run a nats-server on what the bridge left, with the configuration that it left."""
     # One that a killed bridge left ends by itself, a moment later.
-    wait_for(lambda: server_pid(data_dir) is None, 15, lambda: "the bridge's nats-server still runs")
+    wait_for(lambda: server_pid(data_dir) is None, 60, lambda: "the bridge's nats-server still runs")
     process = subprocess.Popen(
         [program(), "-c", data_dir / "bus" / "nats.conf"],
         stderr=subprocess.PIPE,

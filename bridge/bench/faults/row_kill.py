@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from .check import Seen, faults
+from .check import Seen, faults, off_late
 from .common import ROOT, FaultError, both, require, wait_for
 from .doors import BOTH, WATCHERS, DoorSite, Pusher
 from .ledger import Kept, purge
@@ -221,6 +221,8 @@ def _judged(outcome: Outcome, seen: Seen) -> Outcome:
     found = faults(seen)
     outcome.wrong += sum("switched on" in fault or "let in" in fault or "stays on" in fault for fault in found)
     outcome.problems += found
+    for words in off_late(seen):
+        outcome.in_time(False, words)
     return outcome
 
 
