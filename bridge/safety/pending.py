@@ -128,10 +128,17 @@ class PendingOpenings:
         return found
 
     async def ordering(self, name: str) -> None:
-        """Enough people agreed: nobody else can, and its order may be given. Raises ActionRejectedError as `get`."""
+        """Enough people agreed: nobody else can, and its order may be given. Raises ActionRejectedError as `get`.
+
+        Whatever it raises, no order may be given, and what waited waits on.
+        """
         one = self._ordering[name] = self.get(name)
         del self._waiting[name]
-        await self._write({"op": "ordering", **_kept(one)})
+        try:
+            await self._write({"op": "ordering", **_kept(one)})
+        except BaseException:  # cancelled: nobody is left who would say what became of it
+            await self.not_ordered(name)
+            raise
 
     async def ordered(self, name: str) -> None:
         """Its order exists; what came of that is told of the order."""

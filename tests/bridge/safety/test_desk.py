@@ -204,6 +204,24 @@ async def test_what_cannot_be_written_down_waits_on(tmp_path: Path) -> None:
         assert await _ends_of(place) == [("done", None)]
 
 
+async def test_who_goes_away_before_it_is_ordered_leaves_it_waiting(tmp_path: Path) -> None:
+    """The disk is slow and the request is cut off: nothing is ordered, it waits on, and somebody else can agree."""
+    async with office(tmp_path, mode="confirm") as place:
+        waits, openings = await place.waits(), place.site.doors.pending
+        async with openings._writing:
+            cut_off = asyncio.create_task(place.desk.confirm(waits.id, "anna"))
+            await until(lambda: not openings.all())
+            cut_off.cancel()
+            await settle()
+        with pytest.raises(asyncio.CancelledError):
+            await cut_off
+        assert ([one.id for one in openings.all()], place.log.events, place.orders) == ([waits.id], [], [])
+        done = await place.desk.confirm(waits.id, "bert")
+        assert isinstance(done, Result)
+        assert (done.outcome, len(place.orders)) == ("done", 1)
+        assert await _ends_of(place) == [("done", None)]
+
+
 @pytest.mark.parametrize("error", [StoreUnavailableError("no answer"), asyncio.CancelledError()])
 async def test_where_nobody_knows_whether_it_was_ordered_it_is_not_ordered_again(
     tmp_path: Path, error: BaseException
@@ -258,6 +276,8 @@ async def test_a_person_says_no_to_one_opening(tmp_path: Path) -> None:
         with pytest.raises(ActionRejectedError, match="no such opening waits for anybody: " + second.id):
             await place.desk.deny(second.id, "anna")
         await until(lambda: place.log.events)
+        [end] = place.site.doors.pending._untold.values()
+        assert (end.reason, end.message) == ("denied", "it waited for people, and one said no: anna")
     assert place.log.said() == [
         CommandGiven(command="deny", target="main", persons=("anna",), reason="I do not know him", pending=second.id)
     ]
@@ -283,7 +303,11 @@ async def test_whatever_stops_something_is_written_down(tmp_path: Path, caplog: 
     assert not (safety.kill.pulled)
     assert not (safety.breaker.pulled)
     off = [record for record in caplog.records if record.message == "a latch is off"]
-    assert [(record.principal, record.reason) for record in off] == [(who, why) for who in ("anna", "bert", "cleo")]  # type: ignore[attr-defined]
+    assert [(record.latch, record.principal, record.reason) for record in off] == [  # type: ignore[attr-defined]
+        ("hold of main", "anna", why),
+        ("kill switch", "bert", why),
+        ("breaker", "cleo", why),
+    ]
     await desk.lock(CAMERA, "anna", 60 * S, why)
     assert safety.cameras.locks() == {"nvr/1": "anna"}
     await desk.unlock(CAMERA, "anna", why)

@@ -11,7 +11,7 @@ import pytest
 from bridge.config.outputs import StateIs
 from bridge.safety.facts import UNKNOWN, Facts
 from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.kinds import ChannelStatus, MotionEnded, SourceConnected, SourceLost
+from bridge.schema.kinds import ChannelStatus, MotionEnded, ParkingCount, SourceConnected, SourceLost
 from bridge.schema.state import Told
 from tests.bridge.actions.support import plate_event, state_event
 from tests.clock import START, VirtualClock, settle
@@ -138,6 +138,14 @@ def test_a_change_that_nobody_saw_leaves_nothing_known(at: Telling) -> None:
     assert at.get("lot/1", "count") == 5
     at.say("lot/1", "count", 4, origin=Origin.BACKFILL, time=START + S, received=START + S)
     assert at.get("lot/1", "count") is UNKNOWN
+
+
+def test_each_thing_that_an_event_says_is_known_by_itself(at: Telling) -> None:
+    """A log tells of a count that is known, and of places left that are not so any more: only those are unknown."""
+    for left, more in ((3, {}), (2, {"origin": Origin.BACKFILL, "time": START + S, "received": START + S})):
+        data = ParkingCount(lot="1", count=5, capacity=8, available=left)
+        at.facts.heard(plate_event(at.clock, type="parking.count", subject="1", data=data, **more))
+    assert [at.get("nvr/1", name) for name in ("count", "capacity", "available")] == [5, 8, UNKNOWN]
 
 
 def test_what_was_longer_on_its_way_replaces_nothing_newer(at: Telling) -> None:

@@ -309,6 +309,17 @@ async def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pyte
         assert [line["order"] for line in _file(tmp_path)] == [orders[1].id, orders[2].id]
 
 
+@in_step
+async def test_the_file_is_let_go_of_when_nobody_tells_any_more(tmp_path: Path) -> None:
+    """As long as it runs it stays open, which spares every line the look at what is there."""
+    clock = VirtualClock()
+    waiting = PendingOpenings(tmp_path, clock)
+    async with telling(waiting, Book()):
+        await _ask(waiting, _order(clock, 1))
+        assert waiting._file._descriptor is not None
+    assert waiting._file._descriptor is None
+
+
 async def test_what_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     """Nobody would hear how those ended; the person is told which file, and what to do."""
     (tmp_path / "pending.jsonl").mkdir()

@@ -12,7 +12,8 @@ import pytest
 
 from bridge.config.models import BridgeConfig, DoorConfig
 from bridge.errors import ActionRejectedError, StartError
-from bridge.safety.settings import FILE, Changed, Settings, Waiting, form_of, waiting
+from bridge.safety.reasons import WORDS, Reason
+from bridge.safety.settings import FILE, Changed, Place, Settings, Waiting, form_of, waiting
 from tests.bridge.actions.support import DOORS, OUTPUTS, make_order, plate_event, running
 from tests.clock import START, VirtualClock
 
@@ -159,7 +160,7 @@ async def test_an_output_that_is_declared_harmless_now_waits_too(tmp_path: Path)
         pass
     async with running(tmp_path, clock, outputs=loose) as site:
         result = await site.do(make_order(clock, "relay", {"output": "gate"}, 1))
-    assert result.reason == "unconfirmed"
+    assert (result.reason, result.message) == ("unconfirmed", WORDS[Reason.UNCONFIRMED])
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"agreed": 7}', "{"])
@@ -235,7 +236,9 @@ async def test_what_was_agreed_to_is_written_down_with_who_and_why_and_when(
     """Every setting that is not its default, by its path; the first start agrees to itself. What waits is told."""
     settings = Settings(BridgeConfig.model_validate(CONFIG), tmp_path, VirtualClock())
     assert not settings.hold_all()
+    assert settings.place("one") is None, "nobody has agreed to anything yet"
     await settings.load(first=True)
+    assert settings.place("one") == Place("nvr", "1", "1", "off")
     assert '\n  "doors/back/output": "two",\n' in (tmp_path / FILE).read_text()  # a person can read it
     first = json.loads((tmp_path / FILE).read_text())
     assert first["agreed"] == {

@@ -15,6 +15,7 @@ from bridge.config.models import DoorConfig
 from bridge.errors import ConnectorUnavailableError, StoreUnavailableError
 from bridge.safety.clocks import KEPT, SourceClocks
 from bridge.safety.ownclock import OwnClock, shut_until
+from bridge.safety.reasons import WORDS, Reason
 from bridge.schema.event import Origin
 from bridge.schema.kinds import StateChanged
 from bridge.source_clocks import AGAIN, LATER, watch_clocks
@@ -344,7 +345,7 @@ def _contact(clock: VirtualClock, value: str, **more: Any) -> Any:
     ],
 )
 async def test_a_door_shows_that_it_opened_or_nobody_knows(
-    tmp_path: Path, value: str, origin: Origin, after: float, outcome: str
+    tmp_path: Path, value: str, origin: Origin, after: float, outcome: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The contact within 3 s, live; otherwise the order ends `unknown` and is never repeated."""
     clock = VirtualClock()
@@ -362,8 +363,11 @@ async def test_a_door_shows_that_it_opened_or_nobody_knows(
         [result] = await site.ended(order)
         assert result.outcome == outcome
         assert result.output.get("confirmed", False) is (outcome == "done")
+        said = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
         if outcome == "unknown":
-            assert "contact of nvr/9" in str(result.message)
+            words = f": {WORDS[Reason.NOT_CONFIRMED]}: contact of nvr/9 not seen within 3s"
+            assert str(result.message).endswith(words)
+            assert (said[0]["door"], said[0]["contact"]) == ("main", "contact of nvr/9")
         assert sum(on for _, _, on in site.device.switched) == 1
 
 
