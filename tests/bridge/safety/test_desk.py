@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -68,8 +69,10 @@ class Office:
     async def waits(self, number: int = 1) -> Pending:
         """An opening that a rule asked for and people must agree to."""
         result = await self.site.do(make_order(self.site.clock, "open", {"door": "main"}, number))
+        waits = self.site.doors.pending.all()[-1]
         assert result.reason == "needs_confirmation"
-        return self.site.doors.pending.all()[-1]
+        assert result.message == f"people must agree to it first: {waits.id}, within 1m"
+        return waits
 
 
 @asynccontextmanager
@@ -331,6 +334,36 @@ async def test_whatever_stops_something_is_written_down(tmp_path: Path, caplog: 
         ("accept_clock", None, ("anna",)),
     ]
     assert {said.reason for said in log.said()} == {why}
+
+
+async def test_to_agree_to_a_change_counts_and_is_written_down(tmp_path: Path) -> None:
+    """By the number of the change that waits; a guess is refused and leaves nothing in the log."""
+    desk, log, _ = _alone(tmp_path)
+    desk.connect(log, _never)
+    settings = desk._safety.settings
+    (tmp_path / "settings.json").write_text('{"agreed": {}}')
+    await settings.load(first=False)
+    assert settings.waits is not None
+    with pytest.raises(ActionRejectedError, match="the change that waits is"):
+        await desk.agree("0" * 12, "anna", "a guess")
+    number = settings.waits.confirm
+    await desk.agree(number, "anna", "the new lanes")
+    assert settings.waits is None
+    said = json.loads((tmp_path / "settings.json").read_text())
+    assert (said["principal"], said["reason"]) == ("anna", "the new lanes")
+    await settle()
+    assert log.said() == [CommandGiven(command="agree", target=number, persons=("anna",), reason="the new lanes")]
+
+
+async def test_what_was_refused_is_written_down_with_how(tmp_path: Path) -> None:
+    """A reload, say, that changed nothing."""
+    desk, log, _ = _alone(tmp_path)
+    desk.connect(log, _never)
+    desk.tell("reload", "1a2b", ("anna",), "new rules", outcome="refused")
+    await settle()
+    assert log.said() == [
+        CommandGiven(command="reload", target="1a2b", persons=("anna",), reason="new rules", outcome="refused")
+    ]
 
 
 async def test_a_source_that_nobody_knows_has_no_clock(tmp_path: Path) -> None:

@@ -133,7 +133,8 @@ async def test_what_was_changed_stays_at_idle_until_somebody_agrees(tmp_path: Pa
         assert (await site.do(opening(1, "main"))).outcome == "done"
         await site.advance(60)
     async with running(tmp_path, clock, doors=other) as site:
-        assert (await site.do(opening(2, "main"))).reason == "unconfirmed"
+        held = await site.do(opening(2, "main"))
+        assert (held.reason, held.message) == ("unconfirmed", WORDS[Reason.UNCONFIRMED])
         assert (await site.do(opening(3, "side"))).outcome == "done"
         off = make_order(clock, "relay", {"output": "barrier", "state": "off"}, 4)
         assert (await site.do(off)).outcome == "done"
