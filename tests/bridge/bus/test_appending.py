@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from bridge.bus.appender import Appender, Foreign, host_appender
 from bridge.bus.readon import Part
 from bridge.bus.results import action_ended, event_message
 from bridge.bus.stored import Stored
-from bridge.bus.wire import EXPECTED_LAST, Ack, Outgoing, Received
+from bridge.bus.wire import EXPECTED_LAST, NO_MESSAGE, Ack, Outgoing, Received, RefusedError
 from bridge.errors import StoreError, StoreUnavailableError
 from bridge.schema.audit import GENESIS, AuditRecord, ChangeRecord, TrailRecord, digest, read_record
 from bridge.schema.event import Origin, VmsEvent, own_event
@@ -101,9 +102,21 @@ class Streams:
             return None
         return Stored(self.trail[-1].subject, self.end + len(self.trail), self.trail[-1].body, {})
 
-    async def api(self, subject: str) -> dict[str, Any]:
-        assert subject == "STREAM.INFO.VMS-home-RESULTS"
-        return {"state": {"last_seq": str(self.end + len(self.trail))}}
+    async def api(self, subject: str, asked: dict[str, Any] | None = None) -> dict[str, Any]:
+        what, _, stream = subject.rpartition(".VMS-home-")
+        stands = {
+            "ENGINE": self.ledger,
+            "EVENTS": [Stored("", seq, message.data, {}) for seq, message in enumerate(self.log, 1)],
+            "RESULTS": [Stored(one.subject, seq, one.body, {}) for seq, one in enumerate(self.trail, self.end + 1)],
+        }[stream]
+        if what == "STREAM.INFO":
+            return {"state": {"last_seq": str(stands[-1].seq if stands else self.end if stream == "RESULTS" else 0)}}
+        assert (what, asked is None) == ("STREAM.MSG.GET", False)
+        found = [one for one in stands if _is_asked(one, asked or {})]
+        if not found:
+            raise RefusedError(NO_MESSAGE, "no message found")
+        one = found[-1]
+        return {"message": {"subject": one.subject, "seq": one.seq, "data": base64.b64encode(one.body).decode()}}
 
     async def store(self, messages: Sequence[Outgoing], patience: float) -> Ack:
         assert patience == 15.0
@@ -117,6 +130,14 @@ class Streams:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         future.set_result(0)
         return future
+
+
+def _is_asked(message: Stored, asked: dict[str, Any]) -> bool:
+    """Tell whether a message is what is asked for: by its place, or by a subject that may have wildcards."""
+    if "seq" in asked:
+        return bool(message.seq == asked["seq"])
+    wanted, tokens = str(asked["last_by_subj"]).split("."), message.subject.split(".")
+    return len(wanted) == len(tokens) and all(a in ("*", b) for a, b in zip(wanted, tokens, strict=True))
 
 
 @pytest.fixture
@@ -269,7 +290,7 @@ async def test_a_trail_is_anchored_at_its_end(
     (_, last) = read_anchors(tmp_path)
     assert (last.n, last.hash, last.at) == (3, digest(streams.trail[2].body), START + timedelta(seconds=5))
     assert caplog.records == []
-    del streams.trail[2:], streams.ledger[:]
+    del streams.trail[2:], streams.ledger[2:]
     await _anew(streams, tmp_path).catch_up()
     (said,) = caplog.records
     assert (vars(said)["anchor"], vars(said)["end"]) == (3, 2)
