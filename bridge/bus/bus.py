@@ -13,9 +13,10 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
-from bridge.bus import existing, stored, streams
+from bridge.bus import existing, stored, streams, trimming
 from bridge.bus.acks import Acks
 from bridge.bus.appender import Appender
 from bridge.bus.checkpoints import CheckpointWriter
@@ -35,6 +36,7 @@ from bridge.bus.pull import scan
 from bridge.bus.results import JetDeadLetters, JetTraces, event_message
 from bridge.bus.server import EmbeddedServer
 from bridge.bus.state_book import StateBook
+from bridge.bus.trimming import Trimmer
 from bridge.bus.window import Limits, Totals
 from bridge.clock import Clock, SystemClock
 from bridge.config.models import BusConfig
@@ -101,7 +103,7 @@ class Bus:
         self.contents = Contents(connection, self._acks, site)
         disk = server.directory if server else None
         self._losses = Losses(server.directory.parent if server else None)
-        self.guard = Guard(connection, self.stream("EVENTS"), self._events, self._head_seq, clock, disk)
+        self.guard = Guard(connection, self.stream("EVENTS"), self._events, self._head_seq, disk)
 
     @classmethod
     @asynccontextmanager
@@ -123,12 +125,15 @@ class Bus:
             await bus._losses.load()
             found: list[Damage] = []
             if server is not None:
-                found = await bus._mark(server.directory.parent)
+                found = await bus._mark(server.directory.parent, config.keep)
             await stack.enter_async_context(bus._events)
             await stack.enter_async_context(bus._trace_writer)
             await bus._report_damage(found)
             await bus.guard.look()
+            await bus._report_unread_hole()
             await stack.enter_async_context(_every(guard_interval, bus.guard.look, "bus guard"))
+            trimmer = Trimmer(connection, bus.stream("EVENTS"), bus._head_seq, config.keep, bus._clock)
+            await stack.enter_async_context(_every(trimming.EVERY, trimmer.trim, "old events"))
             yield bus
 
     def stream(self, name: str) -> str:
@@ -234,10 +239,10 @@ class Bus:
             totals=self._events.totals,
         )
 
-    async def _mark(self, folder: Path) -> list[Damage]:
+    async def _mark(self, folder: Path, keep: timedelta) -> list[Damage]:
         """Return what the store has lost since it was noted last, and note from now on how far it is."""
         table = [self.stream(name) for name in MARKED]
-        marks = Marks(folder, self.connection, table, [self.stream("EVENTS")], self._clock)
+        marks = Marks(folder, self.connection, table, {self.stream("EVENTS"): keep}, self._clock)
         found = await marks.check()
         await self._losses.add(found)
         self._stack.push_async_callback(_quietly, marks.note)  # once everything that writes has ended
@@ -248,6 +253,13 @@ class Bus:
         for damage in found:
             if damage.stream == self.stream("EVENTS"):
                 await self._report_hole(damage.first, damage.last)
+
+    async def _report_unread_hole(self) -> None:
+        """Tell of what was trimmed before the engine came to it, without waiting for the next event."""
+        head, first = await self._head_seq(), self.guard.backlog.first_seq
+        if head is not None and head + 1 < first:
+            _log.error("events were trimmed before they were read", extra={"first": head + 1, "last": first - 1})
+            await self._report_hole(head + 1, first - 1)
 
     async def _head_seq(self) -> int | None:
         head = await self.engine_store.head()

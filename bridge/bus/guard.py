@@ -1,8 +1,8 @@
 """Watch that nothing unread can be trimmed from the log, and say no to new events before it could.
 
-EVENTS drops its oldest messages at its limits, whoever has read them. So when what the engine has
-not read takes 80 % of a limit, or the disk under it is nearly full, intake is refused: the sender
-keeps the event, and nothing that was promised is lost.
+EVENTS drops its oldest messages when it is full, whoever has read them. (By their age only those leave that were
+decided on: `trimming`.) So when what the engine has not read takes 80 % of the room, or the disk under it is nearly
+full, intake is refused: the sender keeps the event, and nothing that was promised is lost.
 
 The server tells how many messages are unread but not how large they are, and between two looks a
 small log could be filled twice. So what we write is counted here by its size, and when that may
@@ -16,14 +16,11 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bridge.bus.connect import Connection
 from bridge.bus.publish import Publisher
-from bridge.bus.wire import NO_MESSAGE, RefusedError
-from bridge.clock import Clock
 from bridge.errors import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -44,8 +41,6 @@ class Backlog:
     last_seq: int = 0
     unread: int = 0
     unread_bytes: int = 0
-    oldest_unread: timedelta = timedelta(0)
-    """Age of the oldest unread message; looked up only when the log has messages that old."""
 
 
 class _Stretch(NamedTuple):
@@ -70,11 +65,10 @@ class Guard:
         stream: str,
         publisher: Publisher,
         head: Callable[[], Awaitable[int | None]],
-        clock: Clock,
         disk: Path | None,
     ) -> None:
         self._connection, self._stream, self._publisher = connection, stream, publisher
-        self._head, self._clock, self._disk = head, clock, disk
+        self._head, self._disk = head, disk
         self._stretches: list[_Stretch] = []
         self._counted = 0
         self._room = 0.0
@@ -108,9 +102,9 @@ class Guard:
         info = await self._connection.api(f"STREAM.INFO.{self._stream}")
         head = await self._head() or 0
         self._count(info["state"])
-        self.backlog = await self._measure(info, head)
+        self.backlog = self._measure(info, head)
         self._room = self._room_left()
-        self._turn(self._reason(info["config"]))
+        self._turn(self._reason())
 
     def _turn(self, reason: str | None) -> None:
         if reason is None and self.refusing is not None:
@@ -137,7 +131,7 @@ class Guard:
                 for one, two in zip(self._stretches[::2], self._stretches[1::2], strict=False)
             ] + self._stretches[len(self._stretches) // 2 * 2 :]
 
-    async def _measure(self, info: dict[str, Any], head: int) -> Backlog:
+    def _measure(self, info: dict[str, Any], head: int) -> Backlog:
         state = info["state"]
         messages, first, last = int(state["messages"]), int(state["first_seq"]), int(state["last_seq"])
         unread = min(messages, max(0, last - max(head, first - 1)))
@@ -150,24 +144,7 @@ class Guard:
             last_seq=last,
             unread=unread,
             unread_bytes=round(sum(stretch.after(head) for stretch in self._stretches)),
-            oldest_unread=await self._age(info, head) if unread else timedelta(0),
         )
-
-    async def _age(self, info: dict[str, Any], head: int) -> timedelta:
-        """Return the age of the oldest unread message, if anything in the log is old enough to matter."""
-        age = self._since(info["state"]["first_ts"])
-        if head < int(info["state"]["first_seq"]) or age < _keep(info["config"]) * SHARE:
-            return age if head < int(info["state"]["first_seq"]) else timedelta(0)
-        try:
-            answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", {"seq": head + 1})
-        except RefusedError as exc:
-            if exc.code == NO_MESSAGE:
-                return timedelta(0)
-            raise
-        return self._since(answer["message"]["time"])
-
-    def _since(self, stamp: str) -> timedelta:
-        return max(timedelta(0), self._clock.now() - datetime.fromisoformat(stamp).astimezone(UTC))
 
     def _room_left(self) -> float:
         limit = self.backlog.max_bytes
@@ -175,23 +152,14 @@ class Guard:
             return float("inf")
         return SHARE * limit - self.backlog.unread_bytes - self._publisher.pending_bytes
 
-    def _reason(self, config: dict[str, Any]) -> str | None:
+    def _reason(self) -> str | None:
         backlog = self.backlog
-        if self._room <= 0:
-            return (
-                f"the engine has {backlog.unread} events to read, {backlog.unread_bytes} of {backlog.max_bytes} bytes"
-            )
-        keep = _keep(config)
-        if keep and backlog.oldest_unread >= SHARE * keep:
-            return f"the engine has not read an event that is {backlog.oldest_unread} old"
-        return None
+        if self._room > 0:
+            return None
+        return f"the engine has {backlog.unread} events to read, {backlog.unread_bytes} of {backlog.max_bytes} bytes"
 
     def _disk_reason(self) -> str | None:
         if self._disk is None:
             return None
         free = shutil.disk_usage(self._disk).free
         return f"the disk is full ({free // 1024} KiB free)" if free < _LEAST_FREE else None
-
-
-def _keep(config: dict[str, Any]) -> timedelta:
-    return timedelta(microseconds=int(config.get("max_age", 0)) // 1000)

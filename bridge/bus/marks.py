@@ -74,13 +74,21 @@ class Damage:
 
 
 class Marks:
-    """The notes about some streams. `dense` names those in which every number must be there."""
+    """The notes about some streams.
+
+    `dense` names those in which every number must be there, until it is trimmed: by size, or when older than its span.
+    """
 
     def __init__(
-        self, folder: Path, connection: Connection, streams: Sequence[str], dense: Sequence[str], clock: Clock
+        self,
+        folder: Path,
+        connection: Connection,
+        streams: Sequence[str],
+        dense: Mapping[str, timedelta],
+        clock: Clock,
     ) -> None:
         self._file, self._connection = folder / FILE, connection
-        self._streams, self._dense, self._clock = tuple(streams), frozenset(dense), clock
+        self._streams, self._dense, self._clock = tuple(streams), dense, clock
         self._noted: dict[str, Mark] = {}
 
     async def check(self) -> list[Damage]:
@@ -120,21 +128,20 @@ class Marks:
         if stream not in self._dense:
             return []
         found = []
-        if now.first_seq > before.first_seq and not self._may_be_trimmed(before, config):
+        if now.first_seq > before.first_seq and not self._may_be_trimmed(before, config, self._dense[stream]):
             found.append(Damage(stream, before.first_seq, now.first_seq - 1))
         if now.deleted > before.deleted:
             state = (await self._info(stream, deleted_details=True))["state"]
             found += [Damage(stream, first, last) for first, last in _spans(state.get("deleted") or [])]
         return found
 
-    def _may_be_trimmed(self, before: Mark, config: Mapping[str, Any]) -> bool:
-        """Whether the limits may have taken the oldest message that there was."""
-        keep = timedelta(microseconds=int(config.get("max_age", 0)) // 1000)
+    def _may_be_trimmed(self, before: Mark, config: Mapping[str, Any], keep: timedelta) -> bool:
+        """Whether the oldest message that there was may have been trimmed."""
         limit = int(config.get("max_bytes", -1))
         if before.last_seq < before.first_seq:
             return True  # there was none
         age = self._clock.now() - datetime.fromisoformat(before.first_time).astimezone(UTC)
-        return bool(keep and age >= keep * 0.99) or (limit > 0 and before.bytes > limit * _NEARLY)
+        return age >= keep * 0.99 or (limit > 0 and before.bytes > limit * _NEARLY)
 
 
 _NEARLY = 0.8

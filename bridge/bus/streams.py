@@ -107,7 +107,7 @@ def table(site: str, config: BusConfig, sizes: Mapping[str, int] | None = None) 
             stream_name(site, "EVENTS"),
             (f"{subjects.root}.event.>",),
             "What happened; everything the engine may look at.",
-            max_age=config.keep,
+            # Without `max_age`: it would take what nobody has decided on. See `trimming`.
             max_bytes=size["EVENTS"],
             # Every id costs 320 bytes of the server's memory; longer memory is the cursors' business.
             duplicates=timedelta(minutes=10),

@@ -231,7 +231,7 @@ async def read(
                 # What is lost from now on is noticed, even before the first start.
                 marked = [streams.stream_name(config.site, name) for name in MARKED]
                 marked = [name for name in marked if name in manifest["streams"]]
-                await Marks(data, connection, marked, [], SystemClock()).note()
+                await Marks(data, connection, marked, {}, SystemClock()).note()
         store_format.end_restore(data)
         return entries
     finally:

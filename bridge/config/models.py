@@ -69,7 +69,7 @@ class BusConfig(Model):
         "always", description="When the disk is synced. Anything but `always` loses acknowledged events in a power cut."
     )
     mqtt: MqttListener | None = Field(None, description="Open the MQTT listener of the embedded server.")
-    keep: Duration = Field(timedelta(days=7), description="How long events are kept.")
+    keep: Duration = Field(timedelta(days=7), description="How long events are kept, once they are decided on.")
     max_bytes: Size = Field(5 * 1024**3, description="How much room events may take.")
 
     @field_validator("servers")

@@ -16,7 +16,7 @@ from bridge.bus.marks import Damage, Marks
 from bridge.clock import SystemClock
 from bridge.schema.event import VmsEvent
 from bridge.schema.kinds import LogHole
-from tests.bridge.bus.helpers import CONFIG, event, running_bus
+from tests.bridge.bus.helpers import event, running_bus
 
 EVENTS = 2000
 STREAM = "VMS-home-EVENTS"
@@ -142,15 +142,14 @@ async def test_a_store_that_was_killed_is_not_damaged(filled: Path, tmp_path: Pa
 
 async def test_what_the_limits_took_is_not_missing(tmp_path: Path) -> None:
     """Events that were too old, or too many for the room, were to go."""
-    aged = CONFIG.model_copy(update={"keep": timedelta(seconds=1)})
-    async with running_bus(tmp_path, aged) as bus:
+    async with running_bus(tmp_path) as bus:
         await (await (await bus.intake())([event(1)]))
         stream = bus.stream("EVENTS")
-        marks = Marks(tmp_path, bus.connection, [stream], [stream], SystemClock())
+        marks = Marks(tmp_path, bus.connection, [stream], {stream: timedelta(seconds=30)}, SystemClock())
         await marks.note()
         await bus.connection.api(f"STREAM.PURGE.{stream}", {"seq": 2})
         assert await marks.check() == [Damage(stream, 1, 1)]
-        late = Marks(tmp_path, bus.connection, [stream], [stream], _Later())
+        late = Marks(tmp_path, bus.connection, [stream], {stream: timedelta(seconds=30)}, _Later())
         assert await late.check() == []
 
 

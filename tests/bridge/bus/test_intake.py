@@ -257,21 +257,6 @@ async def test_a_burst_cannot_outrun_the_guard(tmp_path: Path) -> None:
         assert bus.guard.backlog.unread_bytes == pytest.approx(SHARE * 2 * 1024**2, rel=0.1)
 
 
-async def test_intake_is_refused_when_unread_events_grow_old(tmp_path: Path) -> None:
-    """An engine that has read nothing for most of the time that events are kept is an alarm, too."""
-    clock = FrozenClock(NOW)
-    async with running_bus(tmp_path, guard_interval=3600, clock=clock) as bus:
-        intake = await bus.intake()
-        await (await intake([event(1)]))
-        info = await bus.connection.api(f"STREAM.INFO.{bus.stream('EVENTS')}")
-        clock.at = VmsEvent.decode(event(1, time=info["state"]["first_ts"]).encode()).time + timedelta(days=5.5)
-        await bus.guard.look()
-        assert bus.guard.refusing is None
-        clock.at += timedelta(days=0.2)
-        await bus.guard.look()
-        assert "has not read an event" in str(bus.guard.refusing)
-
-
 async def test_intake_is_refused_on_a_full_disk(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk under the log is watched: a refusal comes before the server's writes fail."""
     full = type("usage", (), {"total": 1024**3, "free": 1024**2, "used": 0})

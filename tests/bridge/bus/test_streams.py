@@ -35,7 +35,7 @@ async def test_every_stream_is_as_the_design_says(bus: Bus) -> None:
     assert events["retention"] == "limits"
     assert events["discard"] == "old"
     assert events["duplicate_window"] == 600 * 10**9
-    assert events["max_age"] == 7 * 86400 * 10**9
+    assert events.get("max_age", 0) == 0, "it would take what nobody has decided on"
     assert events["max_bytes"] == CONFIG.max_bytes
     assert events["allow_atomic"] is True
     engine = await config_of(bus.connection, "VMS-home-ENGINE")
@@ -58,9 +58,18 @@ async def test_a_second_start_changes_nothing_and_a_new_setting_changes_the_stre
         assert await streams.changes(bus.connection, streams.table("home", CONFIG), 1) == {}
     smaller = BusConfig(keep=timedelta(hours=1), max_bytes=16 * 1024**2)
     async with running_bus(tmp_path, smaller) as bus:
-        events = await config_of(bus.connection, "VMS-home-EVENTS")
-        assert (events["max_age"], events["max_bytes"]) == (3600 * 10**9, 16 * 1024**2)
+        assert (await config_of(bus.connection, "VMS-home-TRACES"))["max_age"] == 3600 * 10**9
+        assert (await config_of(bus.connection, "VMS-home-EVENTS"))["max_bytes"] == 16 * 1024**2
         assert await count(bus, "EVENTS") == 1
+
+
+async def test_a_log_that_an_earlier_version_made_has_no_age_any_more(bus: Bus) -> None:
+    """Its limit is taken off at the start, before anything is too old."""
+    name = bus.stream("EVENTS")
+    old = {**await config_of(bus.connection, name), "max_age": 7 * 86400 * 10**9}
+    await bus.connection.api(f"STREAM.UPDATE.{name}", old)
+    await streams.ensure(bus.connection, streams.table("home", CONFIG), 1)
+    assert (await config_of(bus.connection, name)).get("max_age", 0) == 0
 
 
 async def test_a_server_that_takes_only_small_messages_is_refused(
