@@ -86,16 +86,16 @@ class Pull:
         """Messages that have arrived and were not taken."""
         return len(self._buffer)
 
-    async def ask(self, count: int) -> None:
-        """Ask for so many messages more. Does nothing while an earlier request is open."""
+    async def ask(self, count: int, *, wait: bool = True) -> None:
+        """Ask for so many messages more, or what there is of them. Does nothing while an earlier request is open."""
         if self._asked or count <= 0:
             return
         self._asked = count
-        question = {
-            "batch": count,
-            "expires": int(_EXPIRES * _SECOND),
-            "idle_heartbeat": int(_HEARTBEAT * _SECOND),
-        }
+        question: dict[str, Any] = {"batch": count}
+        if wait:
+            question |= {"expires": int(_EXPIRES * _SECOND), "idle_heartbeat": int(_HEARTBEAT * _SECOND)}
+        else:
+            question["no_wait"] = True
         await self._connection.tell(self._subject, to_json(question), reply=self._inbox)
 
     async def take(self, most: int) -> list[Received]:
@@ -160,6 +160,11 @@ async def delete_consumer(connection: Connection, stream: str, name: str) -> Non
             raise
 
 
+async def _left(connection: Connection, stream: str, name: str) -> int:
+    """Return what a consumer has before it: less than it said where something was trimmed meanwhile."""
+    return int((await connection.api(f"CONSUMER.INFO.{stream}.{name}"))["num_pending"])
+
+
 async def scan(
     connection: Connection,
     stream: str,
@@ -194,9 +199,10 @@ async def scan(
     try:
         async with Pull(connection, stream, name).opened() as pull:
             while left:
-                await pull.ask(min(left, 1000))
+                await pull.ask(min(left, 1000), wait=False)
                 messages = await pull.take(1000)
                 if not messages:
+                    left = await _left(connection, stream, name)
                     continue
                 last = place(messages[-1].reply)
                 turn += len(messages)

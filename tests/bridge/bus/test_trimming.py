@@ -6,11 +6,13 @@ import asyncio
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bridge.bus import trimming
+from bridge.bus import pull, trimming
 from bridge.bus.bus import Bus
+from bridge.bus.connect import Connection
 from bridge.bus.marks import FILE, Damage
 from bridge.bus.pull import place, scan
 from bridge.bus.trimming import Trimmer
@@ -117,3 +119,21 @@ async def test_a_hole_before_the_engine_is_told_at_the_start(tmp_path: Path) -> 
         assert [one.type for one in told] == ["motion.started", "log.hole"]
         assert told[1].data == LogHole(first_missing=2, last_missing=3)
         assert await count(bus, "EVENTS") == 2
+
+
+async def test_who_reads_what_is_trimmed_comes_to_an_end(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server goes on saying that there is more; whoever waits for it would wait for ever."""
+    stream, made, purges = bus.stream("EVENTS"), pull.create_consumer, asyncio.TaskGroup()
+    intake = await bus.intake()
+
+    async def made_and_trimmed(connection: Connection, *what: Any) -> dict[str, Any]:
+        info = await made(connection, *what)
+        purges.create_task(connection.api(f"STREAM.PURGE.{stream}", {"seq": last}))
+        return info
+
+    monkeypatch.setattr(pull, "create_consumer", made_and_trimmed)
+    async with asyncio.timeout(30), purges:
+        for number in range(30):
+            await (await intake([event(f"{number}-{each}") for each in range(3)]))
+            last = number * 3 + 3
+            assert last in await _log(bus)
