@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from datetime import datetime
 from textwrap import dedent
@@ -164,12 +165,14 @@ def _steps(found: ValueList, value: str) -> int:
         nonlocal steps
         steps += 1
 
+    assert found.has(value, moment)  # what is worked out once is, from here on
+    gc.disable()  # who watches the collector would be counted
     sys.setprofile(count)
     try:
-        there = found.has(value, moment)
+        found.has(value, moment)
     finally:
         sys.setprofile(None)
-    assert there
+        gc.enable()
     return steps
 
 

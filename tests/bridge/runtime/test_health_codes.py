@@ -12,10 +12,8 @@ from bridge.runtime.supervisor import _REASON
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "docs/guide/troubles.md").read_text(encoding="utf-8")
-SAY = {"degraded": 0, "down": 0, "on_flaw": 0, "_show": 0, "_bad": 0, "_flaw": 0, "set": 2, "PartState": 3}
+SAY = {"degraded": 0, "down": 0, "on_flaw": 0, "_show": 0, "_bad": 0, "_flaw": 0, "set": 2, "PartState": 3, "_Wrong": 0}
 """Calls that name a code, and as which argument."""
-YIELD = {"_wrong"}
-"""Functions that yield codes, each with its words and its cure."""
 WAITS = {"QUICK", "SLOW"}
 """What stands second where the supervisor says how a session has ended."""
 
@@ -34,8 +32,6 @@ def _codes(path: Path) -> Iterator[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    tell = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in YIELD]
-    yielded = {id(node.value) for part in tell for node in ast.walk(part) if isinstance(node, ast.Yield)}
     for node in ast.walk(tree):
         said: ast.expr | None = None
         if isinstance(node, ast.Call):
@@ -44,13 +40,13 @@ def _codes(path: Path) -> Iterator[str]:
             said = node.args[place] if place < len(node.args) else None
             if name == "set" and "Level" not in ast.unparse(node):
                 said = None
-        elif isinstance(node, ast.Tuple) and (
-            id(node) in yielded or (len(node.elts) > 1 and getattr(node.elts[1], "id", "") in WAITS)
-        ):
+        elif isinstance(node, ast.Tuple) and len(node.elts) > 1 and getattr(node.elts[1], "id", "") in WAITS:
             said = node.elts[0]
-        found = known.get(said.id) if isinstance(said, ast.Name) else said
-        if isinstance(found, ast.Constant) and isinstance(found.value, str) and found.value:
-            yield found.value
+        of = said.value if isinstance(said, ast.Subscript) else said
+        found = known.get(of.id) if isinstance(of, ast.Name) else of
+        for one in found.values if isinstance(found, ast.Dict) else [found]:
+            if isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value:
+                yield one.value
 
 
 def _table(heading: str, column: int) -> set[str]:
