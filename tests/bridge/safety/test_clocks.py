@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import ConnectorUnavailableError
-from bridge.safety.clocks import SourceClocks
+from bridge.safety.clocks import ENOUGH, SourceClocks, owner
 from bridge.schema.event import VmsEvent
 from bridge.source_clocks import AGAIN, BREATH, LATER, watch_clocks
 from tests.bridge.actions.support import make_order, plate_event, running
@@ -110,7 +110,7 @@ async def test_only_what_came_after_the_answer_is_vouched_for() -> None:
     after = plate_event(clock, 2)
     assert [clocks.vouches(event) for event in (before, after)] == [False, True]
     await clock.advance(60)
-    clocks.learn("nvr", 4 * S)
+    clocks.learn("nvr", 5 * S)
     assert clocks.vouches(after), "it says the same as before"
     await clock.advance(60)
     clocks.learn("nvr", -2 * S)
@@ -134,6 +134,38 @@ async def test_a_clock_that_was_put_back_is_not_believed_until_it_has_caught_up(
     await clock.advance(3535)
     clocks.learn("nvr", 0 * S)
     assert clocks.off() == {}
+
+
+@pytest.mark.parametrize(("ahead", "now", "error"), [(3600, -10, -10), (3600, 5, -3595), (5, 0, 0)])
+def test_how_wrong_a_clock_is(ahead: float, now: float, error: float) -> None:
+    """Too far from ours: by how much. As right as it must be: how far it is behind what it showed, if that is more."""
+    clocks = _clocks(VirtualClock())
+    for offset in (ahead, now):
+        clocks.learn("nvr", offset * S)
+    assert clocks.error("nvr") == error * S
+
+
+@pytest.mark.parametrize("quality", ["received", "doubtful"])
+def test_a_time_that_is_no_clock_s_teaches_nothing(quality: str) -> None:
+    """Neither ours nor one that may be that of an earlier event."""
+    clock = VirtualClock()
+    clocks = _clocks(clock)
+    for number in range(ENOUGH):
+        clocks.heard(plate_event(clock, number, timequality=quality))
+    assert clocks.all() == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "whose"),
+    [
+        ({"via": "push", "principal": "booth"}, "booth"),
+        ({"via": "push", "principal": None}, "nvr"),
+        ({"via": "api", "principal": "anna"}, "nvr"),
+    ],
+)
+def test_a_time_is_read_off_the_clock_of_who_sends_it(told: dict[str, Any], whose: str) -> None:
+    """Who pushes has one of its own; that a person is named says nothing of a clock."""
+    assert owner(plate_event(VirtualClock(), 1, **told)) == whose
 
 
 async def test_a_person_says_that_a_clock_was_put_back(tmp_path: Path) -> None:

@@ -150,6 +150,8 @@ async def test_a_release_that_is_not_confirmed_for_long_is_overdue(
         await yard.open(hold=20 * S)
         await yard.pass_(20)
         assert yard.journal.overdue() == {}
+        yard.clock._move_to(25)
+        assert yard.journal.overdue() == {}
         yard.clock._move_to(25.1)
         assert yard.journal.overdue() == {GATE: "no answer yet"}
         await yard.clock.until_asleep()
@@ -178,6 +180,8 @@ async def test_what_is_owed_counts_by_orders_until_the_last_is_paid(tmp_path: Pa
     assert yard.journal.owed() == {GATE: 2, LOCK: 1}
     again = Yard(tmp_path)
     assert await again.journal.load() == 2
+    again.clock._move_to(again.clock.monotonic() + 5.1)
+    assert again.journal.overdue() == dict.fromkeys((GATE, LOCK), "no answer yet"), "it was due at once"
     assert again.journal.owed() == {GATE: 2, LOCK: 1}
     await again.journal.idle(GATE)
     assert (again.journal.owed(), again.positions) == ({LOCK: 1}, [False])

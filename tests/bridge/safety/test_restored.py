@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.bridge.actions.support import Locator
 from tests.clock import START, VirtualClock
 
 S = timedelta(seconds=1)
+TICK = timedelta.resolution
 AIRLOCK = ("airlock/1", "motion")
 
 
@@ -52,8 +54,12 @@ async def test_doors_know_only_what_was_heard_after_the_restore(tmp_path: Path, 
     assert await _knows(tmp_path, -60 * S) == "off"
     await restored.stop(tmp_path, START + backup, VirtualClock())
     since = max(backup, 0 * S)
-    assert await _knows(tmp_path, since - S) is UNKNOWN
-    assert await _knows(tmp_path, since + S) == "off"
+    assert await _knows(tmp_path, since - TICK) is UNKNOWN
+    assert await _knows(tmp_path, since) == "off"
+    assert json.loads((tmp_path / restored.FILE).read_text()) == {
+        "since": (START + since).isoformat(),
+        "backup": (START + backup).isoformat(),
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"since": "soon"}', b'{"since": 7}'])
