@@ -245,6 +245,27 @@ async def test_what_is_in_the_trail_already_is_not_read_again(streams: Streams) 
     assert len(streams.records) == 6
 
 
+async def test_after_a_loss_a_record_names_no_place_that_is_gone(
+    streams: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger was lost, and then the log: each is read from its beginning, and the next record says so of both."""
+
+    async def trail(*_: Any, **__: Any) -> AsyncIterator[list[Received]]:
+        yield [Received("", "", message.body) for message in streams.trail]
+
+    monkeypatch.setattr("bridge.bus.resume.scan", trail)
+    streams.ended(1)
+    streams.changed(ModeChanged(mode="away"))
+    await streams.appender.catch_up()
+    streams.ledger.clear()
+    streams.changed(ModeChanged(mode="home"))
+    await _anew(streams, tmp_path).catch_up()
+    streams.log.clear()
+    streams.ended(2)
+    await _anew(streams, tmp_path).catch_up()
+    assert [(record.effect, record.change) for record in streams.records] == [(1, 0), (1, 1), (0, 2), (1, 0)]
+
+
 async def test_in_doubt_the_trail_itself_says_where_it_ends(streams: Streams) -> None:
     """A write that came to stand elsewhere is no success; the next try reads first."""
     streams.ended(1)
