@@ -36,7 +36,7 @@ Shape = Literal["equal", "member", "lower", "upper", "other"]
 class Test:
     """One question about one field, shared by every rule that asks it. `wanted` is it in words."""
 
-    __slots__ = ("_absent", "_check", "bound", "exact", "field", "name", "shape", "values", "wanted")
+    __slots__ = ("_absent", "_check", "asks", "bound", "exact", "field", "name", "shape", "values", "wanted")
     __test__ = False
 
     def __init__(
@@ -50,6 +50,7 @@ class Test:
         bound: Any = None,
         absent: bool = False,
         exact: bool = True,
+        asks: frozenset[tuple[str, bool]] = frozenset(),
     ) -> None:
         self.field, self.wanted, self._check, self._absent = field, wanted, check, absent
         self.name = f"match.{field.path}"
@@ -57,6 +58,8 @@ class Test:
         self.values, self.bound = values, bound
         self.exact = exact
         """What passes is what was asked for, and not only like it."""
+        self.asks = asks
+        """The named lists that decide, and whether what is in them passes, or what is not."""
 
     def holds(self, moment: Moment) -> bool:
         """Tell whether it holds."""
@@ -218,7 +221,7 @@ def _member(field: Field, argument: Any, lists: Lists) -> Test:
         return found.has(key, moment, tag)
 
     wanted = f"in {name}" + (f" with tag {tag}" if tag else "")
-    return Test(field, wanted, _any_of(field, check), shape="member")
+    return Test(field, wanted, _any_of(field, check), shape="member", asks=frozenset({(name, True)}))
 
 
 def _named_list(argument: Any, lists: Lists) -> tuple[str, str | None, ValueList]:
@@ -241,7 +244,12 @@ def _list_reference(argument: Any) -> tuple[str, str | None]:
 
 def _not_in(field: Field, argument: Any, lists: Lists) -> Test:
     inner = _in(field, argument, lists)
-    return Test(field, f"not {inner.wanted}", lambda value, moment: not moment.holds(inner))
+    return Test(field, f"not {inner.wanted}", lambda value, moment: not moment.holds(inner), asks=inverse(inner.asks))
+
+
+def inverse(asks: frozenset[tuple[str, bool]]) -> frozenset[tuple[str, bool]]:
+    """Return the lists that decide, the other way round."""
+    return frozenset((name, not passes) for name, passes in asks)
 
 
 def _at_least(field: Field, argument: Any, lists: Lists) -> Test:
@@ -341,7 +349,7 @@ def _like_listed(field: Field, argument: Any, distance: int, lists: Lists) -> Te
         return any(found.has(one, moment, tag) for one in near)
 
     wanted = f"like one of {name}" + (f" with tag {tag}" if tag else "") + f" within {distance}"
-    return Test(field, wanted, _any_of(field, check), exact=False)
+    return Test(field, wanted, _any_of(field, check), exact=False, asks=frozenset({(name, True)}))
 
 
 def _some_plate(value: Any) -> str:

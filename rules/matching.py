@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rules.conditions import DISTANCE, OPERATORS, Like, Lists, Test
+from rules.conditions import DISTANCE, OPERATORS, Like, Lists, Test, inverse
 from rules.fields import Field
 from rules.moment import Moment
 from rules.plates import DEFAULT_DISTANCE
@@ -20,7 +20,8 @@ class Unlike(Test):
     def __init__(self, tests: Sequence[Test]) -> None:
         wanted = " and ".join(f"{test.name} {test.wanted}" for test in tests)
         exact = all(test.exact for test in tests)
-        super().__init__(tests[0].field, f"not {wanted}", lambda value, moment: False, exact=exact)
+        asks = inverse(frozenset().union(*(test.asks for test in tests)))
+        super().__init__(tests[0].field, f"not {wanted}", lambda value, moment: False, exact=exact, asks=asks)
         self._tests = tuple(tests)
 
     def holds(self, moment: Moment) -> bool:

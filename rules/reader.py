@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.sdk import AT_MOST_ONCE, RULES, ActionSpec, Known, stable_id, unknown
+from bridge.sdk import RULES, ActionSpec, Known, stable_id, unknown
 from rules.celscan import Scope
 from rules.celtypes import About
 from rules.expressions import Expression
 from rules.flow import FlowReader
 from rules.lateness import never_done
+from rules.likeness import exact_where_it_moves
 from rules.matching import Conditions
 from rules.model import NotDuring, NotMode, RulePart, WindowPart
 from rules.modes import Modes
@@ -22,7 +23,7 @@ from rules.schedules import Place, Schedule
 from rules.selectors import Names, Selectors, Wanted
 from rules.stateof import unanswerable
 from rules.stepreader import StepReader
-from rules.steps import Act, Step, never_reached
+from rules.steps import Step, never_reached
 from rules.whenreader import Waiting, read_when
 
 _UNKNOWN_WHEN = {"kind": ""}
@@ -39,6 +40,8 @@ class Draft:
     answers: tuple[Wanted, ...]
     during: Schedule | None
     condition: Expression | None
+    asked: frozenset[tuple[str, str | None]] = frozenset()
+    """What `if` and the steps ask `state()` about: entity and attribute; None: any."""
 
     @property
     def id(self) -> str:
@@ -54,6 +57,16 @@ class Draft:
     def enabled(self) -> bool:
         """It is to be used."""
         return self.part.enabled
+
+    @property
+    def modes(self) -> Modes | None:
+        """The modes in which it acts; None: in all."""
+        return _modes(self.part)
+
+    @property
+    def events(self) -> tuple[Wanted, ...]:
+        """All events that matter to it and to its steps."""
+        return (*self.waiting.wanted, *self.answers)
 
     @property
     def version(self) -> str:
@@ -98,16 +111,6 @@ def version_of(part: RulePart) -> str:
     """
     meaning = part.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"description", "enabled"})
     return stable_id(json.dumps(meaning, sort_keys=True, ensure_ascii=False))
-
-
-def _exact_where_it_moves(wanted: Sequence[Wanted], steps: Sequence[Step], spot: Spot) -> None:
-    """Refuse to move something for a plate that is only like one: whoever wants in chooses his plate."""
-    if all(test.exact for one in wanted for test in one.tests):
-        return
-    for step in steps:
-        if isinstance(does := step.does, Act) and does.action_class in AT_MOST_ONCE:
-            message = "moves or starts something, and `like` lets pass what only looks like it; match exactly for this"
-            spot.below(step.path).problem(f"`{does.spec.name}` {message}")
 
 
 def _meeting(part: RulePart, steps: Sequence[Step], spot: Spot) -> None:
@@ -159,11 +162,15 @@ class RuleReader:
         for step in never_reached(steps)[:1]:
             message = f"`{step.does.word}` is never reached: a `stop` without `if` always comes before it"
             spot.below(step.path).warning(message)
-        _exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
+        exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
         for expression, place in reader.expressions:
             self._note(expression, place)
         self._check_modes(part, spot / "mode")
-        return Draft(part, spot, waiting, steps, tuple(flow.answers), self._during(part, spot / "during"), condition)
+        during = self._during(part, spot / "during")
+        asked = frozenset(condition.asked if condition is not None else ()).union(
+            *(expression.asked for expression, _ in reader.expressions)
+        )
+        return Draft(part, spot, waiting, steps, tuple(flow.answers), during, condition, asked)
 
     def _check_modes(self, part: RulePart, spot: Spot) -> None:
         """Check the modes that a rule names, where the site says which there are."""

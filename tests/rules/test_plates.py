@@ -256,3 +256,89 @@ def test_a_suggestion_can_be_tried_in_a_test() -> None:
         expect: [{open: main-gate}]
     """
     assert [str(result) for result in run_trials(rules_of(text), ACTIONS) if not result.passed] == []
+
+
+_ALIKE = "when: {kind: plate.read}, match: {plate: {like: {list: watch}}}"
+_VALUE = "value: '{{ event.data.plate }}'"
+
+
+def _around(*rules: str) -> tuple[list[str], list[str]]:
+    """Return what is refused about rules, and what is warned of."""
+    text = "lists: {watch: {plates: [12AB345]}, a: {plates: [X1]}, b: {plates: [X2]}}\nrules:\n"
+    text += "".join(f"  - {{{rule}}}\n" for rule in rules)
+    if problems := problems_of(text):
+        return problems, []
+    return [], [str(one) for one in rules_of(text).warnings if "`like` lets pass" in str(one)]
+
+
+def _in(name: str, then: str, rule: str = "opens", word: str = "in") -> str:
+    return f"id: {rule}, when: {{kind: plate.read}}, match: {{plate: {{{word}: {name}}}}}, then: [{then}]"
+
+
+@pytest.mark.parametrize(
+    ("change", "others", "decides"),
+    [
+        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", [_in("a", "open: x")], "a"),
+        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", [_in("{list: a}", "relay: x")], "a"),
+        (f"{{remove_from_list: {{list: a, {_VALUE}}}}}", [_in("a", "open: x", word="not_in")], "a"),
+        (
+            f"{{add_to_list: {{list: b, {_VALUE}}}}}",
+            [_in("b", f"add_to_list: {{list: a, {_VALUE}}}", rule="on"), _in("a", "open: x")],
+            "b",
+        ),
+    ],
+)
+def test_no_list_that_opens_is_changed_for_a_likeness(change: str, others: list[str], decides: str) -> None:
+    """Two readings would open then: the first puts the plate on the list. Over several lists too, in any order."""
+    for rules in ([f"id: r, {_ALIKE}, then: [{change}]", *others], [*others, f"id: r, {_ALIKE}, then: [{change}]"]):
+        [problem], _ = _around(*rules)
+        assert f"changes list '{decides}', which decides whether rule opens moves or starts something" in problem
+        assert "rule r:" in problem
+
+
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [
+        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", _in("a", "webhook: x")),
+        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", _in("b", "open: x")),
+        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", _in("a", "open: x", word="not_in")),
+        (f"{{remove_from_list: {{list: a, {_VALUE}}}}}", _in("a", "open: x")),
+        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", _in("a", 'relay: {output: x, state: "off"}')),
+    ],
+)
+def test_a_list_that_opens_nothing_may_be_changed_for_a_likeness(change: str, other: str) -> None:
+    """Nor does what only takes away: a plate that is like a blocked one may be blocked."""
+    assert _around(f"id: r, {_ALIKE}, then: [{change}]", other) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("leaves", "opens", "what"),
+    [
+        (
+            f"{{set_state: {{entity: g, attribute: guest, {_VALUE}}}}}",
+            """if: 'state("rules/g", "guest") == "x"', then: [open: x]""",
+            "state('rules/g', 'guest')",
+        ),
+        (
+            f"{{set_state: {{entity: g, attribute: guest, {_VALUE}}}}}",
+            """then: [{open: x, if: 'state("rules/g", "guest") == event.data.plate'}]""",
+            "state('rules/g', 'guest')",
+        ),
+        (
+            f"{{set_state: {{entity: g, attribute: other, {_VALUE}}}}}",
+            """if: 'state("rules/g", "guest") == "x"', then: [open: x]""",
+            None,
+        ),
+        ("{set_mode: open}", "mode: open, then: [open: x]", "the mode"),
+        ("{set_mode: shut}", "mode: open, then: [open: x]", None),
+        ("{set_mode: shut}", """if: 'state("bridge", "mode") == "open"', then: [open: x]""", "the mode"),
+        ("{set_mode: open}", "mode: open, then: [webhook: x]", None),
+        ("{emit: custom.ok}", "then: [{wait_for: {kind: custom.ok, within: 5s}}, {open: x}]", "custom.ok"),
+    ],
+)
+def test_what_a_likeness_leaves_for_what_opens_is_told(leaves: str, opens: str, what: str | None) -> None:
+    """Not refused: it may be about something else than the plate."""
+    rule = f"id: o, when: {{kind: plate.read, channel: 3}}, {opens}"
+    problems, warnings = _around(f"id: r, {_ALIKE}, then: [{leaves}]", rule)
+    assert problems == []
+    assert [f"asks for {what}," in one for one in warnings] == ([True] if what else [])
