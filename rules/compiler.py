@@ -15,6 +15,7 @@ from bridge.sdk import ActionSpec, ConfigError, Known, Problem, RuleCompileError
 from rules.conditions import Lists
 from rules.holidays import days_of, is_date, read_holidays
 from rules.inputs import Site
+from rules.lateness import of_own_making
 from rules.likeness import roundabout
 from rules.lists import ValueList, plain_list, read_csv
 from rules.load import table_name
@@ -122,6 +123,7 @@ class _Compiler:
         trials = [trial for report in self._reports for trial in read_trials(report, testing)]
         self._rings(ordered)
         roundabout(self._drafts)
+        of_own_making(self._drafts, self._site.name)
         acts = [step.does for draft in self._drafts for step in draft.steps if isinstance(step.does, Act)]
         for spot, message in unset(acts, reader.remembered):
             spot.warning(message)

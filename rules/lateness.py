@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from bridge.sdk import MAX_AGE, ActionClass, Known, format_duration
+from bridge.sdk import BRIDGE, MAX_AGE, ActionClass, Known, format_duration, kinds
 from rules.model import RulePart
 from rules.report import Spot
 from rules.steps import Act, Pause, Step, validated
+
+if TYPE_CHECKING:
+    from rules.reader import Draft
 
 _CLOCK = ("every", "at", "silent")
 """Ways to say when that no event stands behind."""
 
 
-def never_done(steps: Sequence[Step], rule: RulePart, own: str | None, known: Known, spot: Spot) -> None:
+def never_done(
+    steps: Sequence[Step], rule: RulePart, own: str | None, known: Known, spot: Spot, answers: Mapping[int, str | None]
+) -> None:
     """Report the actions that can never be done: too late by then, or from a cause that moves nothing.
 
-    `own` is a kind that the bridge tells of itself, without which the rule never fires.
+    `own` is a kind that the bridge tells of itself, without which the rule never fires; `answers` are the kinds that
+    steps wait for, by step.
     """
     clock = next((word for word in _CLOCK if getattr(rule.when, word) is not None), None)
     over: dict[int, timedelta] = {}
@@ -37,6 +44,12 @@ def never_done(steps: Sequence[Step], rule: RulePart, own: str | None, known: Kn
                 "cause, and only what a source says live or a person asks for moves something"
             )
             continue
+        if (told := _answered(step, steps, answers)) and step.does.action_class is ActionClass.ACTUATING:
+            here.warning(
+                f"`{step.does.word}` is not done once {told} answered the `wait_for` before it: the bridge tells that "
+                "of itself, and only what a source says live or a person asks for moves something; open first, or in a "
+                "rule of its own"
+            )
         limit = _limit(step.does, rule, known)
         if limit is not None and begun > limit:
             late, old = format_duration(begun), format_duration(limit)
@@ -44,6 +57,44 @@ def never_done(steps: Sequence[Step], rule: RulePart, own: str | None, known: Kn
                 f"`{step.does.word}` comes {late} after the event at the earliest, and is not done for one older "
                 f"than {old}{_unsaid(limit, known)}; let `when` wait instead: `for`, or `absent` and `after`"
             )
+
+
+def of_own_making(drafts: Sequence[Draft], site: str) -> None:
+    """Warn of what moves something from a kind that rules themselves emit: such an event is the bridge's own."""
+    emits = {
+        str(step.does.params.raw.get("kind")): draft.id
+        for draft in drafts
+        for step in draft.steps
+        if isinstance(step.does, Act) and step.does.spec.name == "emit"
+    }
+    for draft in drafts:
+        deciding = [one for one in draft.waiting.decides if one.sources is None or f"{site}/{BRIDGE}" in one.sources]
+        made = [one.kind for one in deciding if one.kind in emits]
+        if not made or len(made) < len(draft.waiting.decides):
+            continue
+        for step in draft.steps:
+            if (
+                isinstance(act := step.does, Act)
+                and act.action_class is ActionClass.ACTUATING
+                and not _may_release(act)
+            ):
+                draft.spot.below(step.path).warning(
+                    f"`{act.word}` is not done from {made[0]} as rule {emits[made[0] or '']} emits it: that is told by "
+                    "the bridge itself, and only what a source says live or a person asks for moves something; let the "
+                    "rule that emits it do this, or fire from what that fires from"
+                )
+
+
+def _answered(step: Step, steps: Sequence[Step], answers: Mapping[int, str | None]) -> str | None:
+    """Return a kind of the bridge's own that a step before this one waits for, if no condition chooses between."""
+    before, ways = set(step.after), [step]
+    for one in reversed(steps[: step.index]):
+        if one.index in before:
+            before |= one.after
+            ways.append(one)
+    if step.handler is not None or any(one.condition is not None for one in ways):
+        return None  # it may be meant for when nothing came in time
+    return next((kind for one in ways if (kind := answers.get(one.index)) in kinds.OWN), None)
 
 
 def _unsaid(limit: timedelta, known: Known) -> str:

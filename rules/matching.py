@@ -54,6 +54,8 @@ class Conditions:
                 tests += self._one(field, name, argument, spot / name)
             else:
                 (spot / name).problem(f"`{field.path}`: {_unknown_operator(field, name)}", key=True)
+        if why := _never(field, value, tests):
+            spot.pointless(f"`{field.path}`: {why}, so nothing ever matches")
         return tests
 
     def _one(self, field: Field, name: str, argument: Any, spot: Spot) -> list[Test]:
@@ -65,6 +67,17 @@ class Conditions:
                 spot.problem(f"`{field.path}`: {error}")
                 return []
         return [self._made[key]]
+
+
+def _never(field: Field, value: dict[str, Any], tests: Sequence[Test]) -> str | None:
+    """Return why no value passes all tests of an entry; None if one may."""
+    if value.get("exists") is False and len(tests) > 1:
+        return "what is absent passes nothing but `exists: false`"
+    low = next((test for test in tests if test.shape == "lower"), None)
+    high = next((test for test in tests if test.shape == "upper"), None)
+    if low is None or high is None or field.many or high.bound >= low.bound:
+        return None
+    return f"nothing is {low.wanted} and {high.wanted}"
 
 
 def _unknown_operator(field: Field, name: str) -> str:

@@ -157,7 +157,8 @@ class RuleReader:
         reader = StepReader(self._actions, replace(self._known, here=waiting.places), scope)
         flow = FlowReader(reader, Selectors(self._names, part.when, part.match, part.per, spot))
         steps = flow.read(spot / "then", spot / "on_error")
-        never_done(steps, part, waiting.own, self._known, spot)
+        answers = {int(one.role): one.kind for one in flow.answers}
+        never_done(steps, part, waiting.own, self._known, spot, answers)
         _meeting(part, steps, spot)
         for step in never_reached(steps)[:1]:
             message = f"`{step.does.word}` is never reached: a `stop` without `if` always comes before it"

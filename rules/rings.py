@@ -133,11 +133,17 @@ def _fires(rule: Rule, step: Step, written: Written, trigger: Trigger, site: str
     if trigger.channels is not None and written.channel is not None and written.channel not in trigger.channels:
         return None
     answers = [_answer(test, written) for test in trigger.tests]
-    if False in answers:
+    if False in answers or not _in_mode(written, trigger.rule):
         return None
     if None in answers or (trigger.channels is not None and written.channel is None):
         return False
     return _always_reached(rule, step) and _unconditional(trigger.rule)
+
+
+def _in_mode(written: Written, rule: Rule) -> bool:
+    """Tell whether a rule may act in the mode that is written; one that waits for more may fire in a later one."""
+    mode = written.data.get("mode") if written.kind == "mode.changed" else None
+    return rule.mode is None or mode is None or not isinstance(rule.pattern, OneEvent) or rule.mode.hold(mode)
 
 
 def _answer(test: Test, written: Written) -> bool | None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
 
-from bridge.sdk import kinds, payload_model, unknown
+from bridge.sdk import format_duration, kinds, payload_model, unknown
 from rules.matching import Unlike
 from rules.patterns import OneEvent, Pattern
 from rules.patterns.absent import AFTER, FOLLOWS, Absent
@@ -207,7 +207,21 @@ class _Reading(Selectors):
             "inconclusive" in when.include,
         )
         wanted = tuple(one for one in (after, follows) if one is not None)
+        if after is not None and follows is not None:
+            self._heard_while_lost(after, follows)
         return _decided([after] if after else [], lambda name: pattern, wanted)
+
+    def _heard_while_lost(self, after: Wanted, follows: Wanted) -> None:
+        """Refuse to wait for what a lost source does not say: whether it came is never known of one not heard."""
+        of_it = follows.sources is None or (after.sources is not None and after.sources <= follows.sources)
+        if after.kind != "source.lost" or not of_it or "inconclusive" in self._when.include:
+            return
+        name = next(iter((self._when.after and self._when.after.source) or ()), "<source>")
+        span = format_duration(self._when.within or _UNITS["m"])
+        (self._spot / "absent").pointless(
+            "`absent`: of a source that is lost nobody can know what did not come, so this never fires; write "
+            f"`when: {{kind: source.lost, for: {span}}}`, or `when: {{silent: {name}, for: {span}}}`"
+        )
 
     def _held(self) -> Waiting:
         begin = self._own(BEGIN, PER_PLACE)

@@ -11,7 +11,7 @@ import pytest
 from bridge.sdk import ActionSpec, Known
 from rules.compiler import compile_rules
 from rules.ruleset import Documents, SiteSettings
-from tests.rules.support import ACTIONS, problems_of
+from tests.rules.support import ACTIONS, problems_of, rules_of
 
 EVENT = "{kind: plate.read}"
 CLOCK = "{every: '0 6 * * *', max_lateness: 30s}"
@@ -83,3 +83,54 @@ def test_each_action_that_is_never_done_is_told() -> None:
     """Not only the first of a rule."""
     found = _found("[{open: a}, {webhook: x}, {relay: b}]", "{at: '10:00'}")
     assert [("`open`" in one, "`relay`" in one) for one in found] == [(True, False), (False, True)]
+
+
+def _warned(*rules: str) -> list[str]:
+    text = "rules:\n" + "".join(f"  - {rule}\n" for rule in rules)
+    return [str(one) for one in rules_of(text).warnings if "moves something" in str(one)]
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ("[{wait_for: {kind: clip.ready, within: 5s}}, {open: a}]", True),
+        ("[{wait_for: {kind: clip.ready, within: 5s}}, {do: [{webhook: x}, {relay: a}]}]", True),
+        ("[{wait_for: {kind: call.ended, within: 5s}}, {open: a}]", False),
+        ("[{open: a}, {wait_for: {kind: clip.ready, within: 5s}}, {webhook: x}]", False),
+        ("[{wait_for: {kind: clip.ready, within: 5s}}, {relay: {output: a, state: 'off'}}]", False),
+        (
+            "[{wait_for: {kind: clip.ready, within: 5s}, as: c}, {open: a, if: 'steps.c.outcome == \"timeout\"'}]",
+            False,
+        ),
+    ],
+)
+def test_what_moves_something_after_an_answer_of_the_bridge_is_told(then: str, told: bool) -> None:
+    """The door refuses it then; only where nothing came in time is it done."""
+    assert ["is not done once clip.ready answered" in one for one in _warned(_rule_of("call.started", then))] == (
+        [True] if told else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [
+        ("{kind: custom.ok}", True),
+        ("{kind: custom.ok, source: bridge}", True),
+        ("{kind: custom.ok, source: nvr1}", False),
+        ("{kind: custom.other}", False),
+        ("{any: [{kind: custom.ok}, {kind: plate.read}]}", False),
+        ("{kind: custom.ok, count: 3, within: 1m}", True),
+    ],
+)
+def test_what_moves_something_from_a_kind_that_a_rule_emits_is_told(when: str, told: bool) -> None:
+    """No door opens for what the bridge says itself; a system may send the same kind."""
+    emits = _rule_of("plate.read", "[{emit: custom.ok}]", "e")
+    opens = f"{{id: o, when: {when}, then: [{{open: a}}]}}"
+    assert ["`open` is not done from custom.ok as rule e emits it" in one for one in _warned(emits, opens)] == (
+        [True] if told else []
+    )
+    assert _warned(emits, opens.replace("open: a", "webhook: a")) == []
+
+
+def _rule_of(kind: str, then: str, name: str = "r") -> str:
+    return f"{{id: {name}, when: {{kind: {kind}}}, then: {then}}}"

@@ -253,3 +253,40 @@ def test_what_the_bridge_tells_of_itself_moves_nothing(when: str, own: str | Non
 def test_kinds_of_the_bridge_are_kinds() -> None:
     """No name in the tables is misspelt."""
     assert PAYLOADS.keys() >= kinds.OWN | kinds.BY_CHANNEL
+
+
+@pytest.mark.parametrize(
+    ("when", "told"),
+    [
+        ("{absent: {kind: source.connected}, after: {kind: source.lost}, within: 60s}", "<source>"),
+        ("{absent: {kind: motion.started}, after: {kind: source.lost, source: nvr1}, within: 60s}", "nvr1"),
+        ("{absent: {kind: plate.read, source: nvr1}, after: {kind: source.lost, source: nvr1}, within: 60s}", "nvr1"),
+        ("{absent: {kind: plate.read, source: gate}, after: {kind: source.lost, source: nvr1}, within: 60s}", None),
+        ("{absent: {kind: source.lost}, after: {kind: source.connected}, within: 60s}", None),
+        (
+            "{absent: {kind: source.connected}, after: {kind: source.lost}, within: 60s, include: inconclusive}",
+            None,
+        ),
+    ],
+)
+def test_what_a_lost_source_did_not_say_is_never_known(when: str, told: str | None) -> None:
+    """The rule would never fire; the message says which two would."""
+    found = problems_of(f"rules: [{{id: r, when: {when}, then: [{{webhook: x}}]}}]", known=SITE)
+    ways = f"`when: {{kind: source.lost, for: 1m}}`, or `when: {{silent: {told}, for: 1m}}`"
+    assert [one.endswith(ways) for one in found] == ([True] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("match", "why"),
+    [
+        ("{score: {at_least: 90, at_most: 5}}", "`score`: nothing is at least 90 and at most 5, so nothing ever"),
+        ("{score: {at_least: 5, at_most: 5}}", None),
+        ("{plate: {exists: false, equals: A1}}", "`plate`: what is absent passes nothing but `exists: false`, so"),
+        ("{plate: {exists: true, equals: A1}}", None),
+        ("{plate: {exists: false}}", None),
+    ],
+)
+def test_a_match_that_nothing_passes_is_a_mistake(match: str, why: str | None) -> None:
+    """Such a rule never fires, and a test of it that expects nothing would pass."""
+    found = problems_of(f"rules: [{{id: r, when: {{kind: plate.read}}, match: {match}, then: [{{webhook: x}}]}}]")
+    assert [why in one for one in found] == [True] if why else found == []

@@ -175,3 +175,15 @@ def test_more_than_can_be_looked_at_is_said() -> None:
     assert found == [
         "warning: r.yaml:1:1: so many rules write and wait for events that not all were looked at for loops"
     ]
+
+
+def test_a_rule_does_not_act_in_the_mode_that_was_left() -> None:
+    """The ring that is told is the one that can be: over the rule of the other mode, and not of the first alone."""
+    away = _emits("md", "mode.changed", "{set_mode: away}", mode="home")
+    home = _emits("md2", "mode.changed", "{set_mode: home}", mode="away")
+    assert _found(away) == []
+    assert _found(_emits("md", "mode.changed", "{set_mode: away}", mode="{not: away}")) == []
+    [ring] = _found(away, home)
+    assert "md (then[0] set_mode) → md2 (then[0] set_mode) → md;" in ring
+    [later] = _found("{id: c, when: {kind: mode.changed, count: 2, within: 1m}, mode: home, then: [{set_mode: away}]}")
+    assert "c (then[0] set_mode) → c;" in later
