@@ -184,8 +184,12 @@ class _Start:
         buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)
         watchers = (safety.facts, safety.clocks, safety.own_clock, safety.readings, safety.cameras)
         emit = Tap(intake, [buttons.heard, *(watcher.heard for watcher in watchers)])
-        desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
         engine, reloader = await self._engine(bus, emit, rules)
+        # Nothing but other rules comes before it: what comes first tells the engine the time, and until it knows
+        # that the bridge was away it takes that time for one that it was heard through.
+        await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
+        engine.wake()
+        desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
         live = self._live(engine, reloader, emit)
         await self._reach(instance, server, emit, buttons, live)
         guardian = Guardian(
@@ -202,7 +206,6 @@ class _Start:
         await self._spawn("runner", runner.run())
         matcher = self._matcher(emit)
         http = await self._http(bus, matcher, self._api(bus, desk, safety, reloader, live))
-        await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
         if safety.settings.waits is not None:
             await self._say(emit, "settings.changed", _settings_changed(safety.settings.waits))
         await self._spawn("clocks", _for_ever(watch_clocks(self.connectors, safety.clocks, self.clock)))

@@ -106,7 +106,7 @@ class EngineHost:
         self._site, self._log, self._store, self._rulesets = site, log_, store, rulesets
         self._traces, self._emit, self._clock, self._progress = traces, emit, clock, progress
         self._engine: Engine | None = None
-        self._moved = asyncio.Event()
+        self._moved, self._awake = asyncio.Event(), asyncio.Event()
         self._written = 0
         self._second, self._now, self._before = 0.0, 0, 0
         """When the present second began, and how many events came in it and in the one before."""
@@ -131,6 +131,13 @@ class EngineHost:
     def changed_lists(self) -> Mapping[str, int]:
         """How many values were changed at run time, by list."""
         return self._engine.changed_lists if self._engine is not None else {}
+
+    def wake(self) -> None:
+        """Give the engine the time from here on: the log says by now that the bridge has started.
+
+        A time in the log before that would tell the rules that somebody had listened up to it.
+        """
+        self._awake.set()
 
     def expect(self, event: str) -> asyncio.Future[None]:
         """Return what is done once the event of this id, which is about to be logged, has been decided about."""
@@ -252,6 +259,7 @@ class EngineHost:
 
     async def _tick(self) -> None:
         """When a timer is due and nothing else comes along, put the time itself into the log."""
+        await self._awake.wait()
         while True:
             self._moved.clear()
             due = self._engine.next_due if self._engine else None

@@ -19,7 +19,7 @@ from rules.expressions import EventContext, ExpressionError
 from rules.firing import Firing
 from rules.gates import Unmet, failed_test, gate, is_special, loop_unmet, origin_unmet, unmet_test
 from rules.index import Entry
-from rules.knowledge import deaf, learn
+from rules.knowledge import BEFORE_NEWS, BEGUN, deaf, learn
 from rules.loops import LOOP, cut_off
 from rules.moment import NO_WAIT, Moment
 from rules.notices import notice
@@ -126,6 +126,8 @@ class Engine:
         self._now = logged
         if self._book.senseless:
             self._underway.drop_senseless(logged)
+        if logged.event.type == BEGUN:  # before the timers: those of a time when nobody listened are due now
+            learn(self._book, logged.event, logged.stamp)
         self._fire_timers(logged)
         self._book.sweep(logged.stamp)
         if not self._begun:
@@ -377,7 +379,7 @@ class Engine:
 
     def _pattern_due(self, rule: Rule, timer: Timer, value: Mapping[str, Any]) -> None:
         key, stamp = key_of(timer.key, value), self._logged.stamp
-        now = Now(stamp, key, self._deaf)
+        now = Now(stamp, key, self._deaf, self._logged.event.type in BEFORE_NEWS)
         reaction = self._memories.due(rule, timer, now)
         fire = reaction.fire
         if reaction.inconclusive and reaction.about is not None:

@@ -15,6 +15,10 @@ UNTRUE = frozenset({Origin.REPLAY, Origin.TEST})
 """Events of these origins say nothing about how things are now."""
 _LINKS = {"source.connected": True, "source.lost": False}
 """Events that tell whether a source is heard."""
+BEGUN = "bridge.started"
+"""The bridge was away, up to here."""
+BEFORE_NEWS = frozenset({"rules.changed", "log.hole"})
+"""What may be in the log before it says that the bridge was away."""
 _STARTED = "started"
 
 
@@ -26,7 +30,7 @@ def learn(book: Book, event: VmsEvent, stamp: datetime) -> None:
         book.remember(fact, event.time)
     if event.type in _LINKS:
         book.note(event.source_name, LISTENING, _LINKS[event.type], stamp)
-    elif event.type == "bridge.started":
+    elif event.type == BEGUN:
         book.note(BRIDGE, _STARTED, True, stamp)
 
 

@@ -187,6 +187,7 @@ async def _parts(
         group = await stack.enter_async_context(_tasks())
         group.append(asyncio.create_task(host.run()))
         await host.started.wait()
+        host.wake()
         await (await emit([_rules_changed(config.site, rules, clock)]))
         connector = loaded.specs[SOURCE].build(loaded.sources[SOURCE], SourceContext(config.site, SOURCE, clock))
         stack.push_async_callback(connector.aclose)

@@ -106,7 +106,7 @@ class Absent:
         if one is None:
             return self._reaction(state, now.stamp, None)
         others = tuple(other for other in state.pending if other.seq != one.seq)
-        if now.stamp - at > PROMPT and not one.settling:
+        if (now.stamp - at > PROMPT or now.news_may_follow) and not one.settling:
             settled = one._replace(due=micros(now.stamp + PROMPT), settling=True)
             return self._reaction(replace(state, pending=(*others, settled)), now.stamp, None)
         trigger = VmsEvent.model_validate(state.events[timer])

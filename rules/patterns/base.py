@@ -64,6 +64,8 @@ class Now:
     key: str
     deaf: Callable[[Iterable[str], datetime], str | None]
     """Which of some sources was not heard all the time since a stamp, and why, in words; None: all were heard."""
+    news_may_follow: bool = False
+    """Whether the log may go on with the news that the bridge was away until just now."""
 
 
 class Pattern(Protocol):

@@ -62,7 +62,7 @@ class Silent:
 
     def due(self, timer: str, at: datetime, memory: Memory, now: Now) -> Reaction:
         """Fire, if the source was connected all the while."""
-        if now.stamp - at > PROMPT and "settling" not in memory:
+        if (now.stamp - at > PROMPT or now.news_may_follow) and "settling" not in memory:
             return self._waits({**memory, "settling": micros(now.stamp + PROMPT)})
         due = self._due({name: item for name, item in memory.items() if name != "settling"})
         trigger = self._tick(due, now)

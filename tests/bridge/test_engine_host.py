@@ -16,7 +16,8 @@ from bridge.contracts import Emit
 from bridge.engine_host import LAZY_HEAD_EVENTS, TRACED_RATE, EngineHost
 from bridge.errors import StaleOwnerError, StoreUnavailableError
 from bridge.rulebook import StoredRuleSets
-from bridge.schema.kinds import RulesChanged
+from bridge.schema.event import Origin
+from bridge.schema.kinds import BridgeStarted, RulesChanged
 from bridge.schema.orders import Order
 from rules.ruleset import RuleSet, SiteSettings
 from rules.trace import Trace
@@ -69,10 +70,12 @@ class World:
         )
 
     @asynccontextmanager
-    async def running(self, clock: Clock | None = None) -> AsyncIterator[EngineHost]:
+    async def running(self, clock: Clock | None = None, *, awake: bool = True) -> AsyncIterator[EngineHost]:
         host = self.host(clock or SystemClock())
         task = asyncio.create_task(host.run())
         await asyncio.wait_for(host.started.wait(), 5)
+        if awake:
+            host.wake()
         yield host
         task.cancel()
         await asyncio.wait([task])
@@ -213,6 +216,28 @@ async def test_time_passes_when_nothing_else_happens(world: World) -> None:
         assert (clip.action, webhook.action) == ("clip", "webhook")
         assert webhook.steps["film"].outcome == "pending"
         assert webhook.created - clip.created >= timedelta(milliseconds=300)
+
+
+async def test_no_time_passes_before_the_log_says_that_the_bridge_has_started(world: World) -> None:
+    """What was due while the bridge was away is looked at only when the rules can know that it was."""
+    rules = """
+    rules:
+      - id: alone
+        when: {absent: {kind: motion.ended}, after: {kind: motion.started}, within: 100ms}
+        then: [{webhook: backoffice}]
+    """
+    async with world.running(awake=False) as host:
+        await world.use(rules_of(rules, site=HOME))
+        await world.put(event(1))
+        await until(lambda: host.position == 2)
+    await asyncio.sleep(0.1)  # the bridge is away when it is due
+    async with world.running(awake=False) as host:
+        started = BridgeStarted(version="1", instance="i")
+        await world.put(event("start", "bridge.started", source="home/bridge", origin=Origin.BRIDGE, data=started))
+        host.wake()
+        await until(lambda: any(trace.outcome != "unmet" for trace in world.traces))
+    [trace] = [trace for trace in world.traces if trace.outcome != "unmet"]
+    assert (trace.outcome, trace.seen) == ("inconclusive", "the bridge was not running all the while")
 
 
 @pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=-1)])

@@ -11,6 +11,7 @@ from bridge.sdk import Logged, Origin, VmsEvent
 from rules.ruleset import SiteSettings
 from tests.rules.support import KNOWN, START, Run, event, plate, problems_of, rules_of
 
+STARTED = {"version": "1", "instance": "i"}
 BERLIN = SiteSettings("Europe/Berlin", 52.5, 13.4)
 
 
@@ -385,6 +386,18 @@ class TestAbsent:
         [trace] = run.tick(_at(505)).traces
         assert (trace.outcome, trace.seen) == ("inconclusive", "the bridge was not running all the while")
 
+    @pytest.mark.parametrize("between", [[], [("rules.changed", {"ruleset": "x", "rules": 1})]])
+    def test_the_bridge_comes_back_just_after_the_time_was_up(self, between: list[tuple[str, dict[str, Any]]]) -> None:
+        """However short ago that was: what brings the news is no sign that somebody listened, nor what precedes it."""
+        run = _run(self.TEXT % "")
+        run.feed(self._call("started", 0))
+        for kind, data in [*between, ("bridge.started", STARTED)]:
+            run.feed(event(kind, data, source="bridge", channel=None, time=_at(62), origin=Origin.BRIDGE))
+        run.tick(_at(67))
+        said = [(one.outcome, one.seen) for made in run.decisions for one in made.traces if one.rule == "r"]
+        assert said[-1] == ("inconclusive", "the bridge was not running all the while")
+        assert _fired(run) == []
+
     def test_so_many_are_waited_for_at_once(self) -> None:
         """One more is counted, and the trace says so."""
         run = _run(self.TEXT % "")
@@ -499,6 +512,15 @@ class TestSilent:
         run.tick(_at(0))
         assert run.tick(_at(65.001)).orders == ()
         assert run.engine.next_due == _at(70.001)
+
+    def test_a_bridge_that_was_away_cannot_say_who_was_silent(self) -> None:
+        """It comes back two seconds after the time was up."""
+        run = _run("{silent: nvr1, for: 1m}")
+        run.tick(_at(0))
+        for kind, data in (("rules.changed", {"ruleset": "x", "rules": 1}), ("bridge.started", STARTED)):
+            run.feed(event(kind, data, source="bridge", channel=None, time=_at(62), origin=Origin.BRIDGE))
+        [trace] = run.tick(_at(67)).traces
+        assert (trace.outcome, trace.seen) == ("inconclusive", "the bridge was not running all the while")
 
     def test_a_lost_source_is_not_silent(self) -> None:
         """Nobody can know; and it goes on waiting."""

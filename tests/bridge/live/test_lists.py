@@ -107,6 +107,7 @@ async def engine(bus: Bus, emit: Any) -> AsyncIterator[tuple[EngineHost, Project
     )
     task = asyncio.create_task(host.run())
     await asyncio.wait_for(host.started.wait(), 5)
+    host.wake()
     yield host, projection
     task.cancel()
     await asyncio.wait([task])

@@ -54,6 +54,7 @@ class World:
         )  # fmt: skip
         tasks = [asyncio.create_task(host.run()), asyncio.create_task(writing.run())]
         await asyncio.wait_for(host.started.wait(), 5)
+        host.wake()
         yield host
         for task in tasks:
             task.cancel()
