@@ -17,6 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from bridge.sdk import ActionSpec, Order
 from rules.expected import Expected, over, whole
+from rules.refused import refused
 from rules.rule import Rule
 from rules.ruleset import RuleSet
 from rules.steps import Act
@@ -59,6 +60,8 @@ def differences(trial: Trial, played: Played, actions: Mapping[str, ActionSpec[A
         lines += teller.compared(trial.expect, all_of_them=True)
     if trial.expect_some:
         lines += teller.compared(trial.expect_some, all_of_them=False)
+    lines += teller.refused(trial.expect)
+    lines += teller.refused(trial.expect_some)
     for unwanted in trial.expect_not:
         made = [order for order in played.orders if unwanted.matches(order, actions)]
         lines += [f"+ {teller.made(order)}, and must not be" for order in made[:MOST_BESIDE]]
@@ -77,6 +80,16 @@ class _Teller:
         """Return what was ordered, by whom and from what."""
         ordered = Expected(order.action, dict(order.params))
         return f"{ordered} was ordered by rule {order.rule} from {self._played.name(order.trigger.id)}"
+
+    def refused(self, expected: Sequence[Expected]) -> list[str]:
+        """Return the expected orders of which every one that came would be refused by what carries it out."""
+        lines: list[str] = []
+        for wanted in {str(one): one for one in expected}.values():
+            made = [order for order in self._played.orders if wanted.matches(order, self._actions)]
+            whys = [refused(order, self._actions.get(order.action)) for order in made]
+            if made and all(whys):
+                lines.append(f"- {self.made(made[0])}, and the bridge would refuse it: {whys[0]}")
+        return lines[:MOST_BESIDE]
 
     # --- orders -------------------------------------------------------------------------------------
 

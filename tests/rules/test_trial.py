@@ -238,3 +238,56 @@ def test_the_schema_knows_patterns_over_time(when: dict[str, Any], fits: bool) -
     """An editor completes and marks them."""
     content = {"rules": [{"id": "r", "when": when, "then": [{"open": "main-gate"}]}]}
     assert jsonschema.Draft202012Validator(rule_schema(ACTIONS)).is_valid(content) is fits
+
+
+OPENS = """
+rules:
+  - {id: gate, when: {kind: plate.read}, then: [{open: main-gate}]}
+  - {id: late, when: {kind: call.started}, then: [{wait_for: {kind: call.ended, within: 1m}}, {relay: siren}]}
+  - {id: own, when: {kind: motion.started}, then: [{emit: custom.ok}]}
+  - {id: from-own, when: {kind: custom.ok}, then: [{open: garage}]}
+  - {id: armed, when: {kind: mode.changed}, then: [{relay: siren}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "expect", "why"),
+    [
+        (
+            "{kind: plate.read, origin: backfill, data: {plate: A1}}",
+            "open: main-gate",
+            "its cause is of origin `backfill`, and only what a source says live or a person asks for moves something",
+        ),
+        ("{kind: plate.read, origin: resync, data: {plate: A1}}", "open: main-gate", "did not fire"),
+        ("{kind: plate.read, age: 11s, data: {plate: A1}}", "open: main-gate", "its cause is 11s old by then"),
+        ("{kind: plate.read, age: 10s, data: {plate: A1}}", "open: main-gate", None),
+        ("{kind: call.started}, {wait: 11s}, {kind: call.ended}", "relay: siren", "its cause is 11s old by then"),
+        ("{kind: call.started}, {wait: 9s}, {kind: call.ended}", "relay: siren", None),
+        ("{kind: motion.started}", "open: garage", "its cause is of origin `bridge`"),
+        ("{mode: armed}", "relay: siren", None),
+        (
+            "{kind: plate.read, age: 11s, data: {plate: A1}}, {kind: plate.read, data: {plate: A2}}",
+            "open: main-gate",
+            None,
+        ),
+    ],
+)
+def test_an_order_that_would_be_refused_is_not_what_was_expected(given: str, expect: str, why: str | None) -> None:
+    """A test would be green for a gate that never opens. Who may have changed a mode is not known here."""
+    result = _one(f"- {{name: t, given: [{given}], expect_some: [{{{expect}}}]}}", rules=OPENS)
+    assert result.passed is (why is None), str(result)
+    assert why is None or why in str(result)
+
+
+def test_all_orders_that_are_expected_must_be_such_as_are_carried_out() -> None:
+    """The difference says who ordered it from what, and why it is refused. `expect_not` asks what rules order."""
+    given = "given: [{kind: plate.read, origin: backfill, data: {plate: A1}}]"
+    result = _one(f"- {{name: t, {given}, expect: [{{open: main-gate}}]}}", rules=OPENS)
+    assert list(result.difference) == [
+        (
+            '- open {"door": "main-gate"} was ordered by rule gate from given[0] plate.read, and the bridge would '
+            "refuse it: its cause is of origin `backfill`, and only what a source says live or a person asks for "
+            "moves something"
+        )
+    ]
+    assert not _one(f"- {{name: t, {given}, expect_not: [{{open: main-gate}}]}}", rules=OPENS).passed
