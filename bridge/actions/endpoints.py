@@ -74,6 +74,9 @@ class _Breaker:
         self.failures = self.rests = 0
 
     def failed(self, now: float) -> None:
+        """Count a failure. What was under way when a rest began says nothing new, and makes it no longer."""
+        if now < self.until:
+            return
         self.failures += 1
         if self.failures >= BREAK_AFTER:
             self.until = now + REST[min(self.rests, len(REST) - 1)]

@@ -254,6 +254,20 @@ async def test_a_receiver_that_fails_again_and_again_is_left_alone() -> None:
         assert await hooks.send(_delivery()) == 200
 
 
+async def test_what_fails_together_makes_one_rest() -> None:
+    """A link that breaks takes all with it that is under way: that is one outage, and not a dozen."""
+    clock = Real()
+    async with receiving() as receiver, sending(receiver, clock) as hooks:
+        for _ in range(3 * BREAK_AFTER):
+            receiver.answer("500 Oops")
+        together = [hooks.send(_delivery()) for _ in range(3 * BREAK_AFTER)]
+        said = await asyncio.gather(*together, return_exceptions=True)
+        assert all(isinstance(one, ActionUnavailableError) for one in said)
+        with pytest.raises(ActionUnavailableError, match="left alone") as caught:
+            await hooks.send(_delivery())
+        assert caught.value.retry_after == timedelta(seconds=30)
+
+
 async def test_a_silent_receiver_is_given_up_in_time() -> None:
     """The limit of a try is the webhook's own."""
     async with receiving() as receiver, sending(receiver, timeout="50ms") as hooks:
