@@ -2,12 +2,12 @@
 
 Whoever wants in chooses his plate. A list that a door opens for may therefore not be changed by a rule with `like`,
 not even over several lists: that is refused. What else such a rule leaves behind (a state, a mode, an event) may be
-about something else than the plate: that is only told.
+about something else than the plate: that is only told, over several rules too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bridge.sdk import AT_MOST_ONCE, BRIDGE, MODE, RULES
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _CHANGES = {"add_to_list": True, "remove_from_list": False}
 """Actions that change a list, and whether their value is in it then."""
+_LEAVES = frozenset({SET_STATE, "set_mode", "emit"})
+"""Actions that leave something else that rules may ask for."""
 _WHY = "and `like` lets pass what only looks like it"
 
 Asks = frozenset[tuple[str, bool]]
@@ -46,23 +48,50 @@ def roundabout(drafts: Sequence[Draft]) -> None:
         return
     moving = [draft for draft in drafts if any(_moving(draft.steps))]
     deciding = _deciding(drafts, moving)
-    for draft in alike:
+    for draft, begun in _led(alike, drafts):
         for step in draft.steps:
-            if not isinstance(step.does, Act):
+            if isinstance(step.does, Act):
+                _told(step.does, draft, begun, deciding, moving, draft.spot.below(step.path))
+
+
+def _told(
+    act: Act,
+    draft: Draft,
+    begun: Draft,
+    deciding: Mapping[tuple[str, bool], str],
+    moving: Sequence[Draft],
+    here: Spot,
+) -> None:
+    """Report what an action leaves for rules that move something. `begun`: the rule whose `like` leads here."""
+    name, change = act.spec.name, _change(act)
+    why = _WHY if draft is begun else f"and `like` of rule {begun.id}, which leads here, lets pass what only looks like"
+    if change is not None and change in deciding:
+        (here.pointless if draft is begun else here.warning)(
+            f"`{name}` changes list {change[0]!r}, which decides whether rule {deciding[change]} moves or starts "
+            f"something, {why}; match exactly for this, or take a list that moves nothing"
+        )
+        return
+    for other in moving if name in _LEAVES else ():
+        if what := _leaves(act, other):
+            here.warning(
+                f"`{name}`: rule {other.id} moves or starts something and asks for {what}, {why}; "
+                "let nothing open for what this rule leaves"
+            )
+
+
+def _led(alike: Sequence[Draft], drafts: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
+    """Yield the rules with `like`, and those that what they leave leads to; each with the one where it begins."""
+    found = {id(draft) for draft in alike}
+    queue = [(draft, draft) for draft in alike]
+    for draft, begun in queue:
+        yield draft, begun
+        for step in draft.steps:
+            if not isinstance(act := step.does, Act) or act.spec.name not in _LEAVES:
                 continue
-            here, name = draft.spot.below(step.path), step.does.spec.name
-            if (change := _change(step.does)) in deciding and change is not None:
-                here.pointless(
-                    f"`{name}` changes list {change[0]!r}, which decides whether rule {deciding[change]} moves or "
-                    f"starts something, {_WHY}; match exactly for this, or take a list that moves nothing"
-                )
-                continue
-            for other in moving:
-                if what := _leaves(step.does, other):
-                    here.warning(
-                        f"`{name}`: rule {other.id} moves or starts something and asks for {what}, {_WHY}; "
-                        "let nothing open for what this rule leaves"
-                    )
+            for other in drafts:
+                if id(other) not in found and _leaves(act, other):
+                    found.add(id(other))
+                    queue.append((other, begun))
 
 
 def _exact(wanted: Sequence[Wanted]) -> bool:

@@ -268,7 +268,7 @@ def _around(*rules: str) -> tuple[list[str], list[str]]:
     text += "".join(f"  - {{{rule}}}\n" for rule in rules)
     if problems := problems_of(text):
         return problems, []
-    return [], [str(one) for one in rules_of(text).warnings if "`like` lets pass" in str(one)]
+    return [], [str(one) for one in rules_of(text).warnings if "lets pass what" in str(one)]
 
 
 def _in(name: str, then: str, rule: str = "opens", word: str = "in") -> str:
@@ -342,3 +342,24 @@ def test_what_a_likeness_leaves_for_what_opens_is_told(leaves: str, opens: str, 
     problems, warnings = _around(f"id: r, {_ALIKE}, then: [{leaves}]", rule)
     assert problems == []
     assert [f"asks for {what}," in one for one in warnings] == ([True] if what else [])
+
+
+@pytest.mark.parametrize(
+    ("leaves", "other"),
+    [
+        ("{emit: {kind: custom.seen, data: {p: '{{ event.data.plate }}'}}}", "when: {kind: custom.seen}"),
+        (
+            f"{{set_state: {{entity: g, attribute: guest, {_VALUE}}}}}",
+            """when: {kind: plate.read}, if: 'state("rules/g", "guest") == event.data.plate'""",
+        ),
+    ],
+)
+def test_what_leads_to_a_list_that_opens_over_another_rule_is_told(leaves: str, other: str) -> None:
+    """The rule that changes the list is exact, and the one whose `like` leads to it is named."""
+    add = "add_to_list: {list: a, value: '{{ event.id }}'}"
+    rules = (f"id: on, {other}, then: [{add}]", _in("a", "open: x"))
+    problems, [warning] = _around(f"id: r, {_ALIKE}, then: [{leaves}]", *rules)
+    assert problems == []
+    assert "rule on: `add_to_list` changes list 'a', which decides whether rule opens moves" in warning
+    assert "`like` of rule r, which leads here" in warning
+    assert _around(f"id: r, when: {{kind: plate.read}}, then: [{leaves}]", *rules) == ([], [])
