@@ -248,15 +248,15 @@ class History:
     def _log(self, one: VmsEvent, number: int | None, link: str = "") -> None:
         self.log.append(Logged(len(self.log) + 1, START + timedelta(seconds=self.now), one))
         self.decisions.append(self.engine.step(self.log[-1]))
+        if link == "started":  # what is due at it was due while nobody listened
+            self.links.started.append(self.now)
         timed = [
             (due, key, told)
             for key, model in self.models.items()
             for due, told in model.pass_time(self.now, self.links)
         ]
         expected = [(key, told) for _, key, told in sorted(timed, key=lambda item: item[:2])]
-        if link == "started":
-            self.links.started.append(self.now)
-        elif link:
+        if link and link != "started":
             (self.links.connected if link == "connected" else self.links.lost).append(self.now)
             self.links.up = link == "connected"
         if number is not None:
