@@ -335,6 +335,8 @@ class Engine:
                     named_event = (moment.seq, event.id, moment.stamp, key)
                     return Trace(rule.id, rule.version, outcome, *named_event, shadow=rule.shadow)
                 unmet = outcome
+            elif unmet is None and reaction.words is not None:
+                unmet = Unmet("when", "the whole pattern", reaction.words, key)
         unmet = unmet or Unmet("when", "the whole pattern", "nothing that it waits for")
         return unmet.trace(rule, moment)
 

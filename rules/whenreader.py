@@ -19,7 +19,7 @@ from rules.patterns.clock import Cron, Daily, Rings, Times
 from rules.patterns.held import BEGIN, END, Held
 from rules.patterns.placing import LATENESS
 from rules.patterns.sequence import InOrder, Stage
-from rules.patterns.silent import Silent
+from rules.patterns.silent import ABOUT_SOURCES, Silent
 from rules.patterns.threshold import Threshold
 from rules.patterns.windows import Count, Distinct, Measure, OneOfEach, Sum, Window
 from rules.report import Spot
@@ -47,6 +47,7 @@ what, not how it is."""
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _KEYS = frozenset(info.alias or name for name, info in When.model_fields.items())
 _TICK = "bridge.tick"
+_UNHEARD_HINT = "the bridge tells it, not the source; a source that is away is {kind: source.lost, for: 5m}"
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -276,6 +277,8 @@ class _Reading(Selectors):
         if part is None:
             return Waiting((), _one)
         kind = kind_known(part.kind, spot / "kind") if part.kind else None
+        if part.kind in ABOUT_SOURCES:
+            (spot / "kind").pointless(f"`silent` never hears {part.kind}: {_UNHEARD_HINT}")
         self._names.place_known(part, spot)
         if part.match and not part.kind:
             (spot / "match").problem("`match` needs the `kind` whose fields it names", key=True)
@@ -291,7 +294,7 @@ class _Reading(Selectors):
         site = self._names.site
         return Waiting(
             (wanted,),
-            lambda name: Silent(span, name, site, sources or frozenset(), keys, inconclusive),
+            lambda name: Silent(span, name, site, sources or frozenset(), keys, inconclusive, bool(part.kind)),
             payload_model(_TICK),
             _TICK,
         )

@@ -48,6 +48,8 @@ class Reaction:
     fire: Fire | None = None
     unmet: str | None = None
     """If it does not fire: what is still missing, in words. None: nothing worth a trace."""
+    words: str | None = field(default=None, compare=False)
+    """What it made of an event that is worth no trace: for whoever asks about that event."""
     forget: datetime | None = None
     """From this stamp on its memory is worth nothing."""
     inconclusive: bool = False

@@ -20,8 +20,10 @@ from rules.patterns.placing import from_micros, micros, span
 QUANTUM = timedelta(seconds=1)
 """What is heard often is written down so often at most; the timer is later by no more than this."""
 _TIMER = "silent"
-_HEARD = frozenset({Origin.LIVE, Origin.COMMAND})
-_ABOUT_SOURCES = frozenset({"source.connected", "source.lost", "source.gap"})
+_SAID = frozenset({Origin.LIVE, Origin.COMMAND})
+_HAPPENED = _SAID | {Origin.BRIDGE}
+"""Where a kind is named, it may be one that the bridge itself writes."""
+ABOUT_SOURCES = frozenset({"source.connected", "source.lost", "source.gap"})
 """Told by the bridge about a source; the source itself has said nothing."""
 
 
@@ -38,6 +40,8 @@ class Silent:
     keys: tuple[str, ...]
     """Keys that are waited for from the beginning."""
     tells_inconclusive: bool = False
+    names_kind: bool = False
+    """Whether it waits for events of one kind, not for a sign of life of anybody."""
 
     def begin(self, stamp: datetime) -> Mapping[str, Reaction]:
         """Wait from here on."""
@@ -50,8 +54,16 @@ class Silent:
     def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:
         """Begin to wait anew."""
         event = moment.event
-        if event.origin not in _HEARD or event.type in _ABOUT_SOURCES:
-            return self._waits(memory) if memory else Reaction()
+        if event.type in ABOUT_SOURCES:
+            return self._not_heard(memory, "the bridge tells it about the source")
+        if event.origin not in (_HAPPENED if self.names_kind else _SAID):
+            return self._not_heard(memory, f"its origin is {event.origin}")
+        return replace(self._heard(moment, memory), words="it is heard, and the wait begins anew")
+
+    def _not_heard(self, memory: Memory, why: str) -> Reaction:
+        return replace(self._waits(memory) if memory else Reaction(), words=f"it does not count as heard: {why}")
+
+    def _heard(self, moment: Moment, memory: Memory) -> Reaction:
         stamp, quantum = micros(moment.stamp), span(min(QUANTUM, self.span))
         if not memory or "told" in memory or "settling" in memory:
             return self._waits({"heard": stamp})

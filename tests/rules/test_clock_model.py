@@ -91,6 +91,9 @@ _walks = st.lists(st.sampled_from([1, 59, 60, 600, 1800, 3599, 3600, 7200, 30_00
 _crashes = st.sets(st.integers(1, 25), max_size=5)
 
 
+_SPOKEN = {"heard": Origin.LIVE, "own": Origin.BRIDGE, "asked": Origin.RESYNC}
+
+
 def _stamps(zone: str, which: int, begin: int, steps: list[int]) -> list[datetime]:
     days = _CHANGES.get(zone, [date(2026, 2, 27), date(2026, 12, 31)])
     now = datetime.combine(days[which % len(days)], datetime.min.time(), UTC) + timedelta(seconds=begin)
@@ -143,15 +146,16 @@ def test_the_sun_sets_once_a_day(
     st.lists(
         st.tuples(
             st.sampled_from([0, 200, 500, 1000, 3000, 9000, 10_000, 10_500, 11_000, 30_000]),
-            st.sampled_from(["heard", "tick", "due"]),
+            st.sampled_from(["heard", "own", "asked", "tick", "due"]),
         ),
         max_size=30,
     ),
     _crashes,
+    st.booleans(),
 )
-def test_silence_is_told_once_and_never_early(steps: list[tuple[int, str]], crashes: set[int]) -> None:
+def test_silence_is_told_once_and_never_early(steps: list[tuple[int, str]], crashes: set[int], named: bool) -> None:
     """Not before the span is over since it was last heard; at most a second later than that, when the log goes on."""
-    rules = _rules("{silent: nvr1, for: 10s}", "UTC")
+    rules = _rules("{silent: {kind: motion.started}, for: 10s}" if named else "{silent: nvr1, for: 10s}", "UTC")
     state: dict[Any, Any] = {}
     engine = Engine(rules, state)
     now, heard, told = 0, 0, False  # milliseconds
@@ -163,7 +167,7 @@ def test_silence_is_told_once_and_never_early(steps: list[tuple[int, str]], cras
         if what == "due" and engine.next_due is not None:
             now = max(now, (engine.next_due - START) // timedelta(milliseconds=1))
         stamp = START + timedelta(milliseconds=now)
-        one = event("motion.started", time=stamp) if what == "heard" else _tick(stamp)
+        one = event("motion.started", time=stamp, origin=_SPOKEN[what]) if what in _SPOKEN else _tick(stamp)
         decision = engine.step(Logged(number + 1, stamp, one))
         state.update(decision.changed)
         fired = bool(decision.orders)
@@ -174,5 +178,5 @@ def test_silence_is_told_once_and_never_early(steps: list[tuple[int, str]], cras
             assert settling is None or now < settling + 5000
             settling = now if settling is None else settling
         told = told or fired
-        if what == "heard":
+        if what == "heard" or (what == "own" and named):
             heard, told, settling = now, False, None

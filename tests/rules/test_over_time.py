@@ -513,6 +513,50 @@ class TestSilent:
         assert run.tick(_at(65.001)).orders == ()
         assert run.engine.next_due == _at(70.001)
 
+    @pytest.mark.parametrize(
+        ("kind", "data"),
+        [
+            ("custom.patrol", {}),
+            ("bridge.heartbeat", {"sources_up": 1, "sources_down": 0, "pending_orders": 0}),
+            ("mode.changed", {"mode": "night"}),
+        ],
+    )
+    def test_what_the_bridge_writes_is_heard_where_its_kind_is_named(self, kind: str, data: dict[str, Any]) -> None:
+        """Each time, as long as it comes; old news and answers to questions are none."""
+        run = _run(f"{{silent: {{kind: {kind}}}, for: 1m}}")
+        run.tick(_at(0))
+        for second in (50, 100, 150):
+            run.feed(event(kind, data, source="bridge", channel=None, time=_at(second), origin=Origin.BRIDGE))
+        for origin in (Origin.RESYNC, Origin.BACKFILL):
+            run.feed(event(kind, data, source="bridge", channel=None, time=_at(200), origin=origin))
+        run.tick(_at(210))
+        assert [when for when, _ in _fired(run)] == [210]
+
+    def test_what_the_bridge_writes_is_no_sign_of_life_of_a_source(self) -> None:
+        """That a clip of it is ready says nothing of the source."""
+        run = _run("{silent: nvr1, for: 1m}")
+        run.tick(_at(0))
+        run.feed(_motion(30).model_copy(update={"origin": Origin.BRIDGE}))
+        assert len(run.tick(_at(60)).orders) == 1
+
+    @pytest.mark.parametrize(
+        ("kind", "origin", "words"),
+        [
+            ("motion.started", Origin.LIVE, "it is heard, and the wait begins anew"),
+            ("motion.started", Origin.BACKFILL, "it does not count as heard: its origin is backfill"),
+            ("source.gap", Origin.BRIDGE, "it does not count as heard: the bridge tells it about the source"),
+        ],
+    )
+    def test_whoever_asks_is_told_whether_it_was_heard(self, kind: str, origin: Origin, words: str) -> None:
+        """Only then: of a source that talks all the time no trace is left for each word."""
+        run = _run("{silent: nvr1, for: 1m}")
+        run.tick(_at(0))
+        gap = {"gap_from": _at(0).isoformat(), "gap_to": _at(1).isoformat(), "cause": "restart"}
+        one = event(kind, gap if kind == "source.gap" else {}, time=_at(5), origin=origin)
+        [explained] = run.engine.explain(Logged(9, _at(5), one))
+        assert (explained.condition, explained.seen) == ("when", words)
+        assert run.feed(one).traces == ()
+
     def test_a_bridge_that_was_away_cannot_say_who_was_silent(self) -> None:
         """It comes back two seconds after the time was up."""
         run = _run("{silent: nvr1, for: 1m}")
@@ -635,6 +679,10 @@ class TestCombinations:
         ),
         ("{absent: {kind: call.ended}, within: 1m}", "3:11: rule r: `after` is missing beside `absent`; write {absent"),
         ("{silent: nvr9, for: 1m}", "3:20: rule r: unknown source 'nvr9'"),
+        (
+            "{silent: {kind: source.connected, source: nvr1}, for: 1m}",
+            "3:27: rule r: `silent` never hears source.connected: the bridge tells it, not the source",
+        ),
         ("{silent: nvr1}", "3:11: rule r: `for` is missing beside `silent`; write {silent: nvr1, for: 5m}"),
         ('{every: "61 * * * *"}', "3:19: rule r: `every`: '61 * * * *' is no cron expression (Bad minute)"),
         ('{every: "0 0 30 2 *"}', "3:19: rule r: `every`: '0 0 30 2 *' "),
