@@ -1,8 +1,9 @@
 """The clock itself: so often by a cron expression, or at a time of day or of the sun.
 
-Read off the wall clock of a zone. A time that the change to summer time skips comes when the clock
-jumps; of an hour that comes twice the first pass counts (a cron expression with `*` for the hour or
-the minute counts both). What was missed while nobody ran is made up for once, by the last of it.
+Read off the wall clock of a zone. Times that the change to summer time skips come once, when the clock
+jumps; of an hour that comes twice the first pass counts. A cron expression whose minute or hour begins
+with `*` goes by the hours as they pass: what is skipped is left out, what comes twice counts twice.
+What was missed while nobody ran is made up for once, by the last of it.
 """
 
 from __future__ import annotations

@@ -590,6 +590,18 @@ class TestClock:
         assert len({order.id for order in orders}) == len(orders)
         return [order.occurred.astimezone(UTC).isoformat()[:16] for order in orders]
 
+    @pytest.mark.parametrize(
+        ("cron", "times"),
+        [
+            ("0,30 2 * * *", ["2026-03-28T01:00", "2026-03-28T01:30", "2026-03-29T01:00"]),
+            ("*/30 2 * * *", ["2026-03-28T01:00", "2026-03-28T01:30"]),
+            ("5 */2 * * *", [*(f"2026-03-28T{hour:02}:05" for hour in range(1, 24, 2)), "2026-03-29T02:05"]),
+        ],
+    )
+    def test_cron_with_a_star_goes_by_the_hours_as_they_pass(self, cron: str, times: list[str]) -> None:
+        """What the change to summer time skips is made up for only where neither minute nor hour begins with one."""
+        assert self._rings(f'{{every: "{cron}"}}', "2026-03-28T00:10:00+00:00", "2026-03-29T02:30:00+00:00") == times
+
     def test_cron_over_the_change_to_summer_time(self) -> None:
         """What is skipped comes when the clock jumps."""
         found = self._rings('{every: "30 2 * * *"}', "2026-03-28T00:00:00+00:00", "2026-03-31T00:00:00+00:00")
