@@ -37,6 +37,10 @@ class ExpressionError(Exception):
     """An expression gave no answer for this event: a value is absent, or of another type."""
 
 
+class UnfitError(ExpressionError):
+    """A value does not fit the operation. CEL does not tell which, nor whether it is there at all."""
+
+
 class Expression:
     """A compiled expression: the variables it looks at, and what it asks `state()` about by name.
 
@@ -97,7 +101,7 @@ def _answer(program: Any, context: cel.Context) -> Any:
     except KeyError as error:
         raise ExpressionError(f"{error.args[0]!r} is absent" if error.args else "a value is absent") from error
     except Exception as error:
-        raise ExpressionError(_first_line(error)) from error
+        raise UnfitError(_first_line(error)) from error
     except BaseException as error:
         _not_ours(error)
         raise ExpressionError("could not be evaluated") from error

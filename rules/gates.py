@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from bridge.sdk import BRIDGE, MODE, Origin, VmsEvent, format_duration
 from rules.conditions import Test
-from rules.expressions import EventContext, ExpressionError
+from rules.expressions import EventContext, ExpressionError, UnfitError
 from rules.loops import LOOP, MOST_HOPS, looped
 from rules.moment import Moment
 from rules.resting import crowded, resting
@@ -25,6 +25,12 @@ FULL = "waiting"
 """The condition that does not hold when what waits has no room to be written down."""
 
 
+class _Unfit(str):
+    """What CEL says of a value that does not fit; mostly there is none, which is said in fewer words."""
+
+    __slots__ = ()
+
+
 class Unmet(NamedTuple):
     """The first condition that did not hold, what it wanted and what it saw."""
 
@@ -37,8 +43,11 @@ class Unmet(NamedTuple):
 
     def trace(self, rule: Rule, moment: Moment) -> Trace:
         """Return it as a trace."""
-        where = (self.key, self.condition, self.wanted, self.seen)
         looked = (self.looked() or None) if self.looked is not None else None
+        seen = self.seen
+        if isinstance(seen, _Unfit):
+            seen = "a value is absent" if looked and None in looked.values() else str(seen)
+        where = (self.key, self.condition, self.wanted, seen)
         named = (rule.id, rule.version, "unmet", moment.seq, moment.event.id, moment.stamp)
         return Trace._make((*named, *where, (), (), (), rule.shadow, (), looked))
 
@@ -108,6 +117,8 @@ def gate(
         return None
     try:
         answer = context.evaluate(rule.condition, rule=rule.id, key=key)
+    except UnfitError as error:
+        answer = _Unfit(error)
     except ExpressionError as error:
         answer = str(error)
     if answer is True:

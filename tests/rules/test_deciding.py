@@ -233,3 +233,14 @@ def test_rules_of_the_clock_are_let_wait_once(monkeypatch: pytest.MonkeyPatch) -
     plain.keep(plain.engine.replace_rules(plain.rules))
     plain.tick(_at(10))
     assert asked == [_at(1), _at(4)]
+
+
+@pytest.mark.parametrize(
+    ("data", "seen"),
+    [({}, "a value is absent"), ({"score": 40}, False)],
+)
+def test_an_absent_value_is_named_as_such(data: dict[str, Any], seen: object) -> None:
+    """And not by what CEL says of types that do not go together."""
+    run = Run(rules_of("rules: [{id: r, when: {kind: plate.read}, if: event.data.score > 50, then: [{webhook: x}]}]"))
+    [trace] = run.feed(event("plate.read", {"plate": "A", "plate_raw": "A", **data})).traces
+    assert (trace.condition, trace.seen, trace.looked) == ("if", seen, {"event.data.score": data.get("score")})
