@@ -29,7 +29,9 @@ _plate_tests = st.one_of(
 )
 _score_tests = st.one_of(
     _numbers,
-    st.fixed_dictionaries({}, optional={"at_least": _numbers, "at_most": _numbers}).filter(bool),
+    st.fixed_dictionaries({}, optional={"at_least": _numbers, "at_most": _numbers}).filter(
+        lambda bounds: bounds and bounds.get("at_least", 0) <= bounds.get("at_most", 1000)
+    ),
     st.tuples(_numbers, st.integers(0, 5)).map(lambda pair: {"between": [pair[0], pair[0] + pair[1]]}),
     st.booleans().map(lambda there: {"exists": there}),
 )

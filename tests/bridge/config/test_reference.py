@@ -17,7 +17,7 @@ def test_the_page_names_every_section_and_source() -> None:
     for heading in ("## bus.mqtt", "## http.push.&lt;name&gt;", "## sources.&lt;name&gt; with `type: camera`"):
         assert heading in page
     assert "| `url` | text | **required** | Where it is. |" in page
-    assert "| `keep` | duration | `7d` | How long events are kept. |" in page
+    assert "| `keep` | duration | `7d` | How long events are kept, once they are decided on. |" in page
     assert "| `max_body` | size | `256KiB` |" in page
     assert "| `class` | `actuating` \\| `transient` | `actuating` |" in page
 
