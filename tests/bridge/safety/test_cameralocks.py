@@ -13,18 +13,12 @@ import pytest
 from bridge.errors import StartError
 from bridge.safety import cameralocks
 from bridge.safety.cameralocks import Camera, CameraLocks
-from tests.bridge.actions.support import inline
 from tests.clock import START, VirtualClock
 
 YARD, HALL = Camera("nvr", "1"), Camera("nvr", "2")
 S = timedelta(seconds=1)
+pytestmark = pytest.mark.usefixtures("disk_in_step")
 LOCKED: dict[str, Any] = {"op": "lock", "source": "nvr", "channel": "1", "who": "anna", "seconds": 60.0}
-
-
-@pytest.fixture(autouse=True)
-def _disk_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk take no time."""
-    monkeypatch.setattr("asyncio.to_thread", inline)
 
 
 def _file(folder: Path) -> list[dict[str, Any]]:

@@ -17,10 +17,12 @@ from bridge.contracts import ControlsPtz, SwitchesRelays
 from bridge.errors import ActionRejectedError, ActionUnavailableError, ActionUnknownError, StartError
 from bridge.safety import releases
 from bridge.safety.releases import ReleaseJournal, Target
-from tests.bridge.actions.support import Device, Locator, inline, rest
+from tests.bridge.actions.support import Locator, rest
 from tests.bridge.safety.meanwhile import writing_meanwhile
+from tests.bridge.safety.yard import BareYard, keeping
 from tests.clock import START, VirtualClock
 
+pytestmark = pytest.mark.usefixtures("disk_in_step")
 GATE = Target("relay", "nvr", "1", "r1")
 LOCK = Target("relay", "nvr", "1", "r2", True)
 S = timedelta(seconds=1)
@@ -30,30 +32,18 @@ def _busy() -> ActionUnavailableError:
     return ActionUnavailableError("busy")
 
 
-@pytest.fixture(autouse=True)
-def _disk_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk take no time."""
-    monkeypatch.setattr("asyncio.to_thread", inline)
-
-
-class Yard:
+class Yard(BareYard):
     """A journal, and the device that it brings back to idle."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = VirtualClock()
-        self.device, services = Device(self.clock), Locator()
-        services.put_source("nvr", self.device)
-        self.journal = ReleaseJournal(folder, services, self.clock)
+        super().__init__()
+        self.journal = ReleaseJournal(folder, self.services, self.clock)
 
     async def open(self, order: str = "o1", hold: timedelta = S, target: Target = GATE) -> None:
         async def send() -> None:
             await self.device.switch_relay(target.channel, target.relay, not target.idle_on)
 
         await self.journal.away(target, order, hold, lambda: None, send)
-
-    async def pass_(self, seconds: float) -> None:
-        await self.clock.advance(seconds)
-        await rest()
 
     @property
     def positions(self) -> list[bool]:
@@ -64,15 +54,8 @@ class Yard:
 async def serving(folder: Path) -> AsyncIterator[Yard]:
     """A journal that pays while the block lasts."""
     yard = Yard(folder)
-    await yard.journal.load()
-    task = asyncio.create_task(yard.journal.run())
-    await rest()
-    try:
-        async with asyncio.timeout(10):
-            yield yard
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    async with keeping(yard.journal):
+        yield yard
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

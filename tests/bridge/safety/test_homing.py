@@ -18,28 +18,22 @@ from bridge.safety import cameras as cameras_module
 from bridge.safety.cameras import RETRY, Camera, Cameras
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import Order
-from tests.bridge.actions.support import Device, Locator, inline, make_order, plate_event, rest
-from tests.clock import START, VirtualClock
+from tests.bridge.actions.support import make_order, plate_event, rest
+from tests.bridge.safety.yard import BareYard, keeping
+from tests.clock import START
 
+pytestmark = pytest.mark.usefixtures("disk_in_step")
 YARD, HALL = Camera("nvr", "1"), Camera("nvr", "2")
 S = timedelta(seconds=1)
 HELD: dict[str, Any] = {"op": "hold", "source": "nvr", "channel": "1", "home": "yard"}
 
 
-@pytest.fixture(autouse=True)
-def _disk_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk take no time."""
-    monkeypatch.setattr("asyncio.to_thread", inline)
-
-
-class Yard:
+class Yard(BareYard):
     """Cameras, the device that has them, and orders for them."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = VirtualClock()
-        self.device, services = Device(self.clock), Locator()
-        services.put_source("nvr", self.device)
-        self.cameras = Cameras(folder, services, self.clock)
+        super().__init__()
+        self.cameras = Cameras(folder, self.services, self.clock)
 
     def order(self, number: int, priority: int = 0, event: VmsEvent | None = None) -> Order:
         params = {"preset": "gate"}
@@ -47,10 +41,6 @@ class Yard:
 
     def call(self, number: int, kind: str = "started", **told: Any) -> VmsEvent:
         return plate_event(self.clock, number, type=f"call.{kind}", data={"caller": "gate"}, **told)
-
-    async def pass_(self, seconds: float) -> None:
-        await self.clock.advance(seconds)
-        await rest()
 
     @property
     def went(self) -> list[tuple[str, str]]:
@@ -61,15 +51,8 @@ class Yard:
 async def watching(folder: Path) -> AsyncIterator[Yard]:
     """Cameras that are turned back while the block lasts."""
     yard = Yard(folder)
-    await yard.cameras.load()
-    task = asyncio.create_task(yard.cameras.run())
-    await rest()
-    try:
-        async with asyncio.timeout(10):
-            yield yard
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    async with keeping(yard.cameras):
+        yield yard
 
 
 def _file(folder: Path) -> list[dict[str, Any]]:

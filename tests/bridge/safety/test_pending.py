@@ -19,7 +19,7 @@ from bridge.safety.reasons import WORDS, Reason
 from bridge.schema.base import stable_id
 from bridge.schema.kinds import CommandGiven, Outcome
 from bridge.schema.orders import ActionClass, Order, Result
-from tests.bridge.actions.support import inline, make_order, plate_event, rest
+from tests.bridge.actions.support import make_order, plate_event, rest
 from tests.clock import START, VirtualClock
 
 MINUTE = timedelta(seconds=60)
@@ -130,13 +130,7 @@ class Book:
         self.ends.append(result)
 
 
-@pytest.fixture
-def _disk_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk take no time."""
-    monkeypatch.setattr("asyncio.to_thread", inline)
-
-
-in_step = pytest.mark.usefixtures("_disk_in_step")
+in_step = pytest.mark.usefixtures("disk_in_step")
 
 
 @asynccontextmanager
