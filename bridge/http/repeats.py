@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,7 +135,7 @@ class Repeats:
             self._unwritten.clear()
             return True
         try:
-            await asyncio.to_thread(self._append, [_record(key, seen) for key, seen in wanted.items()], self._kept())
+            await asyncio.to_thread(self._append, self._file, [_record(key, seen) for key, seen in wanted.items()])
         except OSError as exc:
             log.error("pushes without a time cannot be written down and open nothing", extra={"error": str(exc)})
             return False
@@ -143,19 +143,15 @@ class Repeats:
             self._unwritten.pop(key, None)
         return True
 
-    def _kept(self) -> list[tuple[str, _Seen]] | None:
-        """Return what is worth keeping, if the file has become too long."""
-        if self._file is None or self._file.lines < len(self._seen) + _COMPACT_AT:
-            return None
-        return list(self._seen.items())
+    def _append(self, file: JsonLines, records: Sequence[Mapping[str, Any]]) -> None:
+        file.append(*records)
+        if file.lines > len(self._seen) + _COMPACT_AT:
+            file.compact(self._remembered)
 
-    def _append(self, records: Sequence[Mapping[str, Any]], kept: Sequence[tuple[str, _Seen]] | None) -> None:
-        if self._file is None:
-            return
-        if kept is None:
-            self._file.append(*records)
-        else:
-            self._file.rewrite(_record(key, seen) for key, seen in kept)
+    def _remembered(self, records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Return the last line of each content that is remembered, also of calls that came after this one."""
+        last = {str(record.get("key")): record for record in records}
+        return [record for key, record in last.items() if key in self._seen]
 
 
 def _key(one: Pushed) -> str:

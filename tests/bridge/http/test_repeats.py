@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from bridge.errors import StartError
 from bridge.http.repeats import Pushed, Repeats
+from bridge.safety.journal import JsonLines
 from bridge.schema.base import stable_id
 from bridge.schema.event import VmsEvent
 from tests.bridge.actions.support import make_order, plate_event, running
@@ -21,6 +24,7 @@ from tests.clock import VirtualClock
 
 S = timedelta(seconds=1)
 HOURS = timedelta(hours=12)
+Keep = Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]]
 
 
 def _pushed(clock: VirtualClock, content: str = "A", *, client: str = "booth", name: str = "", **more: Any) -> Pushed:
@@ -156,6 +160,36 @@ async def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pyte
     lines = (tmp_path / "pushes.jsonl").read_text().splitlines()
     assert len(lines) <= 25
     assert (await _one(await _opened(tmp_path, clock), _pushed(clock, "95"))).timequality == "doubtful"
+
+
+async def test_what_comes_while_the_file_is_shortened_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if who had it shortened has gone away meanwhile, and waits for it no more."""
+    monkeypatch.setattr("bridge.http.repeats._COMPACT_AT", 0)
+    begun, ended, go_on = asyncio.Event(), asyncio.Event(), threading.Event()
+    loop, compact = asyncio.get_running_loop(), JsonLines.compact
+
+    def slowly(file: JsonLines, keep: Keep) -> None:
+        monkeypatch.setattr(JsonLines, "compact", compact)
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(30)
+        compact(file, keep)
+        loop.call_soon_threadsafe(ended.set)
+
+    clock = VirtualClock()
+    repeats = await _opened(tmp_path, clock)
+    await _one(repeats, _pushed(clock, "A"))
+    await clock.advance(61)
+    monkeypatch.setattr(JsonLines, "compact", slowly)
+    first = asyncio.create_task(_one(repeats, _pushed(clock, "A")))  # its second line: there is one to leave out
+    await asyncio.wait_for(begun.wait(), 30)
+    first.cancel()
+    assert (await _one(repeats, _pushed(clock, "B"))).timequality == "received"
+    go_on.set()
+    await asyncio.wait_for(ended.wait(), 30)
+    await clock.advance(61)
+    assert (await _one(await _opened(tmp_path, clock), _pushed(clock, "B"))).timequality == "doubtful"
 
 
 async def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
