@@ -109,7 +109,7 @@ class JsonLines:
         """Replace the file by what `keep` makes of it, so that it does not grow for ever.
 
         Who appends meanwhile waits and is in the new file: nothing is lost that was written down. Raises
-        OSError, and then the file is as it was.
+        OSError, and then the file is as it was, or the new one if only its name could not be synced.
         """
         with self._lock:
             self._replace(keep(list(self._read())))
@@ -122,8 +122,8 @@ class JsonLines:
 
     def _replace(self, records: Iterable[Mapping[str, Any]]) -> None:
         kept = [_line(record) for record in records]
+        self._close()  # first: once the new file is in place, nothing that is written to the old one is ever read
         write_synced(self.path, b"".join(kept))
-        self._close()
         self.lines = len(kept)
 
     def close(self) -> None:

@@ -130,6 +130,25 @@ def test_compaction_keeps_what_it_is_told_to_and_what_comes_meanwhile(tmp_path: 
     assert file.load() == [{"n": 1}, {"n": 3}, {"late": 1}]
 
 
+def test_what_is_appended_after_a_failed_compaction_is_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file has its name, and then the folder cannot be synced: the old one is no file any more."""
+    path = tmp_path / "x.jsonl"
+    file = JsonLines(path)
+    file.append({"n": 1}, {"n": 2})
+
+    def many(folder: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(journal, "sync_dir", many)
+    with pytest.raises(OSError, match="Too many open files"):
+        file.compact(lambda records: records[1:])
+    monkeypatch.undo()
+    file.append({"n": 3})
+    assert JsonLines(path).load() == [{"n": 2}, {"n": 3}]
+
+
 def test_rewrite_keeps_what_it_is_given(tmp_path: Path) -> None:
     """Compaction replaces the file as one; appending goes on in the new one."""
     path = tmp_path / "x.jsonl"
