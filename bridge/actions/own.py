@@ -41,7 +41,10 @@ def event_of(order: Order, kind: str, data: Payload, subject: str | None = None)
         origin=order.origin if order.origin in _NO_NEWS else Origin.BRIDGE,
         hops=order.hops,
     )
-    return event.model_copy(update={"via": "rule", "principal": f"rule {order.rule}"})
+    said = {"via": "rule", "principal": f"rule {order.rule}"}
+    if order.trigger.timequality == "doubtful":  # what follows from what may have been sent again is no surer
+        said["timequality"] = "doubtful"
+    return event.model_copy(update=said)
 
 
 # --- emit -----------------------------------------------------------------------------------------------

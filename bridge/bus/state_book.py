@@ -138,4 +138,5 @@ def _told(content: Mapping[str, Any]) -> Told:
         content["value"],
         None if said is None else datetime.fromisoformat(said),
         _LONG_AGO if received is None else datetime.fromisoformat(received),
+        content.get("doubtful") is True,
     )

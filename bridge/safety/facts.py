@@ -1,6 +1,7 @@
 """What doors know of the state of things: what was told live, and holds still.
 
-What was fetched from a log, replayed or made up says nothing here. What a source said that is listened to counts only
+What was fetched from a log, replayed or made up says nothing here, and of what may have been said before and sent
+again (`doubtful`) only that what was known is not known any more. What a source said that is listened to counts only
 within the session in which it said it: before, it may have changed with nobody there to see. The same for a channel
 that its source does not hear any more. What nobody listens to (a push client, a rule, a person) counts until it says
 otherwise, over restarts too, but not over a restore. What is not known stays unknown. Nothing here is written; the
@@ -59,10 +60,9 @@ class Facts:
         """Return what is known, or UNKNOWN."""
         told = self._told.get((entity, attribute))
         up, _ = self._links.get(_source_of(entity), (True, None))
-        if told is None or told.value is None or not (up or attribute == LINK):
+        if told is None or told.value is None or told.doubtful or not (up or attribute == LINK):
             return UNKNOWN
-        status = self._told.get((entity, STATUS))
-        heard = attribute == STATUS or status is None or status.value == CONNECTED
+        heard = attribute == STATUS or (entity, STATUS) not in self._told or self.get(entity, STATUS) == CONNECTED
         return told.value if heard else UNKNOWN
 
     def holds(self, wanted: StateIs) -> bool | None:
@@ -81,7 +81,7 @@ class Facts:
             told = told_by(event, value, known, now)
             if told is None:
                 continue
-            if attribute == STATUS and known is not None and known.value != told.value:
+            if attribute == STATUS and known is not None and (known.value != told.value or known.doubtful):
                 self._forget(partial(eq, entity))
             self._told[entity, attribute] = told
         for wanted, seen in self._waiting:

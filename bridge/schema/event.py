@@ -62,7 +62,8 @@ class VmsEvent(Record):
     timequality: Literal["device", "server", "received", "doubtful"] = Field(
         description="`device`: said with a zone; `server`: no zone was given, the source's own was used; "
         "`received`: no time was given, it is the time of receipt; `doubtful`: the time that was given makes no sense, "
-        "or none was given and the same had come before: it is the time of receipt, and opens nothing."
+        "or none was given and the same had come before: it is the time of receipt, and opens nothing. What a rule "
+        "writes because of it is doubtful too."
     )
     received: UtcTime = Field(description="When the bridge read it, UTC.")
     origin: Origin = Field(description="Provenance; decides what the event may cause.")

@@ -107,6 +107,8 @@ class Told(NamedTuple):
     """Since when it is so, by the clock of whoever said it; None if that was not said."""
     received: datetime
     """When the bridge heard it."""
+    doubtful: bool = False
+    """It may be the same as before, sent again: good enough to show, and no reason to open."""
 
 
 def told_by(event: VmsEvent, value: JsonValue, known: Told | None, now: datetime) -> Told | None:
@@ -114,13 +116,15 @@ def told_by(event: VmsEvent, value: JsonValue, known: Told | None, now: datetime
 
     What is replayed or made up says nothing. What was heard before something newer, and was longer on its way, is
     over; unless the newer lies in the future, because our own clock went back. Where two contradict each other by
-    their own times, or the past tells of a change that nobody saw, nobody knows.
+    their own times, or the past tells of a change that nobody saw, nobody knows. What may have been sent again and
+    says the same changes nothing; what it says otherwise is known from then on, as doubtful.
     """
     if event.origin in _MADE_UP or (known is None and event.origin is Origin.BACKFILL):
         return None
     # A snapshot says how things are now, whenever they became so. A clock that is ahead makes nothing newer.
     said = event.timequality != "received" and event.origin is not Origin.RESYNC
-    told = Told(value, min(event.time, event.received) if said else None, event.received)
+    doubtful = event.timequality == "doubtful"
+    told = Told(value, min(event.time, event.received) if said else None, event.received, doubtful)
     if known is None:
         return told
     if told.received < known.received <= now:
@@ -131,7 +135,7 @@ def told_by(event: VmsEvent, value: JsonValue, known: Told | None, now: datetime
         return None if older or same_value(value, known.value) else told._replace(value=None)
     if older:
         return None if same_value(value, known.value) else Told(None, known.time, told.received)
-    return told
+    return None if doubtful and same_value(value, known.value) else told
 
 
 def same_value(one: object, other: object) -> bool:

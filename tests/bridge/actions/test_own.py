@@ -114,7 +114,15 @@ async def test_what_follows_from_what_is_not_true_is_marked_so(tmp_path: Path, o
     clock = VirtualClock()
     trigger = plate_event(clock, 1, origin=origin)
     _, [event] = await _events(tmp_path, "set_mode", {"mode": "away"}, event=trigger)
-    assert event.origin is origin
+    assert (event.origin, event.timequality) == (origin, "device")
+
+
+async def test_what_follows_from_what_may_have_been_sent_again_is_as_doubtful(tmp_path: Path) -> None:
+    """Or a rule would let a door believe what it does not believe of the push itself."""
+    trigger = plate_event(VirtualClock(), 1, timequality="doubtful")
+    params = {"entity": "lock", "attribute": "empty", "value": True}
+    _, [event] = await _events(tmp_path, "set_state", params, event=trigger)
+    assert event.timequality == "doubtful"
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ async def test_the_book_survives_a_restart(tmp_path: Path) -> None:
         assert entry is not None
         known = {"entity": "nvr1/1.a b", "attribute": "status", "value": "connected"}
         times = {"time": None, "received": "2026-01-10T12:00:00Z"}
-        assert from_json(entry.value or b"") == known | times
+        assert from_json(entry.value or b"") == known | times | {"doubtful": False}
         intake = await bus.intake()
         await (await intake([status(3, "connected", subject="1.a b"), event(4, origin=Origin.RESYNC)]))
         assert await count(bus, "EVENTS") == 2
@@ -154,6 +154,17 @@ async def test_history_does_not_change_the_book(bus: Bus) -> None:
     assert await count(bus, "EVENTS") == 4
     for book in (intake.known, (await bus.intake()).known):
         assert {key: known.value for key, known in book.all().items()} == {("rules/alarm", "armed"): True}
+
+
+async def test_what_is_doubtful_stays_so_over_a_restart(bus: Bus) -> None:
+    """Read from the bucket or from the log; whoever shows it has its value, and a door does not believe it."""
+    intake = await bus.intake()
+    await (await intake([event(1, "motion.started", subject="2", timequality="doubtful")]))
+    from_log = await bus.intake()
+    await intake._book.flush()
+    for book in (intake.known, from_log.known, (await bus.intake()).known):
+        [told] = book.all().values()
+        assert (told.value, told.doubtful) == ("on", True)
 
 
 async def test_a_start_does_not_read_a_log_that_says_nothing_of_states(

@@ -184,6 +184,52 @@ def test_two_words_that_contradict_each_other_leave_nothing_known(at: Telling) -
     assert at.get() == "off", "a snapshot says how it is now"
 
 
+def test_what_may_have_been_sent_again_never_agrees(at: Telling) -> None:
+    """A push that may be the one of an hour ago: what it says is not known, and what it denies not any more."""
+    contact = ("booth/1", "contact")
+    at.say(*contact, "shut", timequality="doubtful")
+    assert at.get(*contact) is UNKNOWN
+    at.say(*contact, "shut")
+    at.clock.jump(S)
+    at.say(*contact, "shut", timequality="doubtful")
+    assert at.get(*contact) == "shut", "nothing says otherwise"
+    at.clock.jump(S)
+    at.say(*contact, "open", timequality="doubtful")
+    assert at.get(*contact) is UNKNOWN
+    at.clock.jump(S)
+    at.say(*contact, "shut", timequality="doubtful")
+    assert at.get(*contact) is UNKNOWN, "which of both was sent again?"
+    at.clock.jump(S)
+    at.say(*contact, "shut")
+    assert at.get(*contact) == "shut"
+
+
+def test_a_doubtful_word_about_a_channel_is_no_good_one(at: Telling) -> None:
+    """What may have been sent again does not say that the camera is back; that it is gone it may say."""
+    at.status("connected")
+    at.say(*MOTION, "off")
+    at.clock.jump(S)
+    at.status("disconnected", timequality="doubtful")
+    at.clock.jump(S)
+    at.say(*MOTION, "off")
+    at.status("connected", timequality="doubtful")
+    assert at.get() is UNKNOWN
+    at.say(*MOTION, "off")
+    assert at.get() is UNKNOWN
+    at.status("connected")
+    assert at.get() is UNKNOWN, "it may have been said while the camera was away"
+    at.say(*MOTION, "off")
+    assert at.get() == "off"
+
+
+def test_what_was_doubtful_before_a_restart_is_so_after_it(at: Telling) -> None:
+    """And what agrees with it then is as good as without it."""
+    at.facts.remember({("booth/1", "contact"): Told("shut", START - S, START - S, doubtful=True)})
+    assert at.get("booth/1", "contact") is UNKNOWN
+    at.say("booth/1", "contact", "shut")
+    assert at.get("booth/1", "contact") == "shut"
+
+
 def test_an_end_that_was_made_up_leaves_nothing_known(at: Telling) -> None:
     """Motion that was given up is not "off"."""
     at.say(*MOTION, "on")
@@ -209,16 +255,25 @@ def test_what_nobody_listens_to_is_known_over_a_restart(at: Telling) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "late", "seen"), [("open", 0 * S, True), ("shut", 0 * S, False), ("open", 1 * S, False)]
+    ("value", "late", "quality", "seen"),
+    [
+        ("open", 0 * S, "device", True),
+        ("shut", 0 * S, "device", False),
+        ("open", 1 * S, "device", False),
+        ("open", 0 * S, "doubtful", False),
+    ],
 )
-async def test_who_waits_for_a_state_sees_what_is_newer_alone(value: str, late: timedelta, seen: bool) -> None:
-    """An event that was longer on its way than what is known does not show that a gate has opened."""
+async def test_who_waits_for_a_state_sees_what_is_newer_alone(
+    value: str, late: timedelta, quality: str, seen: bool
+) -> None:
+    """An event that was longer on its way than what is known, or was sent again, does not show that a gate opened."""
     at = Telling()
     at.clock.jump(10 * S)
     at.say("nvr/9", "contact", "shut")
     contact = StateIs.model_validate({"entity": "nvr/9", "attribute": "contact", "is": "open"})
     waiting = asyncio.create_task(at.facts.seen(contact, 3 * S))
     await settle()
-    at.say("nvr/9", "contact", value, received=at.clock.now() - late, time=at.clock.now() - late)
+    then = at.clock.now() - late
+    at.say("nvr/9", "contact", value, received=then, time=then, timequality=quality)
     await at.clock.advance(4)
     assert await waiting is seen
