@@ -6,10 +6,9 @@ A reader of its own for the few forms CEL has; where it meets anything else it s
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, get_args, get_origin
+from typing import Protocol, get_args
 
 from bridge.sdk import (
     ATTRIBUTES,
@@ -18,35 +17,25 @@ from bridge.sdk import (
     PAYLOADS,
     RULES,
     Origin,
+    StepResult,
     VmsEvent,
     canonical_plate,
     payload_model,
     unknown,
 )
-from rules.fields import PLATE_FIELDS, Type, model_fields, type_of, unwrap
+from rules.celops import asked, called, negated, reckoned
+from rules.celparts import BOOL, HAS, LIST, MAPPING, NOTHING, NUMBER, TEXT, Part, literal, shown, typed
+from rules.fields import PLATE_FIELDS, model_fields
 
 MODE_FIELDS = frozenset({("mode.changed", "mode"), ("mode.changed", "previous")})
 """Fields that hold a mode of the site."""
-_RETURNS = {
-    **dict.fromkeys(("has", "contains", "startsWith", "endsWith", "matches"), "true or false"),
-    **dict.fromkeys(("all", "exists", "exists_one"), "true or false"),
-    **dict.fromkeys(("size", "int", "uint", "double"), "a number"),
-    **dict.fromkeys(("getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek"), "a number"),
-    **dict.fromkeys(("getDayOfYear", "getHours", "getMinutes", "getSeconds", "getMilliseconds"), "a number"),
-    **dict.fromkeys(("string", "local"), "text"),
-    "timestamp": "a timestamp",
-    "duration": "a duration",
-    "bytes": "bytes",
-    "map": "a list",
-}
-"""What functions give; of those that are not here nobody knows."""
-_WORDS = {Type.TEXT: "text", Type.TIME: "text", Type.NUMBER: "a number", Type.BOOL: "true or false", Type.ANY: None}
-"""What fields are in an expression, which sees an event as JSON."""
 _BOUNDS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 _ORDER = frozenset({"<", "<=", ">", ">="})
-_SAID = 60
-"""Characters of a part that are shown."""
-_BOOL, _NOTHING = "true or false", "nothing"
+_STEP = "steps.<name>"
+"""What stands for the result of a step."""
+_OUTCOMES = tuple(
+    text for one in get_args(StepResult.model_fields["outcome"].annotation) for text in get_args(one) or (one,)
+)
 
 
 class Token(Protocol):
@@ -74,27 +63,6 @@ class About:
 
     kind: str | None = None
     modes: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of an expression. `word` is what it is; None where that depends."""
-
-    word: str | None = None
-    said: str = ""
-    """As it is written."""
-    choices: Collection[str] | None = None
-    """All the texts that it can be."""
-    what: str = "value"
-    """What its choices are."""
-    plate: bool = False
-    model: Any = None
-    of: str | None = None
-    """It is the event (empty), or the data of an event of this kind."""
-    item: Part | None = None
-    """One of it, if it is a list."""
-    literal: Any = None
-    """Its value, where that is written there."""
 
 
 class _UnsureError(Exception):
@@ -170,7 +138,9 @@ class _Reading:
         one = self.expression()
         self._need(":")
         other = self.expression()
-        return self._said(Part(one.word if one.word == other.word else None), start)
+        same = one.word == other.word
+        whole = Part(one.word if same else None, sort=one.sort if same and one.sort == other.sort else None)
+        return self._said(whole, start)
 
     def _and(self) -> Part:
         return self._joined(self._relation, "&&")
@@ -182,7 +152,7 @@ class _Reading:
         self.must_be_bool(first)
         while self._take(mark) is not None:
             self.must_be_bool(inner())
-        return Part(_BOOL)
+        return Part(BOOL)
 
     def _relation(self) -> Part:
         left = self._sum()
@@ -194,35 +164,37 @@ class _Reading:
                 self._ordered(left, right)
             else:
                 self._equal(left, right)
-            left = Part(_BOOL)
+            left = Part(BOOL)
         return left
 
     def _sum(self) -> Part:
-        start, left = self._at, self._product()
-        while self._take("+", "-") is not None:
-            right = self._product()
-            left = Part(left.word if left.word == right.word and left.word in {"text", "a number"} else None)
-        return self._said(left, start)
+        return self._reckoned(self._product, "+", "-")
 
     def _product(self) -> Part:
-        left = self._unary()
-        while self._take("*", "/", "%") is not None:
-            self._unary()
-            left = Part("a number")
+        return self._reckoned(self._unary, "*", "/", "%")
+
+    def _reckoned(self, inner: Callable[[], Part], *marks: str) -> Part:
+        start, left = self._at, inner()
+        while (mark := self._take(*marks)) is not None:
+            left = self._said(self._noted(reckoned(mark, left, inner())), start)
         return left
 
     def _unary(self) -> Part:
         start = self._at
         if self._take("!") is not None:
-            self.must_be_bool(self._said(self._unary(), start + 1))
-            return Part(_BOOL)
+            asked_whether = self._unary()
+            self.must_be_bool(asked_whether)
+            if asked_whether.of == HAS:
+                field = asked_whether.said.removeprefix("has(").removesuffix(")")
+                self.notes.append(f"`has` always holds here: what is absent is there as null; write {field} == null")
+            return self._said(Part(BOOL), start)
         if self._take("-") is not None:
-            self._unary()
-            return Part("a number")
+            return self._said(self._noted(negated(self._unary())), start)
         return self._member()
 
     def _member(self) -> Part:
-        part = self._primary()
+        start = self._at
+        part = self._said(self._primary(), start)
         while True:
             if self._take(".") is not None:
                 name = self._name()
@@ -230,9 +202,22 @@ class _Reading:
             elif self._take("[") is not None:
                 self.expression()
                 self._need("]")
-                part = part.item or Part()
+                part = self._one_of(part)
             else:
                 return part
+            part = self._said(part, start)
+
+    def _one_of(self, part: Part) -> Part:
+        """Return what stands at a place in something."""
+        if part.word not in {None, NOTHING, LIST, MAPPING}:
+            self.notes.append(f"{shown(part)} is {part.word}, and has no items")
+        return part.item or Part()
+
+    def _noted(self, found: tuple[Part, str | None]) -> Part:
+        """Return what comes of something, and note why nothing ever does."""
+        if found[1] is not None:
+            self.notes.append(found[1])
+        return found[0]
 
     def _name(self) -> str:
         token = self._next()
@@ -246,19 +231,19 @@ class _Reading:
             self._need(")")
             return inner
         if self._take("[") is not None:
-            return Part("a list", literal=self._items("]"))
+            return Part(LIST, literal=self._items("]"))
         if self._take("{") is not None:
             self._pairs()
-            return Part("a mapping")
+            return Part(MAPPING)
         token = self._next()
         if token.kind in {"text", "number"}:
-            return _literal(token)
+            return literal(token.kind, token.text)
         if token.kind != "name":
             raise _UnsureError
         if token.text in {"true", "false"}:
-            return Part(_BOOL)
+            return Part(BOOL)
         if token.text == "null":
-            return Part(_NOTHING)
+            return Part(NOTHING)
         return self._call(token.text) if self._peek() == "(" else self._variable(token.text)
 
     def _items(self, end: str) -> list[Part]:
@@ -285,55 +270,65 @@ class _Reading:
         if name in self._bound:
             return self._bound[name]
         if name == "event":
-            return Part("a mapping", of="")
-        return Part("text" if name in {"key", "rule"} else None)
+            return Part(MAPPING, of="")
+        if name == "steps":
+            return Part(MAPPING, of=name)
+        return Part(TEXT if name in {"key", "rule"} else None)
 
     def _below(self, part: Part, name: str) -> Part:
         """Return a part of something."""
         if part.of == "":
             return self._attribute(name)
+        if part.of == "steps":
+            return Part(MAPPING, of=_STEP)
+        if part.of == _STEP:
+            return Part(TEXT, choices=_OUTCOMES, what="outcome") if name == "outcome" else Part()
         fields = model_fields(part.model)
         if name not in fields:
             return Part()
-        found = _typed(fields[name])
+        found = typed(fields[name])
         field = (part.of or "", name)
         if field in MODE_FIELDS:
             return replace(found, choices=self._about.modes, what="mode")
-        return replace(found, plate=field in PLATE_FIELDS)
+        return replace(found, plate=field in PLATE_FIELDS, there=True)
 
     def _attribute(self, name: str) -> Part:
         """Return a part of the event."""
         kind = self._about.kind
         if name == "data":
-            return Part("a mapping", model=payload_model(kind), of=kind) if kind else Part()
+            return Part(MAPPING, model=payload_model(kind), of=kind) if kind else Part()
         if name in {"type", "source"}:
-            return Part("text", what="kind" if name == "type" else "source")
+            return Part(TEXT, what="kind" if name == "type" else "source")
         if name == "origin":
-            return Part("text", choices=tuple(origin.value for origin in Origin), what="origin")
+            return Part(TEXT, choices=tuple(origin.value for origin in Origin), what="origin")
         annotation = model_fields(VmsEvent).get(name)
-        return Part() if annotation is None else _typed(annotation)
+        return Part() if annotation is None else typed(annotation)
 
     def _call(self, name: str) -> Part:
         self._need("(")
         arguments = self._items(")")
         if name == "state" and len(arguments) == 2:
             return self._known(*arguments)
-        return Part(_RETURNS.get(name))
+        return self._noted(called(name, arguments))
 
     def _known(self, entity: Part, attribute: Part) -> Part:
         """Return what is known of an entity."""
         about, of_it = entity.literal, attribute.literal
         if about == BRIDGE and of_it == MODE:
-            return Part("text", choices=self._about.modes, what="mode")
+            return Part(TEXT, choices=self._about.modes, what="mode")
         if not isinstance(about, str) or not isinstance(of_it, str) or about.partition("/")[0] in {BRIDGE, RULES}:
             return Part()
-        return _typed(ATTRIBUTES[of_it]) if of_it in ATTRIBUTES else Part()
+        return typed(ATTRIBUTES[of_it]) if of_it in ATTRIBUTES else Part()
 
     def _method(self, part: Part, name: str) -> Part:
         self._need("(")
         if name not in _BOUNDS:
-            self._items(")")
-            return Part(_RETURNS.get(name))
+            arguments = self._items(")")
+            if part.plate and arguments:
+                self._chosen(part, arguments[0], name)
+            return self._noted(asked(name, part, arguments))
+        if part.word not in {None, NOTHING, LIST, MAPPING}:
+            self.notes.append(f"{shown(part)} is {part.word}, and `{name}` goes through a list")
         variable, before = self._name(), self._bound
         self._need(",")
         self._bound = {**before, variable: part.item or Part()}
@@ -342,32 +337,36 @@ class _Reading:
         self._need(")")
         if name != "map":
             self.must_be_bool(body)
-        return part if name == "filter" else Part(_RETURNS.get(name))
+        if name == "filter":
+            return part
+        return Part(LIST) if name == "map" else Part(BOOL)
 
     # --- what can never be ---------------------------------------------------------------------------------
 
     def must_be_bool(self, part: Part) -> None:
         """Note what is no condition."""
-        if part.word not in {None, _NOTHING, _BOOL}:
-            self.notes.append(f"{_shown(part)} is {part.word}, not true or false; say what it must be, with == or >")
+        if part.word not in {None, NOTHING, BOOL}:
+            self.notes.append(f"{shown(part)} is {part.word}, not true or false; say what it must be, with == or >")
 
     def _equal(self, left: Part, right: Part) -> None:
         words = {left.word, right.word}
-        if None in words or _NOTHING in words:
+        if None in words or NOTHING in words:
             return
         if len(words) > 1:
-            said = f"{_shown(left)} is {left.word} and {_shown(right)} is {right.word}"
+            said = f"{shown(left)} is {left.word} and {shown(right)} is {right.word}"
             self.notes.append(f"{said}: they are never equal")
             return
         self._chosen(left, right)
         self._chosen(right, left)
 
-    def _chosen(self, part: Part, literal: Part) -> None:
-        """Note a text that something never is."""
-        value = literal.literal
+    def _chosen(self, part: Part, other: Part, name: str | None = None) -> None:
+        """Note a text that something never is; with `name`, that this function of it is never asked well."""
+        value = other.literal
         if not isinstance(value, str) or part.literal is not None:
             return
         why = None
+        if name == "matches":
+            return
         if part.plate and canonical_plate(value) != value:
             why = f"plates are in capitals without separators; write {canonical_plate(value)!r}"
         elif part.what == "source":
@@ -377,45 +376,21 @@ class _Reading:
         elif part.choices is not None and value not in part.choices:
             why = unknown(part.what, value, part.choices)
         if why is not None:
-            self.notes.append(f"{_shown(part)} is never {value!r}: {why}")
+            never = f"is never {value!r}" if name is None else f"never has {value!r} in it"
+            self.notes.append(f"{shown(part)} {never}: {why}")
 
     def _ordered(self, left: Part, right: Part) -> None:
         words = {left.word, right.word}
-        if None not in words and _NOTHING not in words and (len(words) > 1 or words & {"a list", "a mapping"}):
-            said = f"{_shown(left)} is {left.word} and {_shown(right)} is {right.word}"
+        if None not in words and NOTHING not in words and (len(words) > 1 or words & {LIST, MAPPING}):
+            said = f"{shown(left)} is {left.word} and {shown(right)} is {right.word}"
             self.notes.append(f"{said}: neither comes before the other")
 
     def _among(self, left: Part, right: Part) -> None:
-        if right.word in {"text", "a number", _BOOL}:
-            cure = "; for a part of a text write `contains`" if right.word == "text" else ""
-            self.notes.append(f"{_shown(right)} is {right.word}, and `in` looks into a list{cure}")
+        if right.word in {TEXT, NUMBER, BOOL}:
+            cure = "; for a part of a text write `contains`" if right.word == TEXT else ""
+            self.notes.append(f"{shown(right)} is {right.word}, and `in` looks into a list{cure}")
         elif isinstance(right.literal, list):
             for one in right.literal:
                 self._equal(left, one)
         elif right.item is not None:
             self._equal(left, replace(right.item, said=right.said))
-
-
-def _typed(annotation: Any) -> Part:
-    """Return what a field of a model is, once it is JSON."""
-    bare, many = unwrap(annotation)
-    if many:
-        return Part("a list", item=_typed(bare))
-    if model_fields(bare) or get_origin(bare) is dict:
-        return Part("a mapping", model=bare)
-    return Part(_WORDS[type_of(bare)], choices=get_args(bare) if get_origin(bare) is Literal else None)
-
-
-def _literal(token: Token) -> Part:
-    if token.kind == "number":
-        return Part("a number", token.text, literal=0)
-    try:
-        value = ast.literal_eval(token.text)
-    except (SyntaxError, ValueError):  # an escape that Python has not
-        return Part("text", token.text)
-    return Part("text", token.text, literal=value) if isinstance(value, str) else Part("bytes", token.text)
-
-
-def _shown(part: Part) -> str:
-    said = " ".join(part.said.split())
-    return f"`{said if len(said) <= _SAID else said[: _SAID - 3] + '...'}`" if said else "this"
