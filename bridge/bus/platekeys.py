@@ -78,14 +78,15 @@ class PlateKeys:
         self._lines = JsonLines(self._path)
         self._gone_path = folder / ERASED
         self._gone = JsonLines(self._gone_path)
-        self._erased: dict[str, datetime] = {}
-        """When each was erased last, by name."""
-        self._nameless: set[str] = set()
-        """Names of plates of which any key goes that is not noted as one to keep."""
         self._seen: tuple[_Stamp, _Stamp] | None = None
-        self._master = b""
-        self._known = _Filter()
-        self._recent: OrderedDict[str, bytes] = OrderedDict()
+        """What both files were when they were read last; that sets all that follows."""
+        self._erased: dict[str, datetime]
+        """When each was erased last, by name."""
+        self._nameless: set[str]
+        """Names of plates of which any key goes that is not noted as one to keep."""
+        self._master: bytes
+        self._known: _Filter
+        self._recent: OrderedDict[str, bytes]
 
     async def hashes(self, plates: Iterable[str]) -> dict[str, str]:
         """Return each plate's keyed hash; a plate that has no key yet gets one. Raises StoreUnavailableError."""
@@ -198,7 +199,7 @@ class PlateKeys:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._path.parent / ".plates.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._seen is None or self._state() != self._seen:
+            if self._state() != self._seen:
                 self._load()
             try:
                 yield
@@ -270,7 +271,7 @@ def _key_in(line: bytes) -> bytes | None:
 
 def _is_note(record: Mapping[str, Any]) -> bool:
     """Tell a line of what was erased: a plate's name with the time and, if it had one, its key; or a key to keep."""
-    texts = [record.get(name, "") for name in ("plate", "key", "kept")]
+    texts = [record[name] for name in ("plate", "key", "kept") if name in record]
     if not record.get("plate") or not all(isinstance(text, str) for text in texts):
         return False
     try:

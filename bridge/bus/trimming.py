@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from bridge.bus.connect import Connection
 from bridge.bus.pull import place, scan
@@ -42,8 +42,8 @@ class Trimmer:
         state = info["state"]
         first, last = int(state["first_seq"]), int(state["last_seq"])
         # The stamps are the server's. A clock of ours that is ahead must not make everything old.
-        before = min(self._clock.now(), _time(info["ts"])) - self._keep
-        if not state["messages"] or _time(state["first_ts"]) >= before:
+        before = min(self._clock.now(), datetime.fromisoformat(info["ts"])) - self._keep
+        if not state["messages"] or datetime.fromisoformat(state["first_ts"]) >= before:
             return
         left = min(await self._since(before, last), (await self._head() or 0) + 1)
         if left > first:
@@ -56,7 +56,3 @@ class Trimmer:
             async for batch in batches:
                 return place(batch[0].reply).seq
         return last + 1
-
-
-def _time(stamp: str) -> datetime:
-    return datetime.fromisoformat(stamp).astimezone(UTC)

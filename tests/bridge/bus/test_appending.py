@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -14,130 +13,20 @@ import pytest
 from bridge.bus import appender as appender_module
 from bridge.bus.anchors import read_anchors
 from bridge.bus.appender import Appender, Foreign, host_appender
-from bridge.bus.readon import Part
 from bridge.bus.results import action_ended, event_message
 from bridge.bus.stored import Stored
-from bridge.bus.wire import EXPECTED_LAST, NO_MESSAGE, Ack, Outgoing, Received, RefusedError
+from bridge.bus.wire import Outgoing, Received
 from bridge.errors import StoreError, StoreUnavailableError
-from bridge.schema.audit import GENESIS, AuditRecord, ChangeRecord, TrailRecord, digest, read_record
-from bridge.schema.event import Origin, VmsEvent, own_event
-from bridge.schema.kinds import ListChanged, ModeChanged, Payload
+from bridge.schema.audit import AuditRecord, ChangeRecord, digest
+from bridge.schema.event import Origin, VmsEvent
+from bridge.schema.kinds import ListChanged, ModeChanged
 from bridge.schema.orders import About, Effect
-from bridge.schema.subjects import Subjects
-from tests.bridge.actions.support import inline, rest
-from tests.bridge.bus.helpers import NOW, effect, result
-from tests.clock import START, VirtualClock
+from tests.bridge.actions.support import rest
+from tests.bridge.bus.helpers import NOW, effect
+from tests.bridge.bus.memory import KINDS, SUBJECTS, Streams
+from tests.clock import START
 
-SUBJECTS = Subjects("home")
-KINDS = ("list.changed", "mode.changed", "rules.changed", "settings.changed", "command.given")
 ABOUT = About(rule_version="1", origin=Origin.LIVE, occurred=NOW, received=NOW, created=NOW, plate="12AB345", hops=3)
-
-
-class Streams:
-    """The ledger, the log and the trail; it is the connection, the acknowledgements and the publisher too."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ledger: list[Stored] = []
-        self.log: list[Received] = []
-        self.trail: list[Outgoing] = []
-        self.events: list[Outgoing] = []
-        self.reads: list[tuple[str, int]] = []
-        self.grows_by = 0
-        self.end = 0
-        """What stands in the trail's stream before its first record: they were deleted."""
-        self.clock = VirtualClock()
-        for name, stands_in in (("read_on", self.read_on), ("scan", self.scan), ("last", self.last)):
-            monkeypatch.setattr(appender_module, name, stands_in)
-        monkeypatch.setattr("asyncio.to_thread", inline)
-        parts = cast("Any", self)
-        self.appender = Appender(parts, parts, parts, "home", folder, self.clock)
-
-    # --- what is there
-
-    def ended(self, number: int, **told: Any) -> Effect:
-        """Write an end into the ledger."""
-        made = effect(number, status="ended", result=result(number), **told)
-        self.ledger.append(Stored(SUBJECTS.effect(made.order), len(self.ledger) + 1, made.encode(), {}))
-        return made
-
-    def changed(self, data: Payload, kind: str = "mode.changed") -> VmsEvent:
-        """Write a change into the log."""
-        made = own_event("home", kind, data, NOW)
-        seq = len(self.log) + 1
-        self.log.append(Received("", f"$JS.ACK.VMS-home-EVENTS.c.1.{seq}.{seq}.0.0", made.encode()))
-        return made
-
-    @property
-    def records(self) -> list[TrailRecord]:
-        """The trail, after checking that it is one chain, filed where it belongs."""
-        found = [read_record(message.body) for message in self.trail]
-        bodies = [message.body for message in self.trail]
-        assert [record.n for record in found] == list(range(1, len(found) + 1))
-        assert [record.prev for record in found] == [GENESIS, *map(digest, bodies)][: len(found)]
-        assert [message.subject for message in self.trail] == [record.filed(SUBJECTS) for record in found]
-        return found
-
-    # --- what is asked of it
-
-    async def read_on(self, connection: Any, stream: str, subject: str, after: int, most: int) -> Part:
-        assert (connection, stream, subject) == (self, "VMS-home-ENGINE", "vms.home.effect.*")
-        assert most == appender_module.BATCH
-        self.reads.append(("ledger", after))
-        found = [message for message in self.ledger if message.seq > after]
-        return Part(found[:most], len(found[most:]))
-
-    async def scan(
-        self, connection: Any, stream: str, subjects: Sequence[str], *, after: int
-    ) -> AsyncIterator[list[Received]]:
-        assert (connection, stream) == (self, "VMS-home-EVENTS")
-        assert list(subjects) == [SUBJECTS.events("bridge", kind) for kind in KINDS]
-        self.reads.append(("log", after))
-        found = self.log[after:]
-        for at in range(0, len(found), 5):
-            yield found[at : at + 5]
-
-    async def last(self, connection: Any, stream: str, subject: str) -> Stored | None:
-        assert (connection, stream, subject) == (self, "VMS-home-RESULTS", "vms.home.result.>")
-        if not self.trail:
-            return None
-        return Stored(self.trail[-1].subject, self.end + len(self.trail), self.trail[-1].body, {})
-
-    async def api(self, subject: str, asked: dict[str, Any] | None = None) -> dict[str, Any]:
-        what, _, stream = subject.rpartition(".VMS-home-")
-        stands = {
-            "ENGINE": self.ledger,
-            "EVENTS": [Stored("", seq, message.data, {}) for seq, message in enumerate(self.log, 1)],
-            "RESULTS": [Stored(one.subject, seq, one.body, {}) for seq, one in enumerate(self.trail, self.end + 1)],
-        }[stream]
-        if what == "STREAM.INFO":
-            return {"state": {"last_seq": str(stands[-1].seq if stands else self.end if stream == "RESULTS" else 0)}}
-        assert (what, asked is None) == ("STREAM.MSG.GET", False)
-        found = [one for one in stands if _is_asked(one, asked or {})]
-        if not found:
-            raise RefusedError(NO_MESSAGE, "no message found")
-        one = found[-1]
-        return {"message": {"subject": one.subject, "seq": one.seq, "data": base64.b64encode(one.body).decode()}}
-
-    async def store(self, messages: Sequence[Outgoing], patience: float) -> Ack:
-        assert patience == 15.0
-        expected = {EXPECTED_LAST: str(self.end + len(self.trail))}
-        assert [message.headers for message in messages] == [expected] + [{}] * (len(messages) - 1)
-        self.trail += messages
-        return Ack(self.end + len(self.trail) + self.grows_by)
-
-    async def put(self, messages: Sequence[Outgoing]) -> asyncio.Future[int]:
-        self.events += messages
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        future.set_result(0)
-        return future
-
-
-def _is_asked(message: Stored, asked: dict[str, Any]) -> bool:
-    """Tell whether a message is what is asked for: by its place, or by a subject that may have wildcards."""
-    if "seq" in asked:
-        return bool(message.seq == asked["seq"])
-    wanted, tokens = str(asked["last_by_subj"]).split("."), message.subject.split(".")
-    return len(wanted) == len(tokens) and all(a in ("*", b) for a, b in zip(wanted, tokens, strict=True))
 
 
 @pytest.fixture
@@ -245,15 +134,8 @@ async def test_what_is_in_the_trail_already_is_not_read_again(streams: Streams) 
     assert len(streams.records) == 6
 
 
-async def test_after_a_loss_a_record_names_no_place_that_is_gone(
-    streams: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_after_a_loss_a_record_names_no_place_that_is_gone(streams: Streams, tmp_path: Path) -> None:
     """The ledger was lost, and then the log: each is read from its beginning, and the next record says so of both."""
-
-    async def trail(*_: Any, **__: Any) -> AsyncIterator[list[Received]]:
-        yield [Received("", "", message.body) for message in streams.trail]
-
-    monkeypatch.setattr("bridge.bus.resume.scan", trail)
     streams.ended(1)
     streams.changed(ModeChanged(mode="away"))
     await streams.appender.catch_up()

@@ -62,6 +62,34 @@ def test_another_plate_is_not(body: str) -> None:
     assert not Naming(PLATE).within(body.encode())
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "12ab345z",
+        "１２ａｂ３４５ｚ",
+        urlencode({"plate": "12 AB 345 Z"}).encode(),
+        "12AB345Z".encode("utf-16-le"),
+        "12AB345Z".encode("utf-16-be"),
+        "12AB345Z&#x110000;",
+        "&#1114112;12AB345Z",
+        "&#9999999;12AB&#x110000;345Z&#xFFFFFF;",
+    ],
+)
+def test_a_plate_of_plain_letters_is_found_too(body: str | bytes) -> None:
+    """In small ones, in encodings in which it is UTF-8 as well, and beside numbers that stand for no sign."""
+    assert Naming("12AB345Z").within(body if isinstance(body, bytes) else body.encode())
+
+
+def test_a_number_that_stands_for_a_sign_is_that_sign() -> None:
+    """Also for the very last one: it is no separator."""
+    assert not Naming("12AB345Z").within(b"12AB&#x10FFFF;345Z")
+
+
+def test_other_signs_have_a_wide_form_too() -> None:
+    """From the first to the last one that has: what is on a list need not be a plate."""
+    assert Naming("A~1!").within("Ａ～１！".encode())
+
+
 def test_what_was_taken_out_of_a_push_is_found() -> None:
     """As the dead letters have it."""
     _, [flaw] = sound_items(f'{{"plateNo":"{PLATE}","plateNo":"{PLATE}"}}'.encode())

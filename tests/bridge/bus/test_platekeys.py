@@ -31,6 +31,37 @@ async def test_a_plate_that_has_not_come_for_long_keeps_its_key(
     assert len((tmp_path / FILE).read_text().splitlines()) == 1 + len(PLATES)
 
 
+async def test_what_came_lately_or_never_costs_no_look_into_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is in memory the keys that were used last stay."""
+    monkeypatch.setattr(platekeys, "RECENT", 3)
+    keys, lines = PlateKeys(tmp_path), list[bytes]()
+    first, read = await keys.hashes(PLATES[:5]), platekeys._name_in
+    monkeypatch.setattr(platekeys, "_name_in", lambda line: lines.append(line) or read(line))
+    for lately in (PLATES[2:5], PLATES[4:5], PLATES[2:3]):
+        assert await keys.hashes(lately) == {plate: first[plate] for plate in lately}
+    assert all(keys.find(f"99ZZ{number}") is None for number in range(100))
+    assert lines == []
+    assert await keys.hashes(PLATES[:1]) == {PLATES[0]: first[PLATES[0]]}
+    assert len(lines) > 0
+    lines.clear()
+    assert await keys.hashes([PLATES[0], PLATES[2], PLATES[4]]) == {plate: first[plate] for plate in PLATES[:5:2]}
+    assert lines == []
+
+
+def test_the_filter_takes_few_others_for_one_that_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in forty to fifty when it is as full as with a million names; and every name that came."""
+    monkeypatch.setattr(platekeys._Filter, "BITS", 15)
+    names = platekeys._Filter()
+    came, others = ([f"{kind}{number}" for number in range(3906)] for kind in "ab")
+    for name in came:
+        assert len(set(names._places(name))) == 4
+        names.add(name)
+    assert all(name in names for name in came)
+    assert 19 < sum(name in names for name in others) < 147, "7 deviations of 81: what a name's places are is chance"
+
+
 async def test_a_filter_that_is_full_costs_time_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,6 +72,23 @@ async def test_a_filter_that_is_full_costs_time_and_nothing_else(
     first = await keys.hashes(PLATES)
     assert len(set(first.values())) == len(PLATES)
     assert await keys.hashes(PLATES) == first
+
+
+async def test_keys_cannot_be_guessed(tmp_path: Path) -> None:
+    """128 bits for a plate, 256 for what names them."""
+    await PlateKeys(tmp_path).hashes(PLATES[:1])
+    master, line = (json.loads(text) for text in (tmp_path / FILE).read_text().splitlines())
+    assert (len(bytes.fromhex(master["master"])), len(bytes.fromhex(line["key"]))) == (32, 16)
+
+
+async def test_a_damaged_first_line_costs_every_plate_its_key(tmp_path: Path) -> None:
+    """It says how they are found. All get another one, and that stays."""
+    first = await PlateKeys(tmp_path).hashes(PLATES)
+    lines = (tmp_path / FILE).read_text().splitlines(keepends=True)
+    (tmp_path / FILE).write_text("".join(["{\n", *lines[1:]]))
+    after = await PlateKeys(tmp_path).hashes(PLATES)
+    assert not set(first.values()) & set(after.values())
+    assert await PlateKeys(tmp_path).hashes(PLATES) == after
 
 
 async def test_a_key_that_is_not_in_memory_is_forgotten_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +192,36 @@ async def test_a_plate_without_a_key_is_erased_in_older_copies_too(tmp_path: Pat
     assert PlateKeys(tmp_path).find(gone) == later[gone]
 
 
+async def test_a_note_of_a_key_is_about_that_key_alone(tmp_path: Path) -> None:
+    """One that the plate got later stays also where the notes are from before it."""
+    keys = PlateKeys(tmp_path)
+    await keys.hashes(PLATES[:1])
+    keys.forget(PLATES[0], NOW)
+    notes = (tmp_path / ERASED).read_bytes()
+    later = await keys.hashes(PLATES[:1])
+    (tmp_path / ERASED).write_bytes(notes)
+    assert await PlateKeys(tmp_path).hashes(PLATES[:1]) == later
+
+
+async def test_what_is_erased_after_a_key_was_noted_as_one_to_keep_is_erased(tmp_path: Path) -> None:
+    """Every note counts."""
+    keys = PlateKeys(tmp_path)
+    keys.forget(PLATES[0], NOW)
+    kept = await keys.hashes(PLATES[:2])
+    assert keys.forget(PLATES[1], NOW)
+    assert (keys.find(PLATES[0]), keys.find(PLATES[1])) == (kept[PLATES[0]], None)
+
+
+async def test_keys_of_which_none_goes_are_not_written_again(tmp_path: Path) -> None:
+    """Whoever reads them would make everybody else read them anew."""
+    keys = PlateKeys(tmp_path)
+    await keys.hashes(PLATES)
+    keys.forget(PLATES[0], NOW)
+    before = (tmp_path / FILE).stat().st_ino
+    assert PlateKeys(tmp_path).find(PLATES[0]) is None
+    assert (tmp_path / FILE).stat().st_ino == before
+
+
 async def test_the_latest_erasure_counts_wherever_it_stands(tmp_path: Path) -> None:
     """Notes that come from elsewhere are added at the end, whenever they were made."""
     keys = PlateKeys(tmp_path)
@@ -178,7 +256,14 @@ async def test_what_is_no_note_of_an_erasure_erases_nothing(tmp_path: Path) -> N
     keys = PlateKeys(tmp_path / "audit")
     first = await keys.hashes(PLATES)
     other = tmp_path / "notes"
-    other.write_text('{"key": 7}\n{"key": "a", "plate": "b", "at": "yesterday"}\n{"at": 1}\n')
+    at = NOW.isoformat()
+    strange: list[dict[str, object]] = [
+        {"key": 7}, {"key": "a", "plate": "b", "at": "yesterday"}, {"at": 1}, {"at": at}, {"plate": "", "at": at},
+        {"plate": ["b"], "at": at}, {"plate": "b", "key": ["a"], "at": at}, {"plate": "b", "kept": ["a"]},
+        {"plate": "b"}, {"plate": "b", "at": "2026-01-10T12:00:00"},
+    ]  # fmt: skip
+    other.write_text("".join(f"{json.dumps(line)}\n" for line in strange))
     keys.take_erased(other)
     keys.take_erased(tmp_path / "nothing")
+    assert not (tmp_path / "audit" / ERASED).exists()
     assert await PlateKeys(tmp_path / "audit").hashes(PLATES) == first
