@@ -24,6 +24,7 @@ from functools import partial
 from typing import Protocol
 
 from bridge.contracts import Emit, Missed, TwinKeys, TwinReader
+from bridge.errors import StoreUnavailableError
 from bridge.schema.event import VmsEvent
 
 MEMORY = timedelta(minutes=15)
@@ -286,11 +287,12 @@ def _end(future: asyncio.Future[None], error: BaseException | None) -> None:
         return
     if error is None:
         future.set_result(None)
-    elif isinstance(error, asyncio.CancelledError):
-        future.cancel()
-    else:
-        future.set_exception(error)
-        future.exception()  # looked at here: whoever waits may have gone
+        return
+    if not isinstance(error, StoreUnavailableError):
+        # Who brought the twin was cut off. That ends him, and nobody who waits beside him: they come again.
+        error = StoreUnavailableError("what came with it was not handed over")
+    future.set_exception(error)
+    future.exception()  # looked at here: whoever waits may have gone
 
 
 def _all_of(promises: set[asyncio.Future[None]]) -> asyncio.Future[None]:

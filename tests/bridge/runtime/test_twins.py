@@ -62,11 +62,14 @@ class Store:
         self.events: list[VmsEvent] = []
         self.twins: list[tuple[str, str]] = []
         self.hold: asyncio.Event | None = None
+        self.full: asyncio.Event | None = None
         self.down = False
         sources = {NVR: {"plate.read": keys_of}, "home/nvr2": {"plate.read": keys_of}}
         self.matcher = TwinMatcher(self.emit, sources, {"plate.read": keys_of}, self, twin_of=TWIN_OF, room=room)
 
     async def emit(self, events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        if self.full is not None:
+            await self.full.wait()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.hold is None:
             self._end(future, list(events))
@@ -224,6 +227,24 @@ async def test_what_could_not_be_stored_is_forgotten() -> None:
     await store.take(plate(1, "a", "push", GATE))
     await store.take(plate(1, "a"))
     assert store.ids == ["push-1"]
+
+
+async def test_a_push_that_is_cut_off_takes_nobody_along() -> None:
+    """Who waits for its twin is told to come again, not cancelled: the filling of a gap would end for good."""
+    store = Store()
+    store.full = asyncio.Event()
+    pushing = asyncio.create_task(store.take(plate(1, "a", "push", GATE)))
+    await asyncio.sleep(0)
+    filling = asyncio.create_task(store.matcher.fill(row(1, "a")))
+    heard = asyncio.create_task(store.take(plate(1, "a"), plate(2, "b")))
+    await asyncio.sleep(0)
+    pushing.cancel()
+    store.full.set()
+    for waiting in (filling, heard):
+        with pytest.raises(StoreUnavailableError):
+            await waiting
+    await store.matcher.fill(row(1, "a"))
+    assert store.ids[-1] == "log-1"
 
 
 async def test_memory_is_bounded_except_while_a_gap_is_filled() -> None:
