@@ -36,6 +36,9 @@ COMMIT_MESSAGES = 900
 """A commit is closed before it grows beyond this; an atomic batch takes 1,000."""
 LAZY_HEAD_EVENTS = 1000
 """Events without any decision after which the head is moved all the same, to keep a restart short."""
+LAZY_HEAD_BYTES = 512 * 1024
+"""The same in bytes. What lies behind the head takes room in the log: where that is small and nothing is decided,
+intake would be refused because of it, and with nothing new the head would never move."""
 TICK_PAUSE = 0.02
 """Seconds at least between two ticks."""
 
@@ -107,7 +110,8 @@ class EngineHost:
         self._traces, self._emit, self._clock, self._progress = traces, emit, clock, progress
         self._engine: Engine | None = None
         self._moved, self._awake = asyncio.Event(), asyncio.Event()
-        self._written = 0
+        self._written = self._unwritten = 0
+        """Up to where the head is written, and bytes that were evaluated since."""
         self._second, self._now, self._before = 0.0, 0, 0
         """When the present second began, and how many events came in it and in the one before."""
         self._ahead = timedelta(0)
@@ -165,7 +169,7 @@ class EngineHost:
         rules = await self._rulesets.load(head.ruleset) if head.ruleset else RuleSet.empty()
         self.ruleset = head.ruleset
         engine = self._engine = Engine(rules, state)
-        self.position = self._written = head.seq
+        self.position, self._written, self._unwritten = head.seq, head.seq, 0
         self.started.set()
         self._moved.set()
         async for batch in self._log.read(head.seq):
@@ -184,7 +188,9 @@ class EngineHost:
             await self._step(engine, pending, logged, trace)
             if pending.size >= COMMIT_MESSAGES:
                 pending = _Pending(await self._commit(pending))
-        if pending.size or pending.head.seq - self._written >= LAZY_HEAD_EVENTS:
+        self._unwritten += sum(logged.size for logged in batch)
+        far = pending.head.seq - self._written >= LAZY_HEAD_EVENTS or self._unwritten >= LAZY_HEAD_BYTES
+        if pending.size or far:
             return await self._commit(pending)
         # Nothing was decided: these events would decide nothing again, so the head may lag behind.
         if pending.traces:
@@ -233,7 +239,7 @@ class EngineHost:
             Step(pending.head, pending.changed, pending.orders), self._write_traces(pending.traces)
         )
         crash_point("engine.committed")
-        self._written = head.seq
+        self._written, self._unwritten = head.seq, 0
         if self._projection is not None and pending.changed:
             self._projection.written(pending.changed)
         self._advance(head.seq)

@@ -123,7 +123,7 @@ class JetEventLog:
                     await self._hole(last + 1, where.seq - 1)
                 event = await self._decode(message, where)
                 if event is not None:
-                    batch.append(Logged(where.seq, where.stamp, event))
+                    batch.append(Logged(where.seq, where.stamp, event, len(message.data)))
                 last = where.seq
             if messages:
                 self._last = last

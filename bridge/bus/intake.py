@@ -20,7 +20,7 @@ from bridge.bus.wire import Outgoing
 from bridge.clock import Clock
 from bridge.errors import PayloadError, StoreUnavailableError
 from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.state import facts
+from bridge.schema.state import BRIDGE, facts
 from bridge.schema.subjects import Subjects
 
 _log = logging.getLogger(__name__)
@@ -30,6 +30,10 @@ What = Literal["stored", "unchanged", "refused"]
 
 LARGEST = 1024 * 1024 - 16 * 1024
 """Bytes of one event: NATS' limit of a message, less the headers."""
+
+_ALWAYS = frozenset({"bridge.started", "rules.changed", "settings.changed"})
+"""What the bridge says at its start. It is taken also while the engine has too much to read: without it nobody would
+read. It is little, and what is left of the log's room is for such."""
 
 
 class IntakeCounters(Protocol):
@@ -77,7 +81,8 @@ class JetIntake:
         messages = [self._message(event) for event in events]
         refusals = self._publisher.refusals
         try:
-            await self._guard.admit(sum(message.size for message in messages))
+            if not all(event.type in _ALWAYS and event.source_name == BRIDGE for event in events):
+                await self._guard.admit(sum(message.size for message in messages))
         except StoreUnavailableError:
             self._count("refused", events)
             raise

@@ -23,6 +23,8 @@ class Logged:
     seq: int
     stamp: datetime
     event: VmsEvent
+    size: int = 0
+    """Bytes that it takes there, about; 0 where nobody counts."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

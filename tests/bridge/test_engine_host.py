@@ -13,7 +13,7 @@ import pytest
 from bridge.bus.bus import Bus
 from bridge.clock import Clock, SystemClock
 from bridge.contracts import Emit
-from bridge.engine_host import LAZY_HEAD_EVENTS, TRACED_RATE, EngineHost
+from bridge.engine_host import LAZY_HEAD_BYTES, LAZY_HEAD_EVENTS, TRACED_RATE, EngineHost
 from bridge.errors import StaleOwnerError, StoreUnavailableError
 from bridge.rulebook import StoredRuleSets
 from bridge.schema.event import Origin
@@ -181,6 +181,18 @@ async def test_events_that_nothing_comes_of_do_not_write_the_head_each(world: Wo
         moved = await world.bus.engine_store.head()
         assert moved is not None
         assert moved.seq >= LAZY_HEAD_EVENTS
+
+
+async def test_the_head_does_not_lag_by_more_than_a_little_of_the_log(world: World) -> None:
+    """A few large events of which nothing comes must not take the room of a small log until a thousand have come."""
+    async with world.running() as host:
+        large = LAZY_HEAD_BYTES // 60_000 + 1
+        said = {"data": {"topic": "x"}, "raw": "x" * 60_000}
+        await world.put(*[event(n, "vendor.event", **said) for n in range(large)])
+        await until(lambda: host.position >= large)
+        moved = await world.bus.engine_store.head()
+        assert moved is not None
+        assert 0 < moved.seq <= large
 
 
 async def test_a_newer_owner_shuts_the_older_one_out(world: World) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bridge.app import Registries, running
+from bridge.bus.bus import Bus
 from bridge.bus.datadir import Lock
+from bridge.bus.server import EmbeddedServer
 from bridge.commands.site import actions, connectors
 from bridge.config.load import load
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, StoreUnavailableError
 from connectors.ts_api.simulator import Simulator, SimulatorConfig
+from tests.bridge.bus.helpers import event, until
 
 SITE = """
 site: home
@@ -78,6 +82,24 @@ async def test_a_start_that_fails_brings_back_what_was_left_on(
                 raise AssertionError("it came up")
         assert not nvr.relay(1, "relay-1").on
     assert "confirmed" in journal.read_text()
+
+
+async def test_a_bridge_starts_on_a_log_that_is_full_of_what_nobody_has_decided_on(tmp_path: Path) -> None:
+    """It says that it is there although nothing else is taken, reads what takes the room, and goes on."""
+    (tmp_path / "rules.yaml").write_text("rules: []")
+    site = tmp_path / "bridge.yaml"
+    site.write_text(SITE.format(port=0, url="http://127.0.0.1:1") + "bus: {max_bytes: 2MiB}\n")
+    loaded = load(site, connectors())
+    config, large = loaded.config.bus, {"data": {"topic": "x"}, "raw": "x" * 60_000}
+    async with EmbeddedServer(config, tmp_path / "data") as server, Bus.open("home", config, server) as bus:
+        intake = await bus.intake()
+        with suppress(StoreUnavailableError):
+            for number in range(100):
+                await (await intake([event(number, "vendor.event", **large)]))
+        assert bus.guard.refusing is not None
+    async with running(loaded, Registries(connectors(), actions())) as up:
+        await until(lambda: up.bus.guard.refusing is None)
+        await up.bus.guard.admit(1)
 
 
 async def test_another_bridge_on_the_same_data_is_told_first_and_moves_nothing(tmp_path: Path, taken: int) -> None:
