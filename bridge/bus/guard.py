@@ -6,7 +6,8 @@ full, intake is refused: the sender keeps the event, and nothing that was promis
 
 The server tells how many messages are unread but not how large they are, and between two looks a
 small log could be filled twice. So what we write is counted here by its size, and when that may
-have used up the room, the log is looked at before more is taken.
+have used up the room, the log is looked at before more is taken. What an earlier process has left
+unread is asked for once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any, NamedTuple
 
 from bridge.bus.connect import Connection
 from bridge.bus.publish import Publisher
+from bridge.bus.pull import place, scan
+from bridge.bus.wire import Received
 from bridge.errors import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -70,6 +73,8 @@ class Guard:
         self._connection, self._stream, self._publisher = connection, stream, publisher
         self._head, self._disk = head, disk
         self._stretches: list[_Stretch] = []
+        self._last: int | None = None
+        """Up to where they reach; None: nothing is counted yet."""
         self._counted = 0
         self._room = 0.0
         self._looking = asyncio.Lock()
@@ -101,7 +106,7 @@ class Guard:
             return
         info = await self._connection.api(f"STREAM.INFO.{self._stream}")
         head = await self._head() or 0
-        self._count(info["state"])
+        await self._count(info["state"], head)
         self.backlog = self._measure(info, head)
         self._room = self._room_left()
         self._turn(self._reason())
@@ -113,29 +118,40 @@ class Guard:
             _log.error("events are refused: %s", reason)
         self.refusing = reason
 
-    def _count(self, state: dict[str, Any]) -> None:
+    async def _count(self, state: dict[str, Any], head: int) -> None:
         """Note how large the messages are that were stored since the last look."""
         messages, size, last = int(state["messages"]), int(state["bytes"]), int(state["last_seq"])
-        before = self._stretches[-1].last if self._stretches else 0
         ours, stored = self._publisher.totals.stored - self._counted, self._publisher.take_stored_bytes()
-        self._counted += ours
-        if not self._stretches or last < before:
-            self._stretches = [_Stretch(int(state["first_seq"]), last, size)] if messages else []
-        elif last > before:
+        if self._last is None or last < self._last:
+            self._stretches = await self._left(int(state["first_seq"]), last, size, head)
+        elif last > self._last:
             # Ours by their size, those of other processes by the average.
-            others = max(0, last - before - ours) * (size / messages if messages else 0)
-            self._stretches.append(_Stretch(before + 1, last, stored + others))
-        if len(self._stretches) > _MOST_STRETCHES:
+            others = max(0, last - self._last - ours) * (size / messages if messages else 0)
+            self._stretches.append(_Stretch(self._last + 1, last, stored + others))
+        self._counted, self._last = self._counted + ours, last
+        while len(self._stretches) > _MOST_STRETCHES:
             self._stretches = [
                 _Stretch(one.first, two.last, one.size + two.size)
                 for one, two in zip(self._stretches[::2], self._stretches[1::2], strict=False)
             ] + self._stretches[len(self._stretches) // 2 * 2 :]
 
+    async def _left(self, first: int, last: int, size: int, head: int) -> list[_Stretch]:
+        """Return what was unread before we counted: it may be a few large messages behind many small ones."""
+        if head < first:
+            return [_Stretch(first, last, size)] if last >= first else []
+        found: list[_Stretch] = []
+        if head >= last:
+            return found
+        async for batch in scan(self._connection, self._stream, after=head, headers_only=True):
+            begin, end = (place(message.reply).seq for message in (batch[0], batch[-1]))
+            found.append(_Stretch(begin, end, sum(map(_size, batch))))
+        return found
+
     def _measure(self, info: dict[str, Any], head: int) -> Backlog:
         state = info["state"]
         messages, first, last = int(state["messages"]), int(state["first_seq"]), int(state["last_seq"])
         unread = min(messages, max(0, last - max(head, first - 1)))
-        self._stretches = [*(s for s in self._stretches[:-1] if s.last > head), *self._stretches[-1:]]
+        self._stretches = [stretch for stretch in self._stretches if stretch.last > head]
         return Backlog(
             messages=messages,
             bytes=int(state["bytes"]),
@@ -163,3 +179,8 @@ class Guard:
             return None
         free = shutil.disk_usage(self._disk).free
         return f"the disk is full ({free // 1024} KiB free)" if free < _LEAST_FREE else None
+
+
+def _size(message: Received) -> int:
+    """Return how much room a message takes of which only the headers came."""
+    return len(message.subject) + len(message.head) + int(message.headers["Nats-Msg-Size"])

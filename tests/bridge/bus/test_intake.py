@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -266,6 +267,25 @@ async def test_a_burst_cannot_outrun_the_guard(tmp_path: Path) -> None:
         assert info["state"]["first_seq"] <= head.seq + 1, "something unread was trimmed"
         assert info["state"]["first_seq"] > 1, "the log was full, so this shows something"
         assert bus.guard.backlog.unread_bytes == pytest.approx(SHARE * 2 * 1024**2, rel=0.1)
+
+
+async def test_what_is_unread_at_a_start_is_counted_by_its_size(tmp_path: Path) -> None:
+    """Few large events behind many small ones that were read: they take what they take, not their share by number."""
+    config = CONFIG.model_copy(update={"max_bytes": 2 * 1024**2})
+    async with running_bus(tmp_path, config, guard_interval=3600) as bus:
+        intake = await bus.intake()
+        await (await intake([event(number) for number in range(1500)]))
+        await bus.engine_store.commit(Step(Head(seq=1500, epoch=1, ruleset="r")))
+        await (await intake([event(f"large-{number}", raw="x" * 60_000) for number in range(16)]))
+    async with running_bus(tmp_path, config, guard_interval=3600) as bus:
+        assert bus.guard.backlog.unread == 16
+        assert bus.guard.backlog.unread_bytes == pytest.approx(16 * 60_000, rel=0.05)
+        intake = await bus.intake()
+        with suppress(StoreUnavailableError):
+            for number in range(40):
+                await (await intake([event(f"late-{number}", raw="x" * 60_000)]))
+        info = await bus.connection.api(f"STREAM.INFO.{bus.stream('EVENTS')}")
+        assert info["state"]["first_seq"] <= 1501, "something unread was trimmed"
 
 
 async def test_intake_is_refused_on_a_full_disk(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
