@@ -69,6 +69,7 @@ def _place(config: BridgeConfig, names: Names) -> Iterator[Finding]:
 
 
 def _outputs(config: BridgeConfig, names: Names, specs: Mapping[str, ConnectorSpec[Any]]) -> Iterator[Finding]:
+    named: dict[tuple[str, str, str], str] = {}
     for name, output in config.outputs.items():
         path = ("outputs", name, "source")
         if output.source not in names.sources:
@@ -77,6 +78,9 @@ def _outputs(config: BridgeConfig, names: Names, specs: Mapping[str, ConnectorSp
             yield Finding(path, f"{output.source!r} is of type {specs[output.source].name!r}, which switches no relays")
         if output.max_on <= timedelta(0):
             yield Finding(("outputs", name, "max_on"), "must be more than 0s")
+        first = named.setdefault((output.source, output.channel, output.relay), name)
+        if first != name:
+            yield Finding(("outputs", name, "relay"), f"is {first!r} already, whose limits would not hold for this")
 
 
 def switches_relays(spec: ConnectorSpec[Any]) -> bool | None:

@@ -90,7 +90,7 @@ class DoorKeeper:
         def permit_still() -> None:
             permit()
             asked = self._asked(name, door, order)
-            for guard in (guards.hold, guards.age):
+            for guard in (guards.hold, guards.age, guards.requires, guards.blocks):
                 _refuse(guard(asked))
 
         await self._outputs.breaker.asked(order.id)
@@ -109,9 +109,15 @@ class DoorKeeper:
 
     def _asked(self, name: str, door: DoorConfig, order: Order) -> AskedDoor:
         others = self._openings.others(door.output, order)
-        now, held, readings = self._clock.now(), self.holds[name].pulled, self._readings.like(order.trigger)
+        now, held, readings = self._clock.now(), self._held(door.output), self._readings.like(order.trigger)
         waits = self._settings.hold(door.output)
         return AskedDoor(door, order, now, others, self._facts, held=held, unconfirmed=waits, readings=readings)
+
+    def _held(self, output: str) -> str:
+        """Return which door to an output somebody holds: whoever stops one has stopped what it moves."""
+        return next(
+            (name for name, door in self._doors.items() if door.output == output and self.holds[name].pulled), ""
+        )
 
     async def _decide(self, name: str, door: DoorConfig, order: Order) -> Opening:
         """Ask every guard and take the place in the limits; only one order does so at a time."""

@@ -36,8 +36,8 @@ class Asked:
     now: datetime
     openings: Sequence[tuple[timedelta, Opening]]
     facts: Facts
-    held: bool = False
-    """Somebody stopped it by hand."""
+    held: str = ""
+    """Which door to its output somebody stopped by hand."""
     unconfirmed: bool = False
     """Nobody has agreed to its settings yet."""
 
@@ -55,8 +55,8 @@ Refusal = tuple[Reason, str]
 
 
 def hold(asked: AskedDoor) -> Refusal | None:
-    """Somebody stopped it by hand."""
-    return (Reason.HOLD, "") if asked.limits.hold or asked.held else None
+    """Somebody stopped it by hand, by this name or by another door to the same output."""
+    return (Reason.HOLD, asked.held) if asked.limits.hold or asked.held else None
 
 
 def unconfirmed(asked: AskedDoor) -> Refusal | None:

@@ -8,7 +8,7 @@ limits of their own. Every opening on the site passes the breaker.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from bridge.clock import Clock
@@ -16,9 +16,10 @@ from bridge.config.outputs import DoorConfig, OutputConfig
 from bridge.contracts import Services, SwitchesRelays
 from bridge.errors import ActionRejectedError, ActionUnavailableError
 from bridge.registry import unknown
+from bridge.safety import guards
 from bridge.safety.breaker import Breaker
 from bridge.safety.facts import Facts
-from bridge.safety.guards import OUTPUT_GUARDS, Asked
+from bridge.safety.guards import OUTPUT_GUARDS, Asked, Refusal
 from bridge.safety.openings import Opening, Openings
 from bridge.safety.reasons import Reason, refusal
 from bridge.safety.releases import ReleaseJournal, Target
@@ -85,8 +86,13 @@ class Outputs:
         await self.breaker.asked(order.id)
         async with self._deciding:
             opening = await self._decide(name, output, order)
+
+        def permit_still() -> None:
+            permit()
+            _refuse((guards.requires, guards.blocks), self._asked(name, output, order))
+
         try:
-            await self.activate(name, order.id, hold, permit)
+            await self.activate(name, order.id, hold, permit_still)
         except (ActionRejectedError, ActionUnavailableError):
             await self._openings.take_back(opening)
             raise
@@ -124,13 +130,19 @@ class Outputs:
         else:
             await self._journal.away(target_of(output), order, hold, permit, send)
 
+    def _asked(self, name: str, output: OutputConfig, order: Order) -> Asked:
+        return Asked(output, order, self._clock.now(), self._openings.others(name, order), self._facts)
+
     async def _decide(self, name: str, output: OutputConfig, order: Order) -> Opening:
-        asked = Asked(output, order, self._clock.now(), self._openings.others(name, order), self._facts)
-        for guard in OUTPUT_GUARDS:
-            refused = guard(asked)
-            if refused is not None:
-                raise refusal(*refused)
+        _refuse(OUTPUT_GUARDS, self._asked(name, output, order))
         return await self._openings.add(name, order)
+
+
+def _refuse(asked_of: Iterable[Callable[[Asked], Refusal | None]], asked: Asked) -> None:
+    for guard in asked_of:
+        refused = guard(asked)
+        if refused is not None:
+            raise refusal(*refused)
 
 
 def target_of(output: OutputConfig) -> Target:

@@ -296,6 +296,8 @@ BAD: list[tuple[str, str]] = [
      "bridge.yaml:2:71: outputs.gate.class: must be 'actuating' or 'transient'"),
     (GATE.replace("idle: off", "idle: off, max_on: 0s"), "bridge.yaml:2:72: outputs.gate.max_on: must be more than 0s"),
     (GATE.replace(", idle: off", ""), "bridge.yaml:2:17: outputs.gate.idle: is required"),
+    (GATE.replace("off}", "off}, lamp: {source: cam, channel: 1, relay: 1, idle: on, class: transient}"),
+     "bridge.yaml:2:104: outputs.lamp.relay: is 'gate' already, whose limits would not hold for this"),
     (GATE + "doors: {a: {output: gate, pulse: 31s}}\n",
      "bridge.yaml:3:34: doors.a.pulse: must be more than 0s and at most 30s"),
     (GATE + "doors: {a: {output: gate, max_age: 2m}}\n",

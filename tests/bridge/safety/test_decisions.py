@@ -53,7 +53,7 @@ FEW_IN_A_MINUTE = (Reason.FEW_READS, "1 of 2 within 1m")
 DECISIONS: list[tuple[str, AskedDoor, tuple[Reason, str] | None]] = [
     ("hold", _asked(), None),
     ("hold", _asked({"hold": True}), (Reason.HOLD, "")),
-    ("hold", _asked(held=True), (Reason.HOLD, "")),
+    ("hold", _asked(held="main"), (Reason.HOLD, "main")),
     ("age", _asked({"max_age": "3s"}, old=3 * S), None),
     ("age", _asked({"max_age": "3s"}, old=4 * S), (Reason.TOO_OLD, "4s, at most 3s")),
     ("age", _asked({"max_age": "3s"}, old=3 * S + TICK), (Reason.TOO_OLD, "3s, at most 3s")),

@@ -251,6 +251,37 @@ async def test_the_age_is_asked_for_right_before_sending(tmp_path: Path) -> None
         assert (site.journal.owed(), site.device.switched) == ({}, [])
 
 
+async def test_interlocks_are_asked_for_right_before_sending(tmp_path: Path) -> None:
+    """Somebody walks into the lock while the debt is being written."""
+    clock, free = VirtualClock(), {"entity": "lock", "attribute": "motion", "is": "off"}
+    async with running(tmp_path, clock, doors=_door(requires=[free])) as site:
+        site.known["lock", "motion"] = "off"
+        append = site.journal._file.append
+
+        def append_and_walk_in(record: Any) -> None:
+            append(record)
+            site.known["lock", "motion"] = "on"
+
+        site.journal._file.append = append_and_walk_in  # type: ignore[method-assign]
+        result = await _ask(site)
+        assert (result.outcome, result.reason) == ("refused", "interlock")
+        assert (site.journal.owed(), site.device.switched) == ({}, [])
+
+
+async def test_a_hold_of_one_door_stops_every_door_to_its_output(tmp_path: Path) -> None:
+    """Whoever works at the gate has stopped the gate, whatever name it is opened by."""
+    clock = VirtualClock()
+    doors = _door() | {"visitors": DoorConfig(output="gate", mode="act")}
+    async with running(tmp_path, clock, doors=doors) as site:
+        await site.doors.holds["visitors"].pull("anna", "oiling the hinges")
+        held = await _ask(site)
+        await site.doors.holds["visitors"].reset("anna", "done")
+        free = await _ask(site)
+    assert (held.outcome, held.reason) == ("refused", "hold")
+    assert "visitors" in (held.message or "")
+    assert (free.outcome, _openings(site)) == ("done", 1)
+
+
 async def test_a_door_that_is_not_there_is_named(tmp_path: Path) -> None:
     """With the one that was meant."""
     doors = Site(tmp_path, VirtualClock()).doors

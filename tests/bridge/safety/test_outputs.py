@@ -126,6 +126,24 @@ async def test_limits_look_at_this_output_and_at_the_state_of_things(tmp_path: P
             await site.outputs.switch_on("gate", _order(site, 3), S, _allowed)
 
 
+async def test_interlocks_of_an_output_are_asked_for_right_before_sending(tmp_path: Path) -> None:
+    """What must be so is not any more when the debt stands in the journal."""
+    shut = [{"entity": "nvr/2", "attribute": "motion", "is": "off"}]
+    outputs = {"gate": OutputConfig(**PLACE, relay="r1", idle="off", requires=shut)}
+    async with running(tmp_path, VirtualClock(), outputs=outputs, doors={}) as site:
+        site.known["nvr/2", "motion"] = "off"
+        append = site.journal._file.append
+
+        def append_and_move(record: Any) -> None:
+            append(record)
+            site.known["nvr/2", "motion"] = "on"
+
+        site.journal._file.append = append_and_move  # type: ignore[method-assign]
+        with pytest.raises(ActionRejectedError, match="motion of nvr/2 is on"):
+            await site.outputs.switch_on("gate", _order(site), S, _allowed)
+        assert (site.journal.owed(), site.device.switched) == ({}, [])
+
+
 @pytest.mark.parametrize("name", ["gate", "lamp"])
 async def test_the_debt_names_its_order(tmp_path: Path, name: str) -> None:
     """Whoever reads the journal finds who took the output away from idle, and for how long."""
