@@ -12,6 +12,7 @@ from rules.celscan import Scope
 from rules.celtypes import About
 from rules.expressions import Expression
 from rules.flow import FlowReader
+from rules.keys import NUMBER_OF_PARTS, never_together
 from rules.lateness import never_done
 from rules.likeness import exact_where_it_moves
 from rules.matching import Conditions
@@ -120,6 +121,12 @@ def _meeting(part: RulePart, steps: Sequence[Step], spot: Spot) -> None:
         (spot / "concurrency").warning("no step of this rule waits, so none of its firings meet")
 
 
+def _never_answers(answer: Wanted, decides: Sequence[Wanted]) -> str | None:
+    """Return what an event never has in common with any that fires the rule; None if it may be the same."""
+    apart = [never_together([one, answer]) for one in decides]
+    return apart[0] if apart and all(apart) else None
+
+
 def _modes(part: RulePart) -> Modes | None:
     if part.mode is None:
         return None
@@ -154,7 +161,7 @@ class RuleReader:
         waiting = read_when(self._names, part.when, part.match, part.per, spot)
         scope = Scope(data=waiting.data, about=About(waiting.kind, self._known.modes))
         condition = self._condition(part, scope, spot / "if")
-        reader = StepReader(self._actions, replace(self._known, here=waiting.places), scope)
+        reader = StepReader(self._actions, replace(self._known, here=waiting.places, sourced=waiting.sourced), scope)
         flow = FlowReader(reader, Selectors(self._names, part.when, part.match, part.per, spot))
         steps = flow.read(spot / "then", spot / "on_error")
         answers = {int(one.role): one.kind for one in flow.answers}
@@ -163,6 +170,7 @@ class RuleReader:
         for step in never_reached(steps)[:1]:
             message = f"`{step.does.word}` is never reached: a `stop` without `if` always comes before it"
             spot.below(step.path).warning(message)
+        self._answerable(flow.answers, waiting.decides, steps, spot)
         exact_where_it_moves([*waiting.wanted, *flow.answers], steps, spot)
         for expression, place in reader.expressions:
             self._note(expression, place)
@@ -172,6 +180,21 @@ class RuleReader:
             *(expression.asked for expression, _ in reader.expressions)
         )
         return Draft(part, spot, waiting, steps, tuple(flow.answers), during, condition, asked)
+
+    @staticmethod
+    def _answerable(answers: Sequence[Wanted], decides: Sequence[Wanted], steps: Sequence[Step], spot: Spot) -> None:
+        """Refuse to wait for events that never have the key of what fires the rule."""
+        for one in answers:
+            apart = _never_answers(one, decides) if one.per is not None else None
+            if apart is None:
+                continue
+            why = f"{one.kind} never has the {apart} of what fires the rule"
+            if apart == NUMBER_OF_PARTS:
+                why = f"{one.kind} is told apart by something else than what fires the rule"
+            (spot.below(steps[int(one.role)].path) / "wait_for").pointless(
+                f"`wait_for`: {why}, so nothing ever answers; give it the rule's `per`, with the names that it has "
+                "there, or `per: []` if it does not matter whose it is"
+            )
 
     def _check_modes(self, part: RulePart, spot: Spot) -> None:
         """Check the modes that a rule names, where the site says which there are."""

@@ -31,6 +31,11 @@ class KeyMaker:
         self._parts = tuple(parts)
 
     @property
+    def parts(self) -> tuple[Field | Expression | str, ...]:
+        """Fields, expressions, and `source` and `channel`."""
+        return self._parts
+
+    @property
     def fields(self) -> list[str]:
         """The fields of the event's data that it is made of."""
         own = [part.path for part in self._parts if isinstance(part, Field)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import PAYLOADS, Known, kinds, nearest, payload_model, unknown
+from bridge.sdk import BRIDGE, PAYLOADS, Known, kinds, nearest, payload_model, unknown
 from rules.celscan import Scope
 from rules.celtypes import MODE_FIELDS, About
 from rules.conditions import Test
@@ -22,6 +22,7 @@ from rules.schedules import Place
 from rules.stateof import unanswerable
 from rules.whenmodel import Heard, Selector, WaitFor, When
 
+CUSTOM = "custom."
 PER_PLACE = ("source", "channel")
 """What is told apart without `per` where something lasts, rises or falls."""
 _LIST_FIELD = ("list.changed", "list")
@@ -49,10 +50,18 @@ class Names:
         self._conditions, self._known, self._site, self._place = conditions, known, site, place
 
     def place_known(self, part: When | Selector | Heard, spot: Spot) -> None:
-        """Check the names of sources and channels."""
+        """Check the names of sources and channels, and whether such a kind comes from there at all."""
+        own = part.kind in kinds.FROM_BRIDGE
         for number, name in enumerate(part.source or ()):
+            here = spot / "source" / number
+            if name == BRIDGE and (own or (part.kind or "").startswith(CUSTOM)):
+                continue
             if self._known.sources is not None and name not in self._known.sources:
-                (spot / "source" / number).problem(unknown("source", name, self._known.sources))
+                here.problem(unknown("source", name, self._known.sources))
+            elif own:
+                here.pointless(f"{part.kind} never comes from {name}: the bridge itself tells it; leave `source` out")
+        if part.channel is not None and (own or part.kind in kinds.LINKS):
+            (spot / "channel").pointless(f"{part.kind} is about no channel; leave `channel` out")
         if self._known.channels is None or part.channel is None or part.kind not in kinds.BY_CHANNEL:
             return
         sources = part.source or tuple(self._known.sources or self._known.channels)

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from bridge.sdk import format_duration, kinds, payload_model, unknown
+from rules.keys import NUMBER_OF_PARTS, never_together
 from rules.matching import Unlike
 from rules.patterns import OneEvent, Pattern
 from rules.patterns.absent import AFTER, FOLLOWS, Absent
@@ -47,6 +48,7 @@ what, not how it is."""
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _KEYS = frozenset(info.alias or name for name, info in When.model_fields.items())
 _TICK = "bridge.tick"
+_NO_CHANNEL = kinds.FROM_BRIDGE | kinds.LINKS
 _UNHEARD_HINT = "the bridge tells it, not the source; a source that is away is {kind: source.lost, for: 5m}"
 _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -70,8 +72,17 @@ class Waiting:
     """A kind that the bridge tells of itself, without which the rule never fires."""
 
     @property
+    def sourced(self) -> bool:
+        """The event that decides may come from a source, not from the bridge itself alone."""
+        if self.kind == _TICK:
+            return any(one.sources for one in self.wanted)
+        return not self.decides or any(one.kind not in kinds.FROM_BRIDGE for one in self.decides)
+
+    @property
     def places(self) -> frozenset[tuple[str, str]] | None:
-        """Source and channel of the event that decides, where no others are possible."""
+        """Source and channel of the event that decides, where no others are possible; empty if it has no channel."""
+        if self.kind == _TICK or (self.decides and all(one.kind in _NO_CHANNEL for one in self.decides)):
+            return frozenset()
         found: set[tuple[str, str]] = set()
         for one in self.decides:
             if one.kind not in kinds.BY_CHANNEL or one.sources is None or one.channels is None:
@@ -148,6 +159,7 @@ class _Reading(Selectors):
     def _all(self) -> Waiting:
         parts = self._when.all_ or ()
         wanted = [self._wanted(part, self._spot / "all" / n, str(n)) for n, part in enumerate(parts)]
+        self._belong_together(wanted)
         return self._windowed(wanted, OneOfEach(tuple(one.role for one in wanted)))
 
     def _window(self) -> Waiting:
@@ -165,6 +177,9 @@ class _Reading(Selectors):
             return Sum(field, when.sum_.at_least) if field else Count(2)
         if when.distinct is not None:
             field = self._field(kind, when.distinct.field, self._spot / "distinct" / "field", number=False)
+            if field is not None and field.path in (self._per or ()):
+                message = f"`distinct`: of one `{field.path}` there is only one; take it out of `per`"
+                (self._spot / "distinct" / "field").pointless(message)
             return Distinct(field, when.distinct.at_least) if field else Count(2)
         if when.rate is not None and when.within is not None:
             number, _, unit = when.rate.partition("/")
@@ -195,6 +210,10 @@ class _Reading(Selectors):
             (self._spot / "sequence").problem("`sequence` needs at least two events besides `not`")
         pattern = InOrder(tuple(stages), self._when.within or _UNITS["m"], self._late)
         roles = {stage.role for stage in stages}
+        self._belong_together([one for one in wanted if one.role in roles])
+        for one in wanted:
+            if one.role not in roles and len(wanted) > 1:
+                self._belong_together([wanted[0], one])
         return _decided([one for one in wanted if one.role in roles], lambda name: pattern, wanted, last=True)
 
     def _absent(self) -> Waiting:
@@ -210,6 +229,7 @@ class _Reading(Selectors):
         wanted = tuple(one for one in (after, follows) if one is not None)
         if after is not None and follows is not None:
             self._heard_while_lost(after, follows)
+            self._belong_together(wanted)
         return _decided([after] if after else [], lambda name: pattern, wanted)
 
     def _heard_while_lost(self, after: Wanted, follows: Wanted) -> None:
@@ -227,6 +247,8 @@ class _Reading(Selectors):
     def _held(self) -> Waiting:
         begin = self._own(BEGIN, PER_PLACE)
         end = self._end(begin)
+        if end is not None:
+            self._belong_together([begin, end])
         pattern = Held(self._when.for_ or _UNITS["m"], self._late)
         return _decided([begin], lambda name: pattern, (begin, end) if end else (begin,))
 
@@ -269,6 +291,17 @@ class _Reading(Selectors):
             (self._spot / name).problem(f"`{name}` must not be beyond the bound of {bound:g}")
         pattern = Threshold(field, rises, bound, rearm, self._late)
         return _decided([wanted], lambda name: pattern)
+
+    def _belong_together(self, wanted: Sequence[Wanted]) -> None:
+        """Refuse events that are told apart by what they never have in common: they would never meet."""
+        apart = never_together(wanted)
+        if apart is None:
+            return
+        spot = self._rule / "per" if self._per else self._spot
+        cure = "take it out of `per`" if self._per else "say `per` with what they have in common, like `per: source`"
+        if apart == NUMBER_OF_PARTS:
+            cure = "give each of them as much, or none of them any"
+        spot.pointless(f"`per`: the events of `when` never have the same {apart}, so they never meet; {cure}")
 
     # --- the clock -----------------------------------------------------------------------------------
 

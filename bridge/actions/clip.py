@@ -201,7 +201,7 @@ async def _tell(context: ActionContext, event: VmsEvent) -> None:
 
 
 def _check(params: ClipParams, known: Known) -> Iterable[str]:
-    return check_place(known, params.source, params.channels)
+    return check_place(known, params.source, params.channels, camera=bool(params.channels))
 
 
 def _target(params: ClipParams, order: Order) -> str:

@@ -127,7 +127,7 @@ def _classify(params: PtzParams) -> ActionClass:
 
 def _check(params: PtzParams, known: Known) -> Iterable[str]:
     channels = [] if params.channel is None else [params.channel]
-    yield from check_place(known, params.source, channels)
+    yield from check_place(known, params.source, channels, camera=params.channel is not None)
     for preset in dict.fromkeys((params.preset, params.home)):
         if preset is not None:
             yield from check_preset(known, params.source, params.channel, preset)

@@ -57,7 +57,7 @@ async def run(params: VmsTriggerParams, context: ActionContext) -> Mapping[str, 
 
 def _check(params: VmsTriggerParams, known: Known) -> Iterable[str]:
     channels = [*params.channels, *([] if params.channel is None else [params.channel])]
-    yield from check_place(known, params.source, channels)
+    yield from check_place(known, params.source, channels, camera=params.channel is not None)
 
 
 def _target(params: VmsTriggerParams, order: Order) -> str:

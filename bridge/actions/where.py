@@ -35,9 +35,18 @@ def channel_of(channel: str | None, order: Order) -> str:
     return found
 
 
-def check_place(known: Known, source: str | None, channels: Iterable[str]) -> Iterable[str]:
-    """Yield what is wrong with a named source and channels: its own, or where no source is named the event's."""
-    if source is not None and known.sources is not None and source not in known.sources:
+def check_place(known: Known, source: str | None, channels: Iterable[str], *, camera: bool) -> Iterable[str]:
+    """Yield what is wrong with a named source and channels: its own, or where no source is named the event's.
+
+    `camera`: a channel is named; otherwise it is the event's, which must have one.
+    """
+    if known.sources is None:
+        return
+    if source is None and not known.sourced:
+        yield "the event of this rule comes from no source; name `source` and channel"
+    elif known.here == frozenset() and not camera:
+        yield "the event of this rule has no channel; name one"
+    if source is not None and source not in known.sources:
         yield unknown("source", source, known.sources)
         return
     asked = tuple(channels)

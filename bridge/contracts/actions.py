@@ -37,7 +37,9 @@ class Known:
     presets: Mapping[tuple[str, str], frozenset[str]] | None = None
     """The presets of a source's channel, by every name they go by."""
     here: frozenset[tuple[str, str]] | None = None
-    """Source and channel of the event that a rule acts on, where its `when` leaves no other."""
+    """Source and channel of the event that a rule acts on, where its `when` leaves no other; empty: it has none."""
+    sourced: bool = True
+    """That event may come from a source, not from the bridge itself alone."""
     doors: frozenset[str] | None = None
     door_ages: Mapping[str, timedelta] = field(default_factory=dict)
     """How old a cause each door lets in, where that is known."""

@@ -565,6 +565,12 @@ OWN = frozenset(
     | {"bridge.started", "bridge.heartbeat"}
 )
 """Kinds that the bridge alone tells, about itself, and no person asks for: their origin is always `bridge`."""
+LINKS = frozenset({"source.connected", "source.lost", "source.gap"})
+"""Those of them that are about a source as a whole, and come under its name."""
+FROM_BRIDGE = OWN - LINKS - {"clip.ready", "clip.failed"} | {
+    "mode.changed", "list.changed", "state.changed", "rules.changed", "command.given"
+}  # fmt: skip
+"""Kinds whose source is always `bridge`. They have no channel either."""
 
 CUSTOM = "custom.<name>"
 """How the kinds are called that whoever uses the bridge makes up himself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,28 @@ def _examples() -> list[Any]:
 def test_the_guides_examples_are_valid(step: dict[str, Any]) -> None:
     """What the guide shows can be copied."""
     spec, params = _params(step)
+    assert list(spec.check(params, KNOWN)) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "sourced", "said"),
+    [
+        ({"clip": None}, False, "the event of this rule comes from no source; name `source` and channel"),
+        ({"clip": {"channels": [1]}}, False, "the event of this rule comes from no source; name `source` and channel"),
+        ({"clip": None}, True, "the event of this rule has no channel; name one"),
+        ({"clip": {"channels": [1]}}, True, None),
+        ({"ptz": "entrance"}, True, "the event of this rule has no channel; name one"),
+        ({"ptz": {"preset": "entrance", "source": "nvr", "channel": 1}}, False, None),
+        ({"vms_trigger": {"channels": [1]}}, True, "the event of this rule has no channel; name one"),
+        ({"vms_trigger": {"channel": 1}}, True, None),
+    ],
+)
+def test_a_camera_that_no_event_names_is_named(step: dict[str, Any], sourced: bool, said: str | None) -> None:
+    """`at`, `mode.changed`, `source.lost`: the order would be refused each time. Without a site nobody says so."""
+    spec, params = _params(step)
+    known = replace(KNOWN, here=frozenset(), sourced=sourced)
+    assert list(spec.check(params, known)) == ([said] if said else [])
+    assert list(spec.check(params, replace(known, sources=None, channels=None, presets=None))) == []
     assert list(spec.check(params, KNOWN)) == []
 
 
