@@ -51,7 +51,7 @@ _METHODS = {
 _NUMBERS = frozenset({NUMBER, TEXT})
 _FUNCTIONS = {
     "state": _Takes(2, None, Part()),
-    "local": _Takes(1, frozenset({TEXT, TIMESTAMP}), Part(TEXT)),
+    "local": _Takes(1, None, Part(TEXT)),
     "has": _Takes(1, None, _BOOLEAN),
     "size": _Takes(1, _SIZED, _COUNT),
     "string": _Takes(1, frozenset({TEXT, NUMBER, TIMESTAMP, DURATION, BYTES}), Part(TEXT)),
