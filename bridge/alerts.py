@@ -25,6 +25,8 @@ _PAUSES = (2.0, 10.0)
 """Seconds before the second and the third try."""
 _EACH = 60.0
 """Seconds between all later ones."""
+FAREWELL = 3.0
+"""Seconds at the end for what nobody was asked to take yet: what is told last tells what came of the last order."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +37,7 @@ class _Alert:
     body: bytes
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     task: asyncio.Task[None] | None = None
+    tried: bool = False
 
 
 class Alerts:
@@ -57,7 +60,10 @@ class Alerts:
             self._start(name, alert)
 
     async def run(self) -> None:
-        """Send until cancelled; what is untold then is lost, and said in the log."""
+        """Send until cancelled, and then what is new; what is untold after that is lost, and said in the log.
+
+        Begin it before anything that tells, and end it after.
+        """
         async with asyncio.TaskGroup() as self._tasks:
             for name, untold in self._untold.items():
                 for alert in untold.values():
@@ -65,6 +71,7 @@ class Alerts:
             try:
                 await asyncio.Event().wait()
             finally:
+                await self._farewell()
                 self._tasks = None
                 for name, untold in self._untold.items():
                     for alert in untold.values():
@@ -74,9 +81,16 @@ class Alerts:
         if self._tasks is not None:
             alert.task = self._tasks.create_task(self._tell(name, alert), name=f"alert[{name}]")
 
+    async def _farewell(self) -> None:
+        alerts = [alert for untold in self._untold.values() for alert in untold.values()]
+        new = [alert.task for alert in alerts if alert.task is not None and not alert.tried]
+        if new:
+            await asyncio.wait(new, timeout=FAREWELL)
+
     async def _tell(self, name: str, alert: _Alert) -> None:
         tries = 0
         while not await self._send(name, alert, aloud=tries <= len(_PAUSES)):
+            alert.tried = True
             if tries == len(_PAUSES):
                 _LOG.error("nobody could be told yet; it is tried every minute", extra=_said(name, alert))
             await self._clock.sleep(_PAUSES[tries] if tries < len(_PAUSES) else _EACH)

@@ -24,6 +24,7 @@ from bridge.actions.endpoints import Webhooks
 from bridge.actions.http_client import HttpClient
 from bridge.actions.mqtt_client import MqttPublisher
 from bridge.actions.runner import Runner
+from bridge.alerts import Alerts
 from bridge.bus import store_format
 from bridge.bus.appender import Appender, host_appender
 from bridge.bus.bus import Bus
@@ -169,7 +170,8 @@ class _Start:
     async def everything(self) -> Running:
         """Start all parts."""
         await self._take_data_dir()
-        safety = await self._releases()
+        alerts = await self._alerts()
+        safety = await self._releases(alerts)
         rules = await asyncio.to_thread(self._rules)
         await can_listen(self.config.http)  # asked before anything is started that would have to be undone
         await asyncio.to_thread(store_format.claim, self.data_dir, self.config.site)
@@ -193,7 +195,7 @@ class _Start:
         live = self._live(engine, reloader, emit)
         await self._reach(instance, server, emit, buttons, live)
         guardian = Guardian(
-            self.config.site, self.config.safety, self.health, safety, self.services.get(Webhooks),
+            self.config.site, self.config.safety, self.health, safety, alerts.tell,
             lambda: runner.tally.pending, self.clock,
         )  # fmt: skip
         guardian.resume(await bus.lasting(intake.known))
@@ -240,9 +242,20 @@ class _Start:
         await asyncio.to_thread(self.lock.take)
         self.stack.callback(self.lock.release)
 
-    async def _releases(self) -> Safety:
+    async def _alerts(self) -> Alerts:
+        """Have somebody to tell, to the very end, what cannot be closed or what came of the last order."""
+        http = HttpClient()
+        self.stack.push_async_callback(http.aclose)
+        webhooks = Webhooks(self.config.webhooks, http, self.clock)
+        self.services.add(Webhooks, webhooks)
+        alerts = Alerts(self.config.site, self.config.safety.alerts, webhooks, self.clock)
+        await self._spawn("alerts", alerts.run())
+        return alerts
+
+    async def _releases(self, alerts: Alerts) -> Safety:
         """Bring back to idle what was left away from it, whatever fails after this: a start that fails waits for it."""
         safety = Safety(self.config, self.services, self.data_dir / "safety", self.clock)
+        safety.releases.on_left = alerts.tell
         await safety.releases.load()
         await self._spawn("releases", safety.releases.run())
         await asyncio.sleep(0)  # it has begun: what ends it now lets it pay first
@@ -311,10 +324,7 @@ class _Start:
         self, instance: str, server: EmbeddedServer | None, emit: Emit, buttons: Buttons, live: _Live
     ) -> None:
         """Bring up what actions reach out with."""
-        http = HttpClient()
-        self.stack.push_async_callback(http.aclose)
         self.services.add(Emit, emit)
-        self.services.add(Webhooks, Webhooks(self.config.webhooks, http, self.clock))
         if self.config.mqtt is not None:
             config = broker_of(self.config.mqtt, server)
             publisher = MqttPublisher(config, self.config.site, instance, self.clock)

@@ -12,8 +12,6 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from bridge.actions.endpoints import Webhooks
-from bridge.alerts import Alerts
 from bridge.clock import Clock
 from bridge.config.safety import SafetyConfig
 from bridge.contracts import Emit
@@ -60,14 +58,12 @@ class Guardian:
         config: SafetyConfig,
         health: HealthBook,
         safety: Safety,
-        webhooks: Webhooks,
+        tell: Callable[[str], None],
         pending: Callable[[], int],
         clock: Clock,
     ) -> None:
         self._site, self._config, self._health, self._safety = site, config, health, safety
-        self._pending, self._clock = pending, clock
-        self._alerts = Alerts(site, config.alerts, webhooks, clock)
-        self._tell = self._alerts.tell
+        self._tell, self._pending, self._clock = tell, pending, clock
         self._troubles = Troubles()
         self._stuck = Stuck({"motion.started": config.stuck.motion, "call.started": config.stuck.call})
         self._doubt = ("", -DOUBT)
@@ -124,7 +120,6 @@ class Guardian:
     async def run(self, emit: Emit) -> None:
         """Look once a second, until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._alerts.run(), name="alerts")
             while True:
                 await self.look(emit)
                 await self._clock.sleep(1.0)

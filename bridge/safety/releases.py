@@ -107,6 +107,8 @@ class ReleaseJournal:
         self._tasks: asyncio.TaskGroup | None = None
         self._serving = False
         self._numbers = itertools.count(1)
+        self.on_left: Callable[[str], None] | None = None
+        """Told in words what is still away from idle when `run` ends."""
 
     def owed(self) -> Mapping[Target, int]:
         """Return what is away from idle, and by how many orders."""
@@ -289,6 +291,11 @@ class ReleaseJournal:
             task.cancel()
         if late:
             _LOG.error("outputs are away from idle and are released at the next start", extra={"owed": len(late)})
+        for debt in self._debts.values():
+            if debt.task in late and self.on_left is not None:
+                self.on_left(
+                    f"{debt.target} is not back at idle, and the bridge stops: {debt.trouble or 'no answer yet'}"
+                )
 
 
 def _still_owed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -101,6 +101,30 @@ async def test_what_is_told_before_anything_can_be_sent_is_sent_then() -> None:
         assert world.phones.texts("phone") == world.phones.texts("desk") == ["open of gate ended unknown"]
 
 
+async def test_what_is_told_last_is_told_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order that is cut off as the bridge stops ends unknown; that has a moment, what nobody takes has not."""
+    world, asked, answer = World(), asyncio.Event(), asyncio.Event()
+    world.phones.down = ActionUnavailableError("away")
+    send = world.phones.send
+
+    async def slowly(delivery: Delivery) -> int:
+        if delivery.to == "desk":
+            asked.set()
+            await answer.wait()
+        return await send(delivery)
+
+    monkeypatch.setattr(world.phones, "send", slowly)
+    task = asyncio.create_task(world.alerts.run())
+    await rest()
+    world.alerts.tell("open of gate ended unknown")
+    task.cancel()
+    await asyncio.wait_for(asked.wait(), 5)
+    assert not task.done()
+    answer.set()
+    await asyncio.wait([task])
+    assert (world.phones.texts("phone"), world.phones.texts("desk")) == ([], ["open of gate ended unknown"])
+
+
 async def test_what_is_untold_at_the_end_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """The log is the last to hear of it."""
     world = World()

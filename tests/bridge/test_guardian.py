@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bridge.actions.endpoints import Delivery
+from bridge.alerts import Alerts
 from bridge.config.safety import SafetyConfig
 from bridge.errors import ActionUnavailableError, StoreUnavailableError
 from bridge.guardian import SAFETY, Guardian
@@ -59,9 +60,8 @@ class World:
         self.events: list[VmsEvent] = []
         self.down = False
         config = SafetyConfig(alerts=("phone",))
-        self.guardian = Guardian(
-            "site", config, self.health, self.site.safety, self.receivers, lambda: 3, self.clock,  # type: ignore[arg-type]
-        )  # fmt: skip
+        self.alerts = Alerts("site", config.alerts, self.receivers, self.clock)  # type: ignore[arg-type]
+        self.guardian = Guardian("site", config, self.health, self.site.safety, self.alerts.tell, lambda: 3, self.clock)
 
         self.tap = Tap(self.emit, [])
 
@@ -88,12 +88,13 @@ async def watched(folder: Path) -> AsyncIterator[World]:
     world = World(folder)
     world.tap.add(world.guardian.heard)
     world.tap.follow(KINDS, world.guardian.settled)
-    task = asyncio.create_task(world.guardian.run(world.tap))
+    tasks = [asyncio.create_task(each) for each in (world.alerts.run(), world.guardian.run(world.tap))]
     try:
         yield world
     finally:
-        task.cancel()
-        await asyncio.wait((task,))
+        for task in reversed(tasks):
+            task.cancel()
+            await asyncio.wait((task,))
 
 
 async def test_people_are_told_of_an_outage_though_the_bus_is_what_is_down(tmp_path: Path) -> None:

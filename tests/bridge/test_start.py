@@ -18,7 +18,9 @@ from bridge.bus.server import EmbeddedServer
 from bridge.commands.site import actions, connectors
 from bridge.config.load import load
 from bridge.errors import BridgeError, StoreUnavailableError
+from bridge.safety import releases
 from connectors.ts_api.simulator import Simulator, SimulatorConfig
+from tests.bridge.actions.receiver import receiving
 from tests.bridge.bus.helpers import event, until
 
 SITE = """
@@ -82,6 +84,27 @@ async def test_a_start_that_fails_brings_back_what_was_left_on(
                 raise AssertionError("it came up")
         assert not nvr.relay(1, "relay-1").on
     assert "confirmed" in journal.read_text()
+
+
+async def test_a_start_that_fails_tells_people_what_it_could_not_bring_back(
+    tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks after the gate now, and nothing but the release journal had come up."""
+    target = {"kind": "relay", "source": "nvr", "channel": "1", "relay": "relay-1"}
+    journal = tmp_path / "data" / "safety" / "releases.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.write_text(json.dumps({"op": "arm", "id": "o1", "target": target}) + "\n")
+    (tmp_path / "rules.yaml").write_text("rules: []")
+    monkeypatch.setattr(releases, "STOP_GRACE", 0.2)
+    async with receiving() as phone:
+        site = tmp_path / "bridge.yaml"
+        hook = f"webhooks: {{phone: {{url: '{phone.url}', allow_private: true}}}}\nsafety: {{alerts: [phone]}}\n"
+        site.write_text(SITE.format(port=taken, url="http://127.0.0.1:1") + hook)
+        with pytest.raises(BridgeError, match="in use"):
+            async with running(load(site, connectors()), Registries(connectors(), actions())):
+                raise AssertionError("it came up")
+        [told] = phone.requests
+    assert json.loads(told.body)["text"].startswith("relay/nvr/1/relay-1 is not back at idle, and the bridge stops: ")
 
 
 async def test_a_bridge_starts_on_a_log_that_is_full_of_what_nobody_has_decided_on(tmp_path: Path) -> None:

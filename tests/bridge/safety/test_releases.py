@@ -236,15 +236,19 @@ async def test_stopping_the_bridge_releases_everything(tmp_path: Path) -> None:
 async def test_what_cannot_be_released_at_the_stop_is_released_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The debt outlives the process."""
+    """The debt outlives the process, and people hear of it."""
     monkeypatch.setattr(releases, "STOP_GRACE", 0.01)
-    clock = VirtualClock()
+    clock, told = VirtualClock(), list[str]()
     async with running(tmp_path, clock) as site:
+        site.journal.on_left = told.append
         site.device.answer_off.append(ActionUnavailableError("away"))
         await _pulse(site, seconds=20)
     assert _positions(site.device) == [True]
+    assert told == ["relay/nvr/1/r1 is not back at idle, and the bridge stops: away"]
     async with running(tmp_path, clock, device=site.device) as again:
+        again.journal.on_left = told.append
         await until(lambda: not again.journal.owed())
+    assert len(told) == 1
     assert _positions(site.device) == [True, False]
 
 
