@@ -13,22 +13,44 @@ from typing import Any
 from bridge.sdk import MAX_AGE, ActionClass, ActionSpec, Order, Origin, format_duration
 
 _MOVES = frozenset({Origin.LIVE, Origin.COMMAND})
+_MADE_UP = frozenset({Origin.REPLAY, Origin.TEST})
 _ASKED_FOR = frozenset({"mode.changed", "list.changed"})
 
 
 def refused(order: Order, spec: ActionSpec[Any] | None) -> str | None:
-    """Return why an order that moves something would be refused, in words; None if nothing is known against it."""
+    """Return why an order that touches a device would not be done, in words; None if nothing is known against it."""
+    return _told_by_none(order) or _too_old(order, spec)
+
+
+def _told_by_none(order: Order) -> str | None:
+    if order.action_class is not ActionClass.INFORMATION and order.origin in _MADE_UP:
+        return f"its cause is of origin `{order.origin.value}`, and what is made up touches no device"
     if order.action_class is not ActionClass.ACTUATING or order.trigger.type in _ASKED_FOR:
         return None
-    if order.origin is Origin.TIMER and order.max_lateness is not None:
+    if _by_clock(order) or order.origin in _MOVES:
         return None
-    if order.origin not in _MOVES:
-        return (
-            f"its cause is of origin `{order.origin.value}`, and only what a source says live or a person asks for "
-            "moves something"
-        )
-    age = order.created - min(order.occurred, order.received)
-    limit = (spec.max_age if spec is not None else None) or MAX_AGE.get(order.action_class, timedelta.max)
-    if age <= limit:
+    return (
+        f"its cause is of origin `{order.origin.value}`, and only what a source says live or a person asks for "
+        "moves something"
+    )
+
+
+def _too_old(order: Order, spec: ActionSpec[Any] | None) -> str | None:
+    if order.action_class is ActionClass.RELEASING:
         return None
-    return f"its cause is {format_duration(age)} old by then, and may be {format_duration(limit)}"
+    cause = min(order.occurred, order.received)
+    age = order.created - cause
+    limits = [(spec.max_age if spec is not None else None) or MAX_AGE.get(order.action_class, timedelta.max)]
+    if _by_clock(order):
+        limits = [order.max_lateness or timedelta()]
+    if order.expires is not None:
+        limits.append(order.expires - cause)
+    if age <= min(limits):
+        return None
+    return f"its cause is {format_duration(age)} old by then, and may be {format_duration(min(limits))}"
+
+
+def _by_clock(order: Order) -> bool:
+    """Tell whether it moves something by the clock, whose rule says how late it may be."""
+    clock = order.origin is Origin.TIMER and order.max_lateness is not None
+    return clock and order.action_class is ActionClass.ACTUATING

@@ -22,7 +22,6 @@ from rules.schedules import Place
 from rules.stateof import unanswerable
 from rules.whenmodel import Heard, Selector, WaitFor, When
 
-CUSTOM = "custom."
 PER_PLACE = ("source", "channel")
 """What is told apart without `per` where something lasts, rises or falls."""
 _LIST_FIELD = ("list.changed", "list")
@@ -54,7 +53,7 @@ class Names:
         own = part.kind in kinds.FROM_BRIDGE
         for number, name in enumerate(part.source or ()):
             here = spot / "source" / number
-            if name == BRIDGE and (own or (part.kind or "").startswith(CUSTOM)):
+            if name == BRIDGE and (own or kinds.is_custom(part.kind or "")):
                 continue
             if self._known.sources is not None and name not in self._known.sources:
                 here.problem(unknown("source", name, self._known.sources))

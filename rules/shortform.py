@@ -9,10 +9,14 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import AwareDatetime, BaseModel
 
-from bridge.sdk import PAYLOADS, Origin, canonical_plate, kinds, parse_moment, payload_model, unknown
+from bridge.sdk import BRIDGE, PAYLOADS, Origin, canonical_plate, kinds, parse_moment, payload_model, unknown
 from rules.fields import PLATE_FIELDS, Type, field_of, unwrap
 from rules.report import Spot
 from rules.trialmodel import GivenEvent
+
+_SOURCE = "nvr1"
+_TOLD = kinds.OWN | {"state.changed"}
+"""Kinds that the bridge alone tells, whoever asked for it."""
 
 
 def payload_of(given: GivenEvent, start: datetime, spot: Spot) -> kinds.Payload | None:
@@ -22,11 +26,27 @@ def payload_of(given: GivenEvent, start: datetime, spot: Spot) -> kinds.Payload 
         (spot / "kind").problem(unknown("kind", given.kind, sorted(PAYLOADS)))
         return None
     origins = sorted(origin.value for origin in Origin)
-    if given.origin not in origins:
+    if given.origin is not None and given.origin not in origins:
         (spot / "origin").problem(unknown("origin", given.origin, origins))
     if given.time and given.age:
         (spot / "age").problem("give `time` or `age`, not both", key=True)
     return (spot / "data" if given.data else spot).read(model, value=_filled(given.kind, model, given.data, start))
+
+
+def source_of(given: GivenEvent) -> str:
+    """Return the name of the source that an event of a test comes from."""
+    return given.source or (BRIDGE if given.kind in kinds.FROM_BRIDGE else _SOURCE)
+
+
+def origin_of(given: GivenEvent) -> Origin:
+    """Return where an event of a test comes from: what a source says live, or what the bridge alone tells.
+
+    Who has changed a mode or a list nobody knows: a person may have.
+    """
+    if given.origin is not None:
+        return Origin(given.origin)
+    told = given.kind in _TOLD or (kinds.is_custom(given.kind) and source_of(given) == BRIDGE)
+    return Origin.BRIDGE if told else Origin.LIVE
 
 
 def _filled(kind: str, model: type[BaseModel], data: Mapping[str, Any], start: datetime) -> dict[str, Any]:

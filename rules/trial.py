@@ -18,6 +18,7 @@ from rules.coverage import Goal
 from rules.engine import TICK, Engine
 from rules.overlay import Overlay
 from rules.ruleset import RuleSet, SiteSettings
+from rules.shortform import origin_of, source_of
 from rules.state import ENTITIES, Book, state_key
 from rules.trace import Trace
 from rules.trialdiff import Played, differences
@@ -214,12 +215,12 @@ class _Player:
         return VmsEvent(
             id=given.id or stable_id("test", self._trial.name, self._seq),
             type=given.kind,
-            source=f"{self._rules.site.name}/{given.source}",
+            source=f"{self._rules.site.name}/{source_of(given)}",
             subject=given.channel,
             time=happened,
             timequality="device",
             received=self._now,
-            origin=Origin(given.origin),
+            origin=origin_of(given),
             via="test",
             data=self._trial.payloads[number],
         )

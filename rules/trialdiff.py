@@ -7,6 +7,7 @@ that could have ordered it did not.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -82,13 +83,16 @@ class _Teller:
         return f"{ordered} was ordered by rule {order.rule} from {self._played.name(order.trigger.id)}"
 
     def refused(self, expected: Sequence[Expected]) -> list[str]:
-        """Return the expected orders of which every one that came would be refused by what carries it out."""
+        """Return the expected orders of which fewer came than were expected that would not be refused."""
         lines: list[str] = []
+        times = Counter(map(str, expected))
         for wanted in {str(one): one for one in expected}.values():
             made = [order for order in self._played.orders if wanted.matches(order, self._actions)]
             whys = [refused(order, self._actions.get(order.action)) for order in made]
-            if made and all(whys):
-                lines.append(f"- {self.made(made[0])}, and the bridge would refuse it: {whys[0]}")
+            wrong = [(order, why) for order, why in zip(made, whys, strict=True) if why is not None]
+            if wrong and len(made) - len(wrong) < times[str(wanted)]:
+                order, why = wrong[0]
+                lines.append(f"- {self.made(order)}, and the bridge would refuse it: {why}")
         return lines[:MOST_BESIDE]
 
     # --- orders -------------------------------------------------------------------------------------

@@ -24,12 +24,17 @@ class GivenEvent(Part):
     """An event of a test. What is left out gets a sensible value."""
 
     kind: str = Field(description="The kind of event.")
-    source: Word = Field("nvr1", description="Name of the source.")
+    source: Word | None = Field(
+        None, description="Name of the source. Default: `nvr1`; `bridge` for what only the bridge tells."
+    )
     channel: Word | None = Field(None, description="Channel, or the code of lot or device.")
     data: dict[str, JsonValue] = Field(default_factory=dict, description="Fields of the data that matter here.")
     time: str | None = Field(None, description="When it happened. Default: the moment the test has reached.")
     age: Duration | None = Field(None, description="How long ago it happened; instead of `time`.")
-    origin: str = Field("live", description="Provenance: live, backfill, resync, test, ...")
+    origin: str | None = Field(
+        None,
+        description="Provenance: live, backfill, resync, ... Default: `live`; `bridge` for what only the bridge tells.",
+    )
     id: str | None = Field(None, description="The event's id, where it matters.")
 
 

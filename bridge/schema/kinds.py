@@ -580,9 +580,14 @@ _CUSTOM = re.compile(r"custom\.[a-z0-9_-]{1,64}")
 def payload_model(kind: str) -> type[Payload] | None:
     """Return the payload model of a kind, or None if there is no such kind."""
     model = PAYLOADS.get(kind)
-    if model is None and _CUSTOM.fullmatch(kind):
+    if model is None and is_custom(kind):
         return Custom
     return model
+
+
+def is_custom(kind: str) -> bool:
+    """Tell whether a kind is one that somebody made up himself."""
+    return _CUSTOM.fullmatch(kind) is not None
 
 
 def kind_schema() -> dict[str, Any]:

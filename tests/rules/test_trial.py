@@ -247,6 +247,13 @@ rules:
   - {id: own, when: {kind: motion.started}, then: [{emit: custom.ok}]}
   - {id: from-own, when: {kind: custom.ok}, then: [{open: garage}]}
   - {id: armed, when: {kind: mode.changed}, then: [{relay: siren}]}
+  - {id: any, when: {any: [{kind: source.lost}, {kind: parking.count}]}, then: [{open: main-gate}]}
+  - {id: told, when: {kind: state.changed}, then: [{open: main-gate}]}
+  - {id: turn, when: {kind: call.ended}, then: [{ptz: yard}]}
+  - id: brief
+    when: {kind: motion.ended}
+    max_age: 5s
+    then: [{wait_for: {kind: call.ended, within: 1m}}, {ptz: gate}]
 """
 
 
@@ -265,6 +272,28 @@ rules:
         ("{kind: call.started}, {wait: 9s}, {kind: call.ended}", "relay: siren", None),
         ("{kind: motion.started}", "open: garage", "its cause is of origin `bridge`"),
         ("{mode: armed}", "relay: siren", None),
+        ("{kind: source.lost}", "open: main-gate", "its cause is of origin `bridge`"),
+        ("{kind: source.lost, origin: live}", "open: main-gate", None),
+        ("{kind: state.changed}", "open: main-gate", "its cause is of origin `bridge`"),
+        ("{kind: custom.ok, source: bridge}", "open: garage", "its cause is of origin `bridge`"),
+        ("{kind: custom.ok}", "open: garage", None),
+        ("{kind: call.ended, age: 30s}", "ptz: yard", None),
+        ("{kind: call.ended, age: 31s}", "ptz: yard", "its cause is 31s old by then, and may be 30s"),
+        (
+            "{kind: call.ended, origin: replay}",
+            "ptz: yard",
+            "its cause is of origin `replay`, and what is made",
+        ),
+        (
+            "{kind: motion.ended}, {wait: 6s}, {kind: call.ended}",
+            "ptz: gate",
+            "its cause is 6s old by then",
+        ),
+        (
+            "{kind: plate.read, age: 11s, data: {plate: A1}}, {kind: plate.read, data: {plate: A2}}",
+            "open: main-gate}, {open: main-gate",
+            "its cause is 11s old by then",
+        ),
         (
             "{kind: plate.read, age: 11s, data: {plate: A1}}, {kind: plate.read, data: {plate: A2}}",
             "open: main-gate",
