@@ -71,9 +71,15 @@ class Latch:
 
     async def reset(self, principal: str, reason: str) -> None:
         """Take it off. Raises OSError, and then it stays on; whoever pulls it meanwhile has the last word."""
-        asked = self._unwritten
+        asked, failed = self._unwritten, Pulled(principal, "the reset failed", self._clock.now().isoformat())
         async with self._writing:
-            await asyncio.to_thread(self._remove)
+            was_on = self.pulled
+            try:
+                await asyncio.to_thread(self._remove)
+            except OSError:
+                if was_on and self._unwritten is None:  # its file may be gone all the same
+                    self._unwritten = failed
+                raise
         if self._unwritten is asked:
             self._unwritten = None
         _LOG.warning("a latch is off", extra={"latch": self._name, "principal": principal, "reason": reason})

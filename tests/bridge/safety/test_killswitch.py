@@ -96,6 +96,27 @@ async def test_who_pulls_it_while_it_is_being_reset_has_the_last_word(
     assert not switch.pulled
 
 
+async def test_a_reset_that_fails_leaves_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is gone, but its folder cannot be synced: whoever was told that the reset failed relies on it."""
+    switch = KillSwitch(tmp_path, VirtualClock())
+    await switch.pull("anna", "smoke")
+
+    def many(_: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(latch, "sync_dir", many)
+    other = KillSwitch(tmp_path / "other", VirtualClock())
+    (tmp_path / "other").mkdir()
+    for each in (switch, other):
+        with pytest.raises(OSError, match="Too many open files"):
+            await each.reset("bert", "all clear")
+    assert not other.pulled, "it was not on"
+    assert await switch.state() == Pulled("bert", "the reset failed", START.isoformat())
+    monkeypatch.undo()
+    await switch.reset("bert", "all clear")
+    assert not switch.pulled
+
+
 async def test_once_written_down_the_file_alone_says_it(tmp_path: Path) -> None:
     """Whoever removes the file has reset it, also for the process that pulled it."""
     switch = KillSwitch(tmp_path, VirtualClock())
