@@ -141,13 +141,17 @@ class Replays:
         self._seen[key] = Verdict.DONE
         heappush(self._order, (signed.timestamp, key))
         while len(self._order) > self._most:
-            stamp, oldest = heappop(self._order)
-            self._seen.pop(oldest, None)
-            self._floor = max(self._floor, stamp + 1)
+            self._forget_oldest()
 
     def _forget(self, before: float) -> None:
         while self._order and self._order[0][0] < before:
-            self._seen.pop(heappop(self._order)[1], None)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Its time stamp, and all before, are good no more; also if our clock goes back to where they would be."""
+        stamp, oldest = heappop(self._order)
+        self._seen.pop(oldest, None)
+        self._floor = max(self._floor, stamp + 1)
 
 
 def _digest(client: str, signed: Signed) -> bytes:

@@ -177,6 +177,19 @@ def test_time_empties_the_memory() -> None:
     assert len(replays) == 0
 
 
+def test_what_was_forgotten_is_not_new_when_our_clock_goes_back() -> None:
+    """Set forward by mistake, any request empties the memory; set right again, the stamp of before would be good."""
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    replays, one = Replays(start - timedelta(days=1)), _signed("m1", start)
+    assert replays.claim("c", one, start) is Verdict.NEW
+    replays.settle("c", one, taken=True)
+    ahead = start + timedelta(hours=1)
+    assert replays.claim("c", _signed("m2", ahead), ahead) is Verdict.NEW
+    assert replays.claim("c", one, start + timedelta(seconds=60)) is Verdict.STALE
+    later = start + timedelta(seconds=1)
+    assert replays.claim("c", _signed("m3", later), later) is Verdict.NEW, "what comes after it is good"
+
+
 def test_two_at_once_are_one() -> None:
     """While the first is being stored, the second has to wait and see."""
     start = datetime(2026, 1, 10, tzinfo=UTC)
