@@ -76,8 +76,7 @@ class Runner:
         When cancelled, what is being tried gets `STOP_GRACE` to finish; the rest stays claimed and
         is settled by its class at the next start.
         """
-        async for order in self._ledger.unfinished():
-            self.tally.adopt(order)
+        await self._adopt()
         async with asyncio.TaskGroup() as tasks:
             beat = tasks.create_task(self._heartbeat(), name="runner[heartbeat]")
             lanes = Lanes(tasks, self._carry_out, self._concurrency)
@@ -92,6 +91,18 @@ class Runner:
                 self._in_hand.clear()
                 if isinstance(orders, AsyncGenerator):
                     await orders.aclose()
+
+    async def _adopt(self) -> None:
+        """Count what an earlier run has left, however long the ledger is away."""
+        while True:
+            try:
+                async for order in self._ledger.unfinished():
+                    self.tally.adopt(order)
+            except StoreUnavailableError as exc:
+                _LOG.warning("what is left to do cannot be read yet", extra={"error": str(exc)})
+                await self._clock.sleep(max(exc.retry_after, _SOON).total_seconds())
+            else:
+                return
 
     # --- in and out of hand --------------------------------------------------------------------
 

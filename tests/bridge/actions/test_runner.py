@@ -272,6 +272,16 @@ async def test_the_outcome_is_kept_while_the_store_is_away(tmp_path: Path) -> No
     assert (result.outcome, len(calls.ids)) == ("done", 1)
 
 
+async def test_a_ledger_that_cannot_be_read_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    """NATS goes away while it is asked what an earlier run has left: that ends neither the runner nor the bridge."""
+    clock, disk, calls = VirtualClock(), Disk(unavailable=True), Calls()
+    async with running(tmp_path, clock, disk, actions={"info": info_spec(calls)}) as site:
+        disk.unavailable = False
+        await site.advance(3)
+        result = await site.do(make_order(clock, "info", {}))
+    assert result.outcome == "done"
+
+
 async def test_a_backlog_leaves_the_queue_to_others(tmp_path: Path) -> None:
     """What waits for a hanging receiver comes again now and then, not all of it every second."""
     clock = VirtualClock()
