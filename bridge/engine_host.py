@@ -181,6 +181,7 @@ class EngineHost:
 
     async def _evaluate(self, engine: Engine, head: Head, batch: Sequence[Logged]) -> Head:
         pending = _Pending(head)
+        pending.must = batch[0].seq <= head.seq  # the log was lost under way: its numbers come again
         trace = self._quiet(len(batch))
         for logged in batch:
             if pending.size and pending.size + _weight(logged.event) >= COMMIT_MESSAGES:

@@ -34,6 +34,7 @@ from bridge.bus.orders import JetOrderQueue
 from bridge.bus.publish import Publisher
 from bridge.bus.pull import scan
 from bridge.bus.results import JetDeadLetters, JetTraces, event_message
+from bridge.bus.rewind import rewind
 from bridge.bus.server import EmbeddedServer
 from bridge.bus.state_book import StateBook
 from bridge.bus.trimming import Trimmer
@@ -126,6 +127,9 @@ class Bus:
             found: list[Damage] = []
             if server is not None:
                 found = await bus._mark(server.directory.parent, config.keep)
+            lost = await rewind(connection, bus.stream("EVENTS"), bus.engine_store)
+            if lost is not None and not any(each.stream == lost.stream and each.last >= lost.first for each in found):
+                found.append(lost)
             await stack.enter_async_context(bus._events)
             await stack.enter_async_context(bus._trace_writer)
             await bus._report_damage(found)

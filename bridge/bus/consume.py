@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from pydantic import ValidationError
 
+from bridge.bus import stored
 from bridge.bus.connect import Connection
 from bridge.bus.pull import Place, Pull, create_consumer, delete_consumer, place
 from bridge.bus.wire import Received
@@ -97,8 +98,7 @@ class JetEventLog:
             yield pull
 
     async def _look_at_the_ends(self) -> None:
-        info = await self._connection.api(f"STREAM.INFO.{self._stream}")
-        last = int(info["state"]["last_seq"])
+        last = await stored.end(self._connection, self._stream)
         if last < self._last:
             _log.error("the log ends before what was read of it", extra={"end": last, "read": self._last})
             await self._on_hole(last + 1, self._last)

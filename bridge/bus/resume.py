@@ -109,8 +109,7 @@ class Resume:
         return False
 
     async def _last(self, stream: str) -> int:
-        info = await self._connection.api(f"STREAM.INFO.{stream}")
-        return int(info["state"]["last_seq"])
+        return await stored.end(self._connection, stream)
 
     async def _newest(self, subject: str) -> TrailRecord | None:
         found = await stored.last(self._connection, self._trail, subject)

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
+from bridge.bus import stored
 from bridge.bus.acks import Acks
 from bridge.bus.connect import Connection
 from bridge.bus.kv import Bucket, key_of
@@ -61,6 +62,10 @@ class StateBook:
                 self._seq = self._written = content["seq"]
             else:
                 self._known[content["entity"], content["attribute"]] = _told(content)
+        end = await stored.end(self._connection, self._events)
+        if self._seq > end:  # the log was lost: what comes now gets the numbers of what is known already
+            await self._note_place(end)
+            self._seq = end
         async for messages in scan(self._connection, self._events, after=self._seq):
             for message in messages:
                 at = place(message.reply)
@@ -121,10 +126,13 @@ class StateBook:
             messages = [self._message(key, told) for key, told in dirty.items()]
             for start in range(0, len(messages), MAX_BATCH):
                 await self._acks.store(messages[start : start + MAX_BATCH], _PATIENCE)
-            await self._bucket.put(_CURSOR, to_json({"seq": seq}))
+            await self._note_place(seq)
         except BaseException:
             self._dirty = dirty | self._dirty
             raise
+
+    async def _note_place(self, seq: int) -> None:
+        await self._bucket.put(_CURSOR, to_json({"seq": seq}))
         self._written = seq
 
     def _message(self, key: Key, told: Told) -> Outgoing:

@@ -1,4 +1,4 @@
-"""Read single messages of a stream, from its leader: what it says is the truth, where a follower may be behind."""
+"""Read single messages of a stream, and where it ends, from its leader: a follower may be behind."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ async def last(connection: Connection, stream: str, subject: str) -> Stored | No
             return None
         raise
     return _stored(answer["message"])
+
+
+async def end(connection: Connection, stream: str) -> int:
+    """Return the last sequence that a stream has given. Raises StoreUnavailableError."""
+    return int((await connection.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"])
 
 
 async def at(connection: Connection, stream: str, seq: int) -> Stored:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.bus import streams
 from bridge.bus.bus import Bus
 from bridge.clock import Clock, SystemClock
 from bridge.contracts import Emit
@@ -21,7 +22,7 @@ from bridge.schema.kinds import BridgeStarted, RulesChanged
 from bridge.schema.orders import Order
 from rules.ruleset import RuleSet, SiteSettings
 from rules.trace import Trace
-from tests.bridge.bus.helpers import event, running_bus, until
+from tests.bridge.bus.helpers import CONFIG, event, running_bus, until
 from tests.clock import VirtualClock
 from tests.rules.support import ACTIONS, rules_of
 
@@ -193,6 +194,43 @@ async def test_the_head_does_not_lag_by_more_than_a_little_of_the_log(world: Wor
         moved = await world.bus.engine_store.head()
         assert moved is not None
         assert 0 < moved.seq <= large
+
+
+async def test_a_log_that_was_lost_is_read_from_its_new_beginning_after_every_start(tmp_path: Path) -> None:
+    """The head knows places that are no more: what gets their numbers is decided on all the same, and not trimmed."""
+    async with running_bus(tmp_path) as bus:
+        world = World(bus, await bus.intake())
+        async with world.running() as host:
+            await world.use(rules_of(TELL, site=HOME))
+            await world.put(*[event(n) for n in range(9)])
+            await until(lambda: host.position == 10)
+        await bus.connection.api(f"STREAM.DELETE.{bus.stream('EVENTS')}")
+    async with running_bus(tmp_path) as bus:
+        world = World(bus, await bus.intake())
+        async with world.running() as host:
+            await world.put(event(20, "vendor.event", data={"topic": "x"}))
+            await until(lambda: host.position >= 2)  # behind the hole, that is told
+        await world.put(event(21))
+        await bus.guard.look()
+        assert bus.guard.backlog.unread > 0
+    async with running_bus(tmp_path) as bus:
+        world = World(bus, await bus.intake())
+        async with world.running():
+            assert [order.causes[0] for order in await world.orders(10)][-1] == "e21"
+
+
+async def test_a_log_that_is_lost_under_way_takes_the_head_back_with_it(world: World) -> None:
+    """Also where nothing comes of what is new: its numbers are below those that the head knows."""
+    async with world.running() as host:
+        await world.use(rules_of(TELL, site=HOME))
+        await world.put(*[event(n) for n in range(9)])
+        await until(lambda: host.position == 10)
+        await world.bus.connection.api(f"STREAM.DELETE.{world.bus.stream('EVENTS')}")
+        await streams.ensure(world.bus.connection, streams.table("home", CONFIG), 1)
+        async with asyncio.timeout(15):
+            while (head := await world.bus.engine_store.head()) is None or head.seq >= 10:
+                await world.put(event(f"new-{asyncio.get_running_loop().time()}", "vendor.event", data={"topic": "x"}))
+                await asyncio.sleep(0.05)
 
 
 async def test_a_newer_owner_shuts_the_older_one_out(world: World) -> None:

@@ -143,6 +143,19 @@ async def test_the_book_is_completed_from_the_log_after_a_crash(bus: Bus) -> Non
     assert await count(bus, "EVENTS") == 3
 
 
+async def test_a_book_that_knows_places_of_a_lost_log_is_completed_from_the_new_one(tmp_path: Path) -> None:
+    """The log begins anew, and a crash follows before anything is copied."""
+    async with running_bus(tmp_path) as bus:
+        intake = await bus.intake()
+        await (await intake([status(number, "connected", Origin.LIVE) for number in range(9)]))
+        await intake._book.flush()
+        await bus.connection.api(f"STREAM.DELETE.{bus.stream('EVENTS')}")
+    async with running_bus(tmp_path) as bus:
+        intake = await bus.intake()
+        await (await intake([status(20, "disconnected", Origin.LIVE)]))
+        assert (await bus.intake()).known.all()["nvr1/1", "status"].value == "disconnected"
+
+
 async def test_history_does_not_change_the_book(bus: Bus) -> None:
     """What is played again or came from a log is in the log; what was told live stays known, after a crash too."""
     intake = await bus.intake()
