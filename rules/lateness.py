@@ -69,7 +69,7 @@ def of_own_making(drafts: Sequence[Draft], site: str) -> None:
     }
     for draft in drafts:
         deciding = [one for one in draft.waiting.decides if one.sources is None or f"{site}/{BRIDGE}" in one.sources]
-        made = [one.kind for one in deciding if one.kind in emits]
+        made = [one.kind for one in deciding if one.kind is not None and one.kind in emits]
         if not made or len(made) < len(draft.waiting.decides):
             continue
         for step in draft.steps:
@@ -79,7 +79,7 @@ def of_own_making(drafts: Sequence[Draft], site: str) -> None:
                 and not _may_release(act)
             ):
                 draft.spot.below(step.path).warning(
-                    f"`{act.word}` is not done from {made[0]} as rule {emits[made[0] or '']} emits it: that is told by "
+                    f"`{act.word}` is not done from {made[0]} as rule {emits[made[0]]} emits it: that is told by "
                     "the bridge itself, and only what a source says live or a person asks for moves something; let the "
                     "rule that emits it do this, or fire from what that fires from"
                 )

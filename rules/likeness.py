@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 _CHANGES = {"add_to_list": True, "remove_from_list": False}
 """Actions that change a list, and whether their value is in it then."""
-_LEAVES = frozenset({SET_STATE, "set_mode", "emit"})
-"""Actions that leave something else that rules may ask for."""
-_WHY = "and `like` lets pass what only looks like it"
+_PASSES = "lets pass what only looks like it"
 
 Asks = frozenset[tuple[str, bool]]
 
@@ -37,7 +35,7 @@ def exact_where_it_moves(wanted: Sequence[Wanted], steps: Sequence[Step], spot: 
     if _exact(wanted):
         return
     for step, act in _moving(steps):
-        message = f"`{act.spec.name}` moves or starts something, {_WHY}; match exactly for this"
+        message = f"`{act.spec.name}` moves or starts something, and `like` {_PASSES}; match exactly for this"
         spot.below(step.path).problem(message)
 
 
@@ -64,14 +62,15 @@ def _told(
 ) -> None:
     """Report what an action leaves for rules that move something. `begun`: the rule whose `like` leads here."""
     name, change = act.spec.name, _change(act)
-    why = _WHY if draft is begun else f"and `like` of rule {begun.id}, which leads here, lets pass what only looks like"
+    by = "`like`" if draft is begun else f"`like` of rule {begun.id}, which leads here,"
+    why = f"and {by} {_PASSES}"
     if change is not None and change in deciding:
         (here.pointless if draft is begun else here.warning)(
             f"`{name}` changes list {change[0]!r}, which decides whether rule {deciding[change]} moves or starts "
             f"something, {why}; match exactly for this, or take a list that moves nothing"
         )
         return
-    for other in moving if name in _LEAVES else ():
+    for other in moving:
         if what := _leaves(act, other):
             here.warning(
                 f"`{name}`: rule {other.id} moves or starts something and asks for {what}, {why}; "
@@ -80,18 +79,26 @@ def _told(
 
 
 def _led(alike: Sequence[Draft], drafts: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
-    """Yield the rules with `like`, and those that what they leave leads to; each with the one where it begins."""
+    """Yield the rules with `like`, and those that what they write leads to; each with the one where it begins."""
     found = {id(draft) for draft in alike}
+    hears = [(draft, {one.kind for one in draft.events}, _asks(draft)) for draft in drafts]
     queue = [(draft, draft) for draft in alike]
     for draft, begun in queue:
         yield draft, begun
-        for step in draft.steps:
-            if not isinstance(act := step.does, Act) or act.spec.name not in _LEAVES:
-                continue
-            for other in drafts:
-                if id(other) not in found and _leaves(act, other):
+        for act, kind in _written(draft.steps):
+            for other, kinds, asks in hears:
+                if id(other) not in found and (kind in kinds or _change(act) in asks or _leaves(act, other)):
                     found.add(id(other))
                     queue.append((other, begun))
+
+
+def _written(steps: Sequence[Step]) -> Iterator[tuple[Act, str]]:
+    """Yield the actions that write an event into the log, and of which kind."""
+    for step in steps:
+        if isinstance(act := step.does, Act) and act.spec.writes is not None:
+            written = act.spec.writes(act.params.raw, False)
+            if written is not None:
+                yield act, written.kind
 
 
 def _exact(wanted: Sequence[Wanted]) -> bool:
@@ -154,7 +161,7 @@ def _leaves(act: Act, other: Draft) -> str | None:
         return _state(str(raw.get("entity")), str(raw.get("attribute")), other)
     if name == "set_mode":
         mode = str(raw.get("mode"))
-        acts = other.modes is not None and (OPEN in mode or other.modes.hold(mode))
+        acts = other.modes is not None and other.modes.hold(mode)
         return "the mode" if acts or (BRIDGE, MODE) in other.asked or (BRIDGE, None) in other.asked else None
     if name == "emit" and any(one.kind == raw.get("kind") for one in other.events):
         return str(raw.get("kind"))
@@ -164,6 +171,6 @@ def _leaves(act: Act, other: Draft) -> str | None:
 def _state(entity: str, attribute: str, other: Draft) -> str | None:
     for asked, part in sorted(other.asked, key=str):
         same = asked.startswith(f"{RULES}/") and (OPEN in entity or asked == f"{RULES}/{entity}")
-        if same and (part is None or OPEN in attribute or part == attribute):
+        if same and part in (None, attribute):
             return f"state({asked!r}, {part!r})" if part is not None else f"state({asked!r}, ...)"
     return None

@@ -25,6 +25,8 @@ MAX_PAIRS = 500_000
 """Steps and triggers that are held against each other."""
 _SHOWN = 5
 """Rules of a long ring that are named at its beginning, and at its end."""
+_LOOKED_FROM = 50
+"""Rules of a group from which a shortest ring is looked for."""
 _ENDS = frozenset({FOLLOWS, END, "heard"})
 """Roles of events that end a wait; none of them makes a rule fire."""
 _ABOUT_ORDERS = "action.ended"
@@ -177,7 +179,7 @@ def _rings(edges: Iterable[Edge], *, certain: bool) -> Iterator[Ring]:
     for edge in edges:
         out.setdefault(edge.source.id, []).append(edge)
     for group in _groups(out):
-        rings = [ring for name in sorted(group)[:50] if (ring := _shortest(name, out, group))]
+        rings = [ring for name in sorted(group)[:_LOOKED_FROM] if (ring := _shortest(name, out, group))]
         if rings:
             yield Ring(min(rings, key=len), certain)
 

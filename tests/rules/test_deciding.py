@@ -52,6 +52,11 @@ TWO_KEYS = "{sequence: [{kind: custom.x, per: a}, {kind: custom.x, per: b}], wit
             event("motion.started"),
             ('["nvr1","1"]', "when", "the whole pattern", "it lasts; 30s are not over"),
         ),
+        (
+            "{silent: nvr1, for: 1m}",
+            event("motion.started"),
+            ("nvr1", "when", "the whole pattern", "it is heard, and the wait begins anew"),
+        ),
     ],
 )
 def test_what_an_explanation_says(when: str, one: VmsEvent, told: tuple[Any, ...]) -> None:

@@ -85,6 +85,30 @@ def test_each_action_that_is_never_done_is_told() -> None:
     assert [("`open`" in one, "`relay`" in one) for one in found] == [(True, False), (False, True)]
 
 
+@pytest.mark.parametrize("kind", ["clip.ready", "action.ended"])
+def test_nothing_is_moved_for_what_the_bridge_tells_of_itself(kind: str) -> None:
+    """Each step that would is told of, and why."""
+    first, second = _found("[{open: a}, {webhook: x}, {relay: b}]", f"{{kind: {kind}}}")
+    for found, word in ((first, "open"), (second, "relay")):
+        assert found.endswith(
+            f"rule r: `{word}` is never done from {kind}: the bridge tells it of itself, perhaps long after its cause, "
+            "and only what a source says live or a person asks for moves something"
+        )
+
+
+def test_where_a_bound_comes_from_is_said_where_no_site_is_asked() -> None:
+    """It is that of doors which say nothing else; an action's own bound needs no such word."""
+    known = Known(door_age=timedelta(seconds=5), door_ages={"a": timedelta(seconds=5), "b": timedelta(seconds=4)})
+    first, second = (
+        problems_of(f"rules: [{{id: r, when: {EVENT}, then: [{{wait: 6s}}, {{open: {door}}}]}}]", known=known)
+        for door in "ab"
+    )
+    assert [one.partition("for one older ")[2].partition(" wait")[0] for one in first + second] == [
+        "than 5s (a door that says nothing else; `--config` asks the site's); let `when`",
+        "than 4s; let `when`",
+    ]
+
+
 def _warned(*rules: str) -> list[str]:
     text = "rules:\n" + "".join(f"  - {rule}\n" for rule in rules)
     return [str(one) for one in rules_of(text).warnings if "moves something" in str(one)]
@@ -95,6 +119,7 @@ def _warned(*rules: str) -> list[str]:
     [
         ("[{wait_for: {kind: clip.ready, within: 5s}}, {open: a}]", True),
         ("[{wait_for: {kind: clip.ready, within: 5s}}, {do: [{webhook: x}, {relay: a}]}]", True),
+        ("[{parallel: [{wait_for: {kind: clip.ready, within: 5s}}, {wait: 1s}]}, {open: a}]", True),
         ("[{wait_for: {kind: call.ended, within: 5s}}, {open: a}]", False),
         ("[{open: a}, {wait_for: {kind: clip.ready, within: 5s}}, {webhook: x}]", False),
         ("[{wait_for: {kind: clip.ready, within: 5s}}, {relay: {output: a, state: 'off'}}]", False),
@@ -108,6 +133,22 @@ def test_what_moves_something_after_an_answer_of_the_bridge_is_told(then: str, t
     """The door refuses it then; only where nothing came in time is it done."""
     assert ["is not done once clip.ready answered" in one for one in _warned(_rule_of("call.started", then))] == (
         [True] if told else []
+    )
+
+
+def test_what_to_do_instead_is_said() -> None:
+    """After an answer of the bridge, and from a kind that another rule emits."""
+    [answered] = _warned(_rule_of("call.started", "[{wait_for: {kind: clip.ready, within: 5s}}, {open: a}]"))
+    assert answered.endswith(
+        "rule r: `open` is not done once clip.ready answered the `wait_for` before it: the bridge tells that of "
+        "itself, and only what a source says live or a person asks for moves something; open first, or in a rule of "
+        "its own"
+    )
+    [emitted] = _warned(_rule_of("plate.read", "[{emit: custom.ok}]", "e"), _rule_of("custom.ok", "[{open: a}]"))
+    assert emitted.endswith(
+        "rule r: `open` is not done from custom.ok as rule e emits it: that is told by the bridge itself, and only "
+        "what a source says live or a person asks for moves something; let the rule that emits it do this, or fire "
+        "from what that fires from"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a plate is like: looks, slips, lists of them; and that nothing opens for it."""
+"""What a plate is like: looks, slips, lists of them."""
 
 from __future__ import annotations
 
@@ -211,32 +211,6 @@ def test_a_distance_of_two_is_for_lists_that_can_be_looked_through() -> None:
     assert "list 'watch' holds 10001 plates; a distance of 2 is for 10000 at most" in problem
 
 
-@pytest.mark.parametrize(
-    ("step", "refused"),
-    [
-        ("open: main-gate", True),
-        ("relay: siren", True),
-        ('relay: {output: siren, state: "off"}', False),
-        ("ptz: gate", False),
-        ("clip: {}", False),
-        ("webhook: x", False),
-    ],
-)
-@pytest.mark.parametrize(
-    "when",
-    [
-        "when: {kind: plate.read}, match: {plate: {like: 12AB345}}",
-        "when: {sequence: [{kind: plate.read, match: {plate: {like: 12AB345}}}, {kind: motion.started}], within: 5s}",
-        "when: {kind: plate.read, for: 5s, until: {kind: plate.read, match: {plate: {like: 12AB345}}}}",
-    ],
-)
-def test_nothing_is_moved_for_a_plate_that_is_only_like_one(when: str, step: str, refused: bool) -> None:
-    """Doors open on exact matches alone, wherever in the rule the likeness stands."""
-    problems = problems_of(f"rules:\n  - {{id: r, {when}, then: [{{clip: {{}}}}, {{{step}}}]}}")
-    expected = "moves or starts something, and `like` lets pass what only looks like it; match exactly for this"
-    assert [expected in problem for problem in problems] == [True] * refused, problems
-
-
 def test_a_suggestion_can_be_tried_in_a_test() -> None:
     """The gate stays shut, and somebody is told."""
     text = """
@@ -256,110 +230,3 @@ def test_a_suggestion_can_be_tried_in_a_test() -> None:
         expect: [{open: main-gate}]
     """
     assert [str(result) for result in run_trials(rules_of(text), ACTIONS) if not result.passed] == []
-
-
-_ALIKE = "when: {kind: plate.read}, match: {plate: {like: {list: watch}}}"
-_VALUE = "value: '{{ event.data.plate }}'"
-
-
-def _around(*rules: str) -> tuple[list[str], list[str]]:
-    """Return what is refused about rules, and what is warned of."""
-    text = "lists: {watch: {plates: [12AB345]}, a: {plates: [X1]}, b: {plates: [X2]}}\nrules:\n"
-    text += "".join(f"  - {{{rule}}}\n" for rule in rules)
-    if problems := problems_of(text):
-        return problems, []
-    return [], [str(one) for one in rules_of(text).warnings if "lets pass what" in str(one)]
-
-
-def _in(name: str, then: str, rule: str = "opens", word: str = "in") -> str:
-    return f"id: {rule}, when: {{kind: plate.read}}, match: {{plate: {{{word}: {name}}}}}, then: [{then}]"
-
-
-@pytest.mark.parametrize(
-    ("change", "others", "decides"),
-    [
-        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", [_in("a", "open: x")], "a"),
-        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", [_in("{list: a}", "relay: x")], "a"),
-        (f"{{remove_from_list: {{list: a, {_VALUE}}}}}", [_in("a", "open: x", word="not_in")], "a"),
-        (
-            f"{{add_to_list: {{list: b, {_VALUE}}}}}",
-            [_in("b", f"add_to_list: {{list: a, {_VALUE}}}", rule="on"), _in("a", "open: x")],
-            "b",
-        ),
-    ],
-)
-def test_no_list_that_opens_is_changed_for_a_likeness(change: str, others: list[str], decides: str) -> None:
-    """Two readings would open then: the first puts the plate on the list. Over several lists too, in any order."""
-    for rules in ([f"id: r, {_ALIKE}, then: [{change}]", *others], [*others, f"id: r, {_ALIKE}, then: [{change}]"]):
-        [problem], _ = _around(*rules)
-        assert f"changes list '{decides}', which decides whether rule opens moves or starts something" in problem
-        assert "rule r:" in problem
-
-
-@pytest.mark.parametrize(
-    ("change", "other"),
-    [
-        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", _in("a", "webhook: x")),
-        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", _in("b", "open: x")),
-        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", _in("a", "open: x", word="not_in")),
-        (f"{{remove_from_list: {{list: a, {_VALUE}}}}}", _in("a", "open: x")),
-        (f"{{add_to_list: {{list: a, {_VALUE}}}}}", _in("a", 'relay: {output: x, state: "off"}')),
-    ],
-)
-def test_a_list_that_opens_nothing_may_be_changed_for_a_likeness(change: str, other: str) -> None:
-    """Nor does what only takes away: a plate that is like a blocked one may be blocked."""
-    assert _around(f"id: r, {_ALIKE}, then: [{change}]", other) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("leaves", "opens", "what"),
-    [
-        (
-            f"{{set_state: {{entity: g, attribute: guest, {_VALUE}}}}}",
-            """if: 'state("rules/g", "guest") == "x"', then: [open: x]""",
-            "state('rules/g', 'guest')",
-        ),
-        (
-            f"{{set_state: {{entity: g, attribute: guest, {_VALUE}}}}}",
-            """then: [{open: x, if: 'state("rules/g", "guest") == event.data.plate'}]""",
-            "state('rules/g', 'guest')",
-        ),
-        (
-            f"{{set_state: {{entity: g, attribute: other, {_VALUE}}}}}",
-            """if: 'state("rules/g", "guest") == "x"', then: [open: x]""",
-            None,
-        ),
-        ("{set_mode: open}", "mode: open, then: [open: x]", "the mode"),
-        ("{set_mode: shut}", "mode: open, then: [open: x]", None),
-        ("{set_mode: shut}", """if: 'state("bridge", "mode") == "open"', then: [open: x]""", "the mode"),
-        ("{set_mode: open}", "mode: open, then: [webhook: x]", None),
-        ("{emit: custom.ok}", "then: [{wait_for: {kind: custom.ok, within: 5s}}, {open: x}]", "custom.ok"),
-    ],
-)
-def test_what_a_likeness_leaves_for_what_opens_is_told(leaves: str, opens: str, what: str | None) -> None:
-    """Not refused: it may be about something else than the plate."""
-    rule = f"id: o, when: {{kind: plate.read, channel: 3}}, {opens}"
-    problems, warnings = _around(f"id: r, {_ALIKE}, then: [{leaves}]", rule)
-    assert problems == []
-    assert [f"asks for {what}," in one for one in warnings] == ([True] if what else [])
-
-
-@pytest.mark.parametrize(
-    ("leaves", "other"),
-    [
-        ("{emit: {kind: custom.seen, data: {p: '{{ event.data.plate }}'}}}", "when: {kind: custom.seen}"),
-        (
-            f"{{set_state: {{entity: g, attribute: guest, {_VALUE}}}}}",
-            """when: {kind: plate.read}, if: 'state("rules/g", "guest") == event.data.plate'""",
-        ),
-    ],
-)
-def test_what_leads_to_a_list_that_opens_over_another_rule_is_told(leaves: str, other: str) -> None:
-    """The rule that changes the list is exact, and the one whose `like` leads to it is named."""
-    add = "add_to_list: {list: a, value: '{{ event.id }}'}"
-    rules = (f"id: on, {other}, then: [{add}]", _in("a", "open: x"))
-    problems, [warning] = _around(f"id: r, {_ALIKE}, then: [{leaves}]", *rules)
-    assert problems == []
-    assert "rule on: `add_to_list` changes list 'a', which decides whether rule opens moves" in warning
-    assert "`like` of rule r, which leads here" in warning
-    assert _around(f"id: r, when: {{kind: plate.read}}, then: [{leaves}]", *rules) == ([], [])

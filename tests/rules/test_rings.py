@@ -187,3 +187,95 @@ def test_a_rule_does_not_act_in_the_mode_that_was_left() -> None:
     assert "md (then[0] set_mode) → md2 (then[0] set_mode) → md;" in ring
     [later] = _found("{id: c, when: {kind: mode.changed, count: 2, within: 1m}, mode: home, then: [{set_mode: away}]}")
     assert "c (then[0] set_mode) → c;" in later
+
+
+def _circle(count: int, name: str = "r") -> list[str]:
+    """Return rules that lead to each other, from the first to the last and back to the first."""
+    kinds = [f"custom.{name}{number:02}" for number in range(count)]
+    return [
+        _emits(f"{name}{number:02}", kinds[number], f"{{emit: {kinds[(number + 1) % count]}}}")
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("count", "left"), [(10, None), (11, 1), (14, 4)])
+def test_the_way_of_a_long_ring_is_told_at_both_ends(count: int, left: int | None) -> None:
+    """Ten rules are named; of more than that, how many are not."""
+    every = [f"r{number:02} (then[0] emit)" for number in range(count)]
+    named = every if left is None else [*every[:5], f"... {left} more ...", *every[-5:]]
+    [told] = _found(*_circle(count))
+    assert f"without end: {' → '.join([*named, 'r00'])};" in told
+
+
+def test_each_ring_is_told() -> None:
+    """Whatever leads to it, and whatever comes after it by name."""
+    lone = _emits("a", "custom.a", "{emit: custom.b00}")
+    first, second = _found(lone, *_circle(2, "b"), *_circle(3, "c"))
+    assert "b00 (then[0] emit) → b01 (then[0] emit) → b00;" in first
+    assert "c00 (then[0] emit) → c01 (then[0] emit) → c02 (then[0] emit) → c00;" in second
+
+
+def test_the_shortest_way_is_told() -> None:
+    """From the first by name from which it is the shortest."""
+    rules = (
+        _emits("a", "custom.a", "{emit: custom.b}, {emit: custom.c}"),
+        _emits("b", "custom.b", "{emit: custom.c}"),
+        _emits("c", "custom.c", "{emit: custom.a}"),
+    )
+    [told] = _found(*rules)
+    assert "without end: a (then[1] emit) → c (then[0] emit) → a;" in told
+
+
+@pytest.mark.parametrize(("pairs", "whole"), [(3, True), (2, False)])
+def test_so_many_pairs_are_looked_at(pairs: int, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found until then is told all the same, and that there may be more."""
+    monkeypatch.setattr("rules.rings.MAX_PAIRS", pairs)
+    found = _found(
+        _emits("a", "custom.a", "{emit: custom.b}", cooldown="1s"),
+        _emits("b", "custom.b", "{emit: custom.a}"),
+        _emits("c", "custom.x", "{emit: custom.b}"),
+    )
+    more = ["not all were looked at for loops" in one for one in found]
+    assert more == ([False] if whole else [True, False])
+    assert "may lead to each other without end: a (then[0] emit) → b (then[0] emit) → a;" in found[-1]
+
+
+@pytest.mark.parametrize(
+    ("match", "certain"),
+    [
+        ("{rule: b, action: webhook, step: s}", True),
+        ("{rule: c}", False),
+        ("{action: open}", False),
+        ("{step: t}", False),
+    ],
+)
+def test_it_is_known_whose_order_ended(match: str, certain: bool) -> None:
+    """Its rule, its action and the name of the step."""
+    found = _found(
+        _emits("a", "action.ended", "{webhook: x}", match=match),
+        _emits("b", "action.ended", "{webhook: x, as: s}", match="{rule: a, action: webhook}"),
+    )
+    assert ["without end: a (then[0] webhook) → b (then[0] webhook) → a;" in one for one in found] == [True] * certain
+
+
+@pytest.mark.parametrize(
+    ("match", "outcome"),
+    [("{n.b: 1}", "error"), ("{n.b: 2}", "none"), ("{n.c: 1}", "warning"), ("{n.c.d: 1}", "warning")],
+)
+def test_what_is_known_of_a_value_with_parts(match: str, outcome: str) -> None:
+    """One part of it may be known, and another depend on the event."""
+    found = _found(_emits("a", "custom.a", "{emit: {kind: custom.a, data: {n: {b: 1, c: '{{ key }}'}}}}", match=match))
+    assert [one.startswith("warning: ") for one in found] == {"error": [False], "none": [], "warning": [True]}[outcome]
+
+
+@pytest.mark.parametrize(("channel", "ring"), [("1", True), ("2", False)])
+def test_what_is_emitted_for_another_channel_leads_nowhere(channel: str, ring: bool) -> None:
+    """The channel is a text, as in every event."""
+    text = f"{{id: a, when: {{kind: custom.a, channel: {channel}}}, then: [{{emit: {{kind: custom.a, channel: 1}}}}]}}"
+    assert ["without end: a (then[0] emit) → a;" in one for one in _found(text)] == [True] * ring
+
+
+def test_a_mode_that_is_only_said_is_none() -> None:
+    """A field of that name in an event of one's own puts nobody into it."""
+    [told] = _found(_emits("a", "custom.a", "{emit: {kind: custom.a, data: {mode: home}}}", mode="away"))
+    assert told.startswith("warning: ")

@@ -357,6 +357,22 @@ class TestFacts:
         assert book.fact("rules/c", "n100") is not book.fact("rules/c", "n249")
         assert max(len(to_json(value)) for value in book.values().values()) <= MOST_KNOWN
 
+    def test_an_entity_may_fill_what_room_there_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """To the byte; what is large or one of many is measured."""
+        large, many = "x" * 1001, {f"n{number}": number for number in range(101)}
+        for attributes in ({"a": large}, {"a": 5, "b" * 1001: 7}, many):
+            whole = Book({})
+            for name, value in attributes.items():
+                whole.remember(Fact("rules/a", name, value), START)
+            [written] = whole.values().values()
+            for less in (0, 1):
+                book = Book({})
+                with monkeypatch.context() as patch:
+                    patch.setattr("rules.state.MOST_KNOWN", len(to_json(written)) - less)
+                    for name, value in attributes.items():
+                        book.remember(Fact("rules/a", name, value), START)
+                assert book.fact("rules/a", name) == (None if less else value)
+
     def test_so_many_entities_are_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Of a further one nothing is, until another is forgotten; after a crash it is the same."""
         monkeypatch.setattr("rules.state.MOST_ENTITIES", 2)
