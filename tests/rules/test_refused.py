@@ -12,7 +12,7 @@ from bridge.sdk import ActionClass, ActionSpec, Order, Origin
 from rules.refused import refused
 from tests.rules.support import ACTIONS, START, event
 
-DATA = {"mode.changed": {"mode": "x"}, "list.changed": {"list": "x", "change": "added", "value": "y"}}
+DATA = {"mode.changed": {"mode": "x"}, "list.changed": {"list": "x", "added": ["y"]}}
 OPEN = ACTIONS["open"]
 NO_WORD: ActionSpec[Any] = replace(OPEN, max_age=None)
 LONG: ActionSpec[Any] = replace(OPEN, max_age=timedelta(seconds=20))
