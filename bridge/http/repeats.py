@@ -93,11 +93,10 @@ class Repeats:
             return [one.event for one in pushed]
         async with self._turn:
             self._forget_old()
-            keys = [_key(one) if one.event.timequality in _UNTIMED else "" for one in pushed]
-            events = [self._as_known(key, one) for key, one in zip(keys, pushed, strict=True)]
-            if await self._write_down():
-                return events
-            return [_doubtful(e) if key in self._unwritten else e for key, e in zip(keys, events, strict=True)]
+            keyed = [(_key(one), one) for one in pushed]
+            events = [(key, self._as_known(key, one)) for key, one in keyed]
+            await self._write_down()
+            return [_doubtful(event) if key in self._unwritten else event for key, event in events]
 
     def _as_known(self, key: str, one: Pushed) -> VmsEvent:
         event, now, seen = one.event, self._clock.monotonic(), self._seen.get(key)
@@ -128,20 +127,16 @@ class Repeats:
 
     # --- the file ------------------------------------------------------------------------------------
 
-    async def _write_down(self) -> bool:
-        """Write what is not written yet, also of calls that were cut short; return whether it is."""
-        wanted = dict(self._unwritten)
-        if not wanted or self._file is None:
-            self._unwritten.clear()
-            return True
-        try:
-            await asyncio.to_thread(self._append, self._file, [_record(key, seen) for key, seen in wanted.items()])
-        except OSError as exc:
-            log.error("pushes without a time cannot be written down and open nothing", extra={"error": str(exc)})
-            return False
-        for key in wanted:
-            self._unwritten.pop(key, None)
-        return True
+    async def _write_down(self) -> None:
+        """Write what is not written yet, also of calls that were cut short; what cannot be written stays."""
+        if self._file is not None and self._unwritten:
+            records = [_record(key, seen) for key, seen in self._unwritten.items()]
+            try:
+                await asyncio.to_thread(self._append, self._file, records)
+            except OSError as exc:
+                log.error("pushes without a time cannot be written down and open nothing", extra={"error": str(exc)})
+                return
+        self._unwritten.clear()
 
     def _append(self, file: JsonLines, records: Sequence[Mapping[str, Any]]) -> None:
         file.append(*records)
@@ -155,6 +150,9 @@ class Repeats:
 
 
 def _key(one: Pushed) -> str:
+    """Return what the same push has again; empty for one with a time, which tells by itself."""
+    if one.event.timequality not in _UNTIMED:
+        return ""
     return stable_id(one.event.source, one.event.principal, one.name, one.raw)
 
 
