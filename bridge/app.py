@@ -189,7 +189,8 @@ class _Start:
         engine, reloader = await self._engine(bus, emit, rules)
         # Nothing but other rules comes before it: what comes first tells the engine the time, and until it knows
         # that the bridge was away it takes that time for one that it was heard through.
-        await self._say(emit, "bridge.started", BridgeStarted(version=bridge.__version__, instance=instance))
+        started = BridgeStarted(version=bridge.__version__, instance=instance, sources=tuple(sorted(self._listening())))
+        await self._say(emit, "bridge.started", started)
         engine.wake()
         desk.connect(emit, CommandOrders(bus.connection, self.config.site, bus.effects).submit)
         live = self._live(engine, reloader, emit)
@@ -236,6 +237,10 @@ class _Start:
             built[name] = spec.build(self.loaded.sources[name], context)
             self.stack.push_async_callback(built[name].aclose)
         return built
+
+    def _listening(self) -> dict[str, Listens]:
+        """Return the sources that say by themselves what happens."""
+        return {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
 
     async def _take_data_dir(self) -> None:
         self.lock = Lock(self.data_dir)
@@ -389,7 +394,7 @@ class _Start:
         return TwinMatcher(emit, sources, pushed, self.metrics, twin_of=twins_of(self.config))
 
     async def _sources(self, bus: Bus, matcher: TwinMatcher, safety: Safety) -> None:
-        listening = {name: source for name, source in self.connectors.items() if isinstance(source, Listens)}
+        listening = self._listening()
         shown = SourceReport(self.health, self.metrics)
 
         def report(state: SourceState) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bridge.sdk import ActionClass
+from rules.patterns.clock import Rings
 from rules.rule import Rule
 from rules.ruleset import RuleSet
 from rules.steps import Act
@@ -67,8 +68,11 @@ def moves(rule: Rule) -> bool:
 
 
 def _meaning(rule: Rule, rules: RuleSet) -> tuple[object, ...]:
-    holidays = rules.place.holidays if rule.during is not None and rule.during.needs_holidays else None
-    return (rule.version, repr(rule.during), holidays)
+    place, during = rules.place, rule.during
+    timed = during is not None or isinstance(rule.pattern, Rings)
+    where = (place.zone.key, place.latitude, place.longitude) if timed else None
+    holidays = place.holidays if during is not None and during.needs_holidays else None
+    return (rule.version, repr(during), where, holidays)
 
 
 def _lists(old: RuleSet, new: RuleSet) -> set[str]:

@@ -26,12 +26,23 @@ def learn(book: Book, event: VmsEvent, stamp: datetime) -> None:
     """Note what an event says about the state of things."""
     if event.origin in UNTRUE:
         return
+    moment = min(event.time, stamp)  # a clock that was ahead must not outweigh what is said when it is right again
     for fact in facts(event):
-        book.remember(fact, event.time)
+        book.remember(fact, moment)
     if event.type in _LINKS:
         book.note(event.source_name, LISTENING, _LINKS[event.type], stamp)
     elif event.type == BEGUN:
         book.note(BRIDGE, _STARTED, True, stamp)
+        _forget_gone(book, event)
+
+
+def _forget_gone(book: Book, event: VmsEvent) -> None:
+    """Forget whether sources are heard that are no more: nobody would ever tell that one is back."""
+    sources = getattr(event.data, "sources", None)
+    if sources is not None:
+        for name in book.listening:
+            if name not in sources:
+                book.forget(name, LISTENING)
 
 
 def deaf(book: Book, sources: Iterable[str], since: datetime) -> str | None:

@@ -153,6 +153,8 @@ class Book:
             self._entities += (value is not None) - (old is not None)
             if value is not None and LISTENING in value:
                 self._listening.add(key.key)
+            else:
+                self._listening.discard(key.key)
         elif key.rule.startswith(LISTS):
             self.listed[key.rule] = self.listed.get(key.rule, 0) + (value is not None) - (old is not None)
             self._mark(key, value or {})
@@ -237,6 +239,12 @@ class Book:
         key = state_key(ENTITIES, entity)
         self.put(key, {**self._values.get(key, {}), attribute: {"value": value, "since": stamp.isoformat()}})
 
+    def forget(self, entity: str, attribute: str) -> None:
+        """Forget what was noted."""
+        key = state_key(ENTITIES, entity)
+        others = {name: item for name, item in self._values.get(key, {}).items() if name != attribute}
+        self.put(key, others or None)
+
     def noted(self, entity: str, attribute: str) -> tuple[JsonValue, datetime] | None:
         """Return what is known, and since when; None if nothing is."""
         known = self._values.get(state_key(ENTITIES, entity), {}).get(attribute)
@@ -244,7 +252,7 @@ class Book:
 
     @property
     def listening(self) -> list[str]:
-        """The sources that ever said whether they are connected."""
+        """The sources that said whether they are connected, and are not gone."""
         return sorted(self._listening)
 
     def fact(self, entity: str, attribute: str) -> JsonValue:

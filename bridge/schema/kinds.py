@@ -473,6 +473,9 @@ class BridgeStarted(Payload):
 
     version: str
     instance: str
+    sources: tuple[str, ...] | None = Field(
+        None, description="The sources that it listens to. `silent` waits for no other that was once connected."
+    )
 
 
 class OutageStarted(Payload):

@@ -58,8 +58,8 @@ class Cron:
 
     @property
     def memory(self) -> Memory:
-        """Return that it is waited for."""
-        return {"waits": True}
+        """Return that it is waited for, and in which zone."""
+        return {"waits": True, "by": self.zone.key}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,13 @@ class Daily:
 
     @property
     def memory(self) -> Memory:
-        """Return that it is waited for and, where they matter, by which holidays: others may move the next time."""
-        if not need_holidays(self.days):
-            return {"waits": True}
-        return {"waits": True, "holidays": stable_id(*sorted(map(str, self.place.holidays or ())))}
+        """Return that it is waited for, and by what: another zone, place or other holidays may move the next time."""
+        found = [self.place.zone.key]
+        if any(point.sun is not None for point in self.points):
+            found += map(str, (self.place.latitude, self.place.longitude, self.place.sun))
+        if need_holidays(self.days):
+            found += sorted(map(str, self.place.holidays or ()))
+        return {"waits": True, "by": stable_id(*found)}
 
     def _next(self, point: Point, moment: datetime) -> datetime | None:
         today = moment.astimezone(self.place.zone).date()
@@ -106,7 +109,7 @@ class Rings:
         return {"": Reaction(self.times.memory, {_TIMER: due} if due else {})}
 
     def waits(self, memory: Memory) -> bool:
-        """Tell whether it waits already, for a time that is right by the holidays that are known now."""
+        """Tell whether it waits already, for a time that is right by the zone and holidays that are known now."""
         return memory == self.times.memory
 
     def seen(self, roles: tuple[str, ...], moment: Moment, memory: Memory) -> Reaction:

@@ -57,5 +57,7 @@ async def test_what_was_due_while_the_bridge_was_away_is_not_believed(tmp_path: 
             while not any(event.type == "custom.unknown" for event in await _log(site)):  # noqa: ASYNC110 - it is for the log to say
                 await asyncio.sleep(0.1)
         life = [event.type for event in (await _log(site))[len(kinds) :]]
+        [*_, started] = [event for event in await _log(site) if event.type == "bridge.started"]
     assert life[:2] == ["rules.changed", "bridge.started"]
+    assert started.data.sources == ()  # those that it listens to: a client that pushes is none
     assert "custom.alone" not in life

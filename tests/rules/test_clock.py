@@ -82,3 +82,33 @@ class TestClock:
         [order] = run.tick(START + timedelta(hours=3, seconds=17)).orders
         assert (order.occurred, order.max_lateness) == (START + timedelta(hours=3), timedelta(seconds=30))
         assert run.engine.next_due == START + timedelta(hours=3, minutes=5)
+
+    @pytest.mark.parametrize(
+        ("when", "before", "after"),
+        [
+            ('{at: "22:00"}', "2026-01-05T22:00Z", "2026-01-05T13:00Z"),
+            ('{every: "0 22 * * *"}', "2026-01-05T22:00Z", "2026-01-05T13:00Z"),
+            ('{every: "0 22 * * *", zone: UTC}', "2026-01-05T22:00Z", "2026-01-05T22:00Z"),
+        ],
+    )
+    def test_another_zone_of_the_site_is_another_time(self, when: str, before: str, after: str) -> None:
+        """A rule that says the same goes on, at the times that it means now; a zone of its own stays."""
+        run = run_of(when, site=SiteSettings("UTC"))
+        run.tick(START)
+        assert run.engine.next_due == datetime.fromisoformat(before)
+        elsewhere = run_of(when, site=SiteSettings("Asia/Seoul")).rules
+        assert elsewhere.rules[0].version == run.rules.rules[0].version
+        run.keep(run.engine.replace_rules(elsewhere))
+        run.tick(START + timedelta(seconds=1))
+        assert run.engine.next_due == datetime.fromisoformat(after)
+
+    def test_another_place_is_another_sunset(self) -> None:
+        """Where the site is counts for the sun alone."""
+        north, south = (run_of("{at: sunset}", site=SiteSettings("UTC", latitude, 13.4)) for latitude in (52.5, -33.0))
+        north.tick(START)
+        before = north.engine.next_due
+        north.keep(north.engine.replace_rules(south.rules))
+        north.tick(START + timedelta(seconds=1))
+        assert before is not None
+        assert north.engine.next_due is not None
+        assert north.engine.next_due - before > timedelta(hours=2)

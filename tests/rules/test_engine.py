@@ -115,6 +115,20 @@ def test_source_and_channel_are_checked() -> None:
     assert run.feed(plate(channel="2")).orders
 
 
+def test_a_clock_that_was_ahead_does_not_outweigh_what_is_said_when_it_is_right() -> None:
+    """A motion that ended is over, although it began an hour later by the camera's own words."""
+    text = """
+    rules:
+      - {id: r, when: {kind: plate.read}, if: 'state("nvr1/1", "motion") == "on"', then: [{webhook: x}]}
+    """
+    run = Run(rules_of(text))
+    later, after = (START + timedelta(seconds=seconds) for seconds in (60, 70))
+    run.feed(event("motion.started", time=START + timedelta(hours=1), received=START))
+    run.feed(event("motion.ended", time=later, received=later))
+    [trace] = run.feed(plate(time=after)).traces
+    assert (trace.condition, trace.looked) == ("if", {'state("nvr1/1", "motion")': "off"})
+
+
 def test_a_cooldown_is_per_key_and_by_the_logs_clock() -> None:
     """Within the cooldown a key fires once; another key is not held back; after it, again."""
     run = Run(rules_of(GATE))

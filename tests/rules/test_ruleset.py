@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.sdk import PayloadError
+from rules.changes import change_between
 from rules.ruleset import RuleSet, SiteSettings
 from tests.rules.support import ACTIONS, rules_of
 
@@ -91,3 +92,20 @@ def test_an_empty_set_decides_nothing() -> None:
     """Before any rules are there."""
     assert RuleSet.empty().kinds == frozenset()
     assert RuleSet.from_bundle(RuleSet.empty().bundle(), ACTIONS).hash == RuleSet.empty().hash
+
+
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        ("when: {kind: plate.read}, during: {from: '22:00', to: '06:00'}", ("r",)),
+        ("when: {at: '22:00', max_lateness: 30s}", ("r",)),
+        ("when: {kind: plate.read}", ()),
+    ],
+)
+def test_another_zone_changes_what_goes_by_the_clock(rule: str, named: tuple[str, ...]) -> None:
+    """The rule says the same, and opens at other hours: that is no less to be agreed to than another schedule."""
+    text = f"rules: [{{id: r, {rule}, then: [{{open: main-gate}}]}}]"
+    here, there = (rules_of(text, site=SiteSettings(zone)) for zone in ("UTC", "Asia/Seoul"))
+    change = change_between(here, there)
+    assert (change.changed, change.moving) == (named, named)
+    assert change_between(here, rules_of(text, site=SiteSettings("UTC"))).changed == ()

@@ -119,3 +119,19 @@ class TestSilent:
         run.tick(at(120))
         run.tick(at(180))
         assert [when for when, _ in fired(run)] == [180]
+
+    def test_a_source_that_is_gone_is_not_waited_for(self) -> None:
+        """It is no more in the configuration, and nobody would ever say that it is back; the others count."""
+        run = run_of("{silent: {kind: plate.read}, for: 1m}")
+        run.feed(event("source.connected", {}, source="old", channel=None, time=at(-200), origin=Origin.BRIDGE))
+        run.feed(link("connected", -200))
+        started = {**STARTED, "sources": ["nvr1"]}
+        run.feed(event("bridge.started", started, source="bridge", channel=None, time=at(-100), origin=Origin.BRIDGE))
+        run.crash()
+        run.feed(link("connected", -99))
+        run.feed(plate(time=at(0)))
+        run.tick(at(60))
+        assert fired(run) == [(60, "")]
+        run.feed(link("lost", 70))
+        run.feed(plate(time=at(80)))
+        assert [trace.seen for trace in run.tick(at(140)).traces] == ["nvr1 is not connected"]

@@ -411,3 +411,14 @@ class TestFacts:
         book.note("nvr1", "listening", False, _at(1))
         book.note("nvr3", "mode", "x", _at(1))
         assert book.listening == ["nvr1", "nvr2"]
+
+    def test_what_was_noted_can_be_forgotten(self) -> None:
+        """Alone; an entity of which nothing else is known is gone, and a source that nothing is noted of is none."""
+        book = Book({})
+        book.note("nvr1", "listening", True, _at(1))
+        book.note("nvr1", "link", "up", _at(1))
+        book.note("nvr2", "listening", True, _at(1))
+        for name in ("nvr1", "nvr2", "nvr3"):
+            book.forget(name, "listening")
+        assert (book.listening, list(book.values())) == ([], [state_key(ENTITIES, "nvr1")])
+        assert book.noted("nvr1", "link") == ("up", _at(1))
