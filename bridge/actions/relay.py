@@ -43,7 +43,7 @@ async def run(params: RelayParams, context: ActionContext) -> Mapping[str, JsonV
     """Switch once. Raises ActionError."""
     outputs = context.services.get(Outputs)
     if params.state == "off":
-        await outputs.idle(params.output)
+        await outputs.idle(params.output, context.order.created)
         return {"output": params.output, "state": "off"}
     gate = context.services.get(Gate)
     hold = outputs.hold(params.output, _asked(params))

@@ -89,6 +89,7 @@ class DoorKeeper:
 
         def permit_still() -> None:
             permit()
+            self._outputs.demand(door.output, order)
             asked = self._asked(name, door, order)
             for guard in (guards.hold, guards.age, guards.requires, guards.blocks):
                 _refuse(guard(asked))

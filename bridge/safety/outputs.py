@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bridge.clock import Clock
 from bridge.config.outputs import DoorConfig, OutputConfig
@@ -54,6 +54,8 @@ class Outputs:
         self._services = services
         self._clock = clock
         self._deciding = asyncio.Lock()
+        self._taken_back: dict[str, datetime] = {}
+        """When the newest order was given that took an output back to idle."""
         self.breaker = breaker
 
     def get(self, name: str) -> OutputConfig:
@@ -106,15 +108,23 @@ class Outputs:
         await self.breaker.opens(order)
         await self._send(name, order, hold, permit)
 
-    async def idle(self, name: str) -> None:
+    def demand(self, name: str, order: Order) -> None:
+        """Raise ActionRejectedError if a later order took the output back to idle: what that undoes is over."""
+        back = self._taken_back.get(name, order.created)
+        if order.created < back <= self._clock.now():  # or it was given before our clock went back
+            raise refusal(Reason.SUPERSEDED)
+
+    async def idle(self, name: str, asked: datetime) -> None:
         """Bring an output back to idle, where and as people agreed to it; it may be configured otherwise by now.
 
+        `asked`: when the order was given. No opening of before is tried from here on, whether or not this is confirmed.
         Raises ActionError if it did not confirm it, and ActionRejectedError if nobody ever agreed to this output.
         """
         self.get(name)
         place = self._settings.place(name)
         if place is None:
             raise refusal(Reason.UNCONFIRMED)
+        self._taken_back[name] = max(asked, self._taken_back.get(name, asked))
         await self._journal.idle(Target("relay", place.source, place.channel, place.relay, place.idle == "on"))
 
     async def _send(self, name: str, order: str, hold: timedelta | None, permit: Callable[[], None]) -> None:

@@ -178,6 +178,23 @@ async def test_a_retry_is_not_refused_for_its_own_first_try(tmp_path: Path) -> N
     assert (result.outcome, result.attempts) == ("done", 2)
 
 
+async def test_a_return_to_idle_ends_the_retries_of_what_it_undoes(tmp_path: Path) -> None:
+    """Something is under the barrier: an opening that waits for a busy device is not tried again, the next one is."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        site.device.answers.append(ActionUnavailableError("busy"))
+        opening = make_order(clock, "open", {"door": "main"}, next(_number))
+        site.queue.put(opening)
+        await until(lambda: site.disk.effects and site.disk.effects[opening.id].effect.status == "waiting")
+        clock.jump(timedelta(seconds=0.25))
+        back = make_order(clock, "relay", {"output": "barrier", "state": "off"}, next(_number))
+        assert (await site.do(back)).outcome == "done"
+        await site.advance(2)
+        (result,) = await site.ended(opening)
+        assert (result.outcome, result.reason, _openings(site)) == ("refused", "superseded", 0)
+        assert (await _ask(site)).outcome == "done"
+
+
 async def test_a_door_may_be_stricter_than_the_gate(tmp_path: Path) -> None:
     """`max_age: 3s` lets nothing older in; `max_age` above 10 s lets a slow source in."""
     clock = VirtualClock()

@@ -88,7 +88,7 @@ async def test_active_is_away_from_idle_whichever_way_it_is_wired(
         await site.outputs.switch_on(name, _order(site), 5 * S, _allowed)
         assert device.heard == [("4", relay, active)]
         assert site.journal.owed() == {Target("relay", "nvr", "4", relay, not active): 1}
-        await site.outputs.idle(name)
+        await site.outputs.idle(name, site.clock.now())
         assert device.heard == [("4", relay, active), ("4", relay, not active)]
         assert not site.journal.owed()
 
