@@ -110,6 +110,8 @@ class Appender:
         self._tail: Tail | None = None
         self._ended_to = self._changed_to = 0
         """How far the ledger, and the log, have been read."""
+        self._said_to = 0
+        """How far in the ledger the log has been told of ends, as far as that was known at the beginning."""
         self._resume = Resume(connection, site)
         self._told_ends: frozenset[End] = frozenset()
         self._told_changes: frozenset[str] = frozenset()
@@ -173,7 +175,7 @@ class Appender:
                     partial(record_of, each.effect, each.seq, hashes=own)
                     for each, own in zip(found, hashes, strict=True)
                 ]
-                tail = await self._append(tail, made, [each.effect for each in found])
+                tail = await self._append(tail, made, [one.effect for one in found if one.seq > self._said_to])
             self._ended_to = part.messages[-1].seq if part.messages else self._ended_to
             if not part.messages or not part.left:
                 self._told_ends = frozenset()
@@ -227,6 +229,7 @@ class Appender:
         """Return where the trail ends, and get ready to read on. Raises StoreError."""
         tail = await self._load()
         self._ended_to, self._told_ends = await self._resume.ledger(tail.effect, self._clock.now())
+        self._said_to = await self._resume.said()
         self._changed_to, self._told_changes = await self._resume.log(tail.change)
         return tail._replace(effect=self._ended_to, change=self._changed_to)
 

@@ -4,6 +4,9 @@ The last records name how far both are in the trail. But a ledger or a log that 
 one from an older copy gives numbers again that are in the trail already: then they say nothing. So what they name is
 looked for. Where it is not there all of it is read again, and what the trail has told of it is left out. An
 order that has ended once more, at another time, is told once more: that is what happened.
+
+The log hears of an end before the trail has its record. So after a crash, or a loss of the trail, it knows of ends that
+the trail does not: up to which one, it says itself.
 """
 
 from __future__ import annotations
@@ -19,16 +22,21 @@ from pydantic import ValidationError
 from bridge.bus import stored
 from bridge.bus.connect import Connection
 from bridge.bus.engine_store import ORDERS_KEPT
+from bridge.bus.newest import newest as newest_of
 from bridge.bus.pull import scan
 from bridge.bus.streams import stream_name
 from bridge.bus.wire import NO_MESSAGE, RefusedError
 from bridge.schema.audit import AuditRecord, ChangeRecord, TrailRecord, read_record
 from bridge.schema.event import VmsEvent
-from bridge.schema.orders import Result
-from bridge.schema.subjects import Subjects
+from bridge.schema.kinds import ActionEnded
+from bridge.schema.orders import Effect, Result
+from bridge.schema.state import BRIDGE
+from bridge.schema.subjects import NONE, Subjects
 
 _log = logging.getLogger(__name__)
 
+_LOOKED_AT = 1000
+"""Ends that the log was told of last, to look for one that the ledger knows too: after a restore some are too new."""
 _LEAVING = timedelta(days=1)
 """How long before effect records leave by themselves one that is not there may have left."""
 
@@ -57,6 +65,7 @@ class Resume:
         self._connection, self._subjects = connection, Subjects(site)
         self._trail, self._ledger, self._log = (stream_name(site, name) for name in ("RESULTS", "ENGINE", "EVENTS"))
         self._ends = f"{self._subjects.root}.result.*.*"
+        self._said = self._subjects.events(BRIDGE, "action.ended").removesuffix("*") + NONE
         self._changes = f"{self._subjects.root}.result.change.*.*"
 
     async def ledger(self, said: int, now: datetime) -> Start[End]:
@@ -84,6 +93,32 @@ class Resume:
         _say(self._log, newest.change)
         told = [record.event async for record in self._records(self._changes) if isinstance(record, ChangeRecord)]
         return Start(0, frozenset(told))
+
+    async def said(self) -> int:
+        """Return up to where in the ledger the log was told how orders have ended; 0 if nobody knows.
+
+        Raises StoreUnavailableError.
+        """
+        newest_said = await stored.last(self._connection, self._log, self._said)
+        if newest_said is None:
+            return 0
+        if found := await self._stands(newest_said.body):
+            return found
+        for message in reversed(await newest_of(self._connection, self._log, self._said, _LOOKED_AT)):
+            if found := await self._stands(message.data):
+                return found
+        return 0
+
+    async def _stands(self, said: bytes) -> int:
+        """Return where the ledger has the end that an event tells of; 0 if it has not."""
+        with contextlib.suppress(ValidationError):
+            event = VmsEvent.decode(said)
+            if isinstance(event.data, ActionEnded):
+                found = await stored.last(self._connection, self._ledger, self._subjects.effect(event.data.order))
+                result = Effect.decode(found.body).result if found else None
+                if found is not None and result is not None and result.ended == event.time:
+                    return found.seq
+        return 0
 
     async def _in_ledger(self, record: AuditRecord, now: datetime) -> bool:
         """Whether the ledger is the one that a record was made of: what has ended stands there until it leaves."""

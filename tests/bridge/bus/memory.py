@@ -48,6 +48,7 @@ class Streams:
         for name, stands_in in (("read_on", self.read_on), ("scan", self.scan), ("last", self.last)):
             monkeypatch.setattr(appender_module, name, stands_in)
         monkeypatch.setattr("bridge.bus.resume.scan", self.scan_trail)
+        monkeypatch.setattr("bridge.bus.resume.newest_of", self.newest)
         monkeypatch.setattr("asyncio.to_thread", inline)
         parts = cast("Any", self)
         self.appender = Appender(parts, parts, parts, "home", folder, self.clock)
@@ -105,6 +106,10 @@ class Streams:
             if any(_filed(message.subject, wanted) for wanted in subjects):
                 yield [Received(message.subject, "", message.body)]
 
+    async def newest(self, connection: Any, stream: str, subject: str, limit: int) -> list[Received]:
+        assert (connection, stream, limit) == (self, "VMS-home-EVENTS", 1000)
+        return [Received(one.subject, "", one.body) for one in self.events if one.subject == subject]
+
     async def last(self, connection: Any, stream: str, subject: str) -> Stored | None:
         assert (connection, stream, subject) == (self, "VMS-home-RESULTS", "vms.home.result.>")
         if not self.trail:
@@ -121,6 +126,8 @@ class Streams:
         if what == "STREAM.INFO":
             return {"state": {"last_seq": str(stands[-1].seq if stands else self.end if stream == "RESULTS" else 0)}}
         assert (what, asked is None) == ("STREAM.MSG.GET", False)
+        if stream == "EVENTS":
+            stands += [Stored(one.subject, 0, one.body, {}) for one in self.events]
         found = [one for one in stands if _is_asked(one, asked or {})]
         if not found:
             raise RefusedError(NO_MESSAGE, "no message found")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +23,7 @@ from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import ListChanged, ModeChanged
 from bridge.schema.orders import About, Effect
 from tests.bridge.actions.support import rest
-from tests.bridge.bus.helpers import NOW, effect
+from tests.bridge.bus.helpers import NOW, effect, result
 from tests.bridge.bus.memory import KINDS, SUBJECTS, Streams
 from tests.clock import START
 
@@ -146,6 +147,42 @@ async def test_after_a_loss_a_record_names_no_place_that_is_gone(streams: Stream
     streams.ended(2)
     await _anew(streams, tmp_path).catch_up()
     assert [(record.effect, record.change) for record in streams.records] == [(1, 0), (1, 1), (0, 2), (1, 0)]
+
+
+@pytest.mark.parametrize("lost", ["record", "trail"])
+async def test_the_log_is_told_of_each_end_once(
+    streams: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Whether a crash came before the record, however long ago, or the trail was lost: it says itself what it knows."""
+    streams.ended(1)
+    streams.ended(2)
+    crash = StoreUnavailableError("crash")
+
+    def die(name: str) -> None:
+        if name == "audit.told" and lost == "record":
+            raise crash
+
+    with monkeypatch.context() as patch, suppress(StoreUnavailableError):
+        patch.setattr(appender_module, "crash_point", die)
+        await streams.appender.catch_up()
+    streams.trail.clear()
+    streams.ended(3)
+    await _anew(streams, tmp_path).catch_up()
+    assert [VmsEvent.decode(told.body).data.model_dump()["order"] for told in streams.events] == ["o1", "o2", "o3"]
+    assert [record.effect for record in streams.records] == [1, 2, 3]
+
+
+async def test_of_an_end_that_the_ledger_has_otherwise_the_log_is_told_again(streams: Streams, tmp_path: Path) -> None:
+    """The ledger is an older copy, or anew: what the log knows is not in it, or has ended at another time there."""
+    streams.ended(1)
+    streams.ended(2)
+    await streams.appender.catch_up()
+    del streams.ledger[1:], streams.trail[1:]
+    again = effect(2, status="ended", result=result(2, ended=NOW + timedelta(days=1)))
+    streams.ledger.append(Stored(SUBJECTS.effect("o2"), 2, again.encode(), {}))
+    await _anew(streams, tmp_path).catch_up()
+    told = [VmsEvent.decode(one.body) for one in streams.events]
+    assert [event.time for event in told] == [NOW + timedelta(seconds=1)] * 2 + [NOW + timedelta(days=1)]
 
 
 async def test_in_doubt_the_trail_itself_says_where_it_ends(streams: Streams) -> None:
