@@ -189,7 +189,7 @@ class SourceKeeper:
         self._on_read(events)
         try:
             stored = await self._emit(events)
-        except StoreUnavailableError:
+        except (StoreUnavailableError, asyncio.CancelledError):  # stopped now, nobody has them any more
             self._gaps.doubt(self.clock.now())
             raise
         stored.add_done_callback(self._on_stored)

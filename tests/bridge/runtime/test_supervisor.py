@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from bridge.contracts import Session
 from bridge.errors import ConnectorAuthError, ConnectorUnavailableError, StoreUnavailableError
+from bridge.runtime.gaps import Ledger
+from bridge.runtime.outages import Cursor, Forgetful
 from bridge.runtime.supervisor import QUICK, SLOW, SourceState, Supervisor, wait_before_retry
 from bridge.schema.event import VmsEvent, own_event
-from bridge.schema.kinds import BridgeStarted
+from bridge.schema.kinds import BridgeHeartbeat, BridgeStarted
 from tests.clock import START, VirtualClock, settle
 
 
@@ -134,6 +137,35 @@ async def test_events_that_waited_say_nothing_of_the_link_as_it_is_now() -> None
         await world.clock.advance(400)
     (gap,) = (event.data for event in world.events if event.type == "source.gap")
     assert gap.gap_from == START  # type: ignore[attr-defined]
+
+
+async def test_what_nobody_has_taken_when_the_bridge_stops_was_not_heard() -> None:
+    """The log is slow, and the bridge is stopped meanwhile: the gap of the next start begins before what is lost."""
+    world, records = World(), list[Cursor]()
+
+    class Remembers(Forgetful):
+        async def save(self, source: str, record: bytes) -> None:
+            records.append(Cursor.model_validate_json(record))
+
+    async def full(events: Sequence[VmsEvent]) -> asyncio.Future[None]:
+        return await (asyncio.Event().wait() if events[0].type == "bridge.heartbeat" else world.emit(events))
+
+    async def hears(session: Session) -> None:
+        session.ready(topics=["LPR"])
+        await session.clock.sleep(300)
+        session.heard()
+        await session.clock.sleep(5)
+        beat = BridgeHeartbeat(sources_up=1, sources_down=0, pending_orders=0)
+        await session.emit([own_event("home", "bridge.heartbeat", beat, session.clock.now())])
+
+    ledger = replace(Ledger.forgetful(world.emit), cursors=Remembers())
+    supervisor = Supervisor("home", full, world.park, world.states.append, world.clock, ledger)
+    task = asyncio.create_task(supervisor.run({"nvr1": Scripted(hears)}))
+    await settle()
+    await world.clock.advance(305)
+    task.cancel()
+    await asyncio.wait([task])
+    assert records[-1].heard == START + timedelta(seconds=300)
 
 
 async def test_what_is_not_written_down_is_shown_and_made_up_for() -> None:
