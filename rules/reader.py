@@ -82,7 +82,7 @@ class Draft:
             version,
             order,
             self.steps,
-            pattern=self.waiting.pattern(f"{part.id} {version}"),
+            pattern=self.waiting.pattern(part.id),
             during=self.during,
             condition=self.condition,
             mode=_modes(part),

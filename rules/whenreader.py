@@ -54,7 +54,7 @@ _ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 MakePattern = Callable[[str], Pattern]
-"""From the name of a rule and its version to its pattern."""
+"""From the name of a rule to its pattern."""
 
 
 @dataclass(frozen=True, slots=True)

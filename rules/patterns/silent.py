@@ -33,7 +33,7 @@ class Silent:
 
     span: timedelta
     name: str
-    """Of the rule and its version; firings of the clock have no event to be told apart by."""
+    """Of the rule, not of its version: in a back-test the same firing of both is one."""
     site: str
     sources: frozenset[str]
     """`<site>/<source>`; none: any."""

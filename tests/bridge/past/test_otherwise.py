@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from bridge.actions import own
 from bridge.contracts import Known, Logged
 from bridge.past.compare import Comparison, Difference
@@ -240,3 +242,17 @@ def test_what_only_the_old_rules_wrote_is_left_out() -> None:
     _write(both, both.orders[0])
     assert (_said(both), both.new.left_out) == ([], 1)
     assert _counts(both.found()["heard"]) == (1, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("when", "fires"), [('{at: "12:01"}', 1), ('{every: "* * * * *"}', 2), ("{silent: nvr1, for: 30s}", 1)]
+)
+def test_a_firing_of_the_clock_is_the_same_in_both(when: str, fires: int) -> None:
+    """The rule and its time make it one: another text of the webhook is a change, and another priority is none."""
+    rule = "  - id: r\n    when: %s\n    then: [{webhook: %s}]\n    priority: %d\n"
+    for target, priority, changed in (("a", 1, 0), ("b", 0, fires)):
+        both = Both(rule % (when, "a", 0), rule % (when, target, priority))
+        both.feed(event("motion.started"))
+        for seconds in (30, 60, 90, 120):
+            both.tick(seconds)
+        assert _counts(both.found()["r"]) == (fires, fires, 0, 0, changed)
