@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from bridge.sdk import ATTRIBUTES, BRIDGE, LINK, MODE, OF_CHANNEL, RULES, Known, unknown
 from rules.expressions import Expression
@@ -46,6 +49,28 @@ def _wrong(entity: str, attribute: str | None, known: Known) -> Iterator[str]:
         channels = (known.channels or {}).get(source)
         if inside and channels is not None and rest not in channels:
             yield unknown(f"channel of {source}", rest, channels)
+
+
+def untold(entity: str, attribute: str, value: Any, modes: Collection[str] | None) -> str | None:
+    """Return why nobody ever tells that an attribute is so; None if somebody may."""
+    source = entity.partition("/")[0]
+    if source == RULES or value is None:
+        return None
+    if source == BRIDGE:
+        if attribute != MODE:
+            return unknown(f"attribute of {BRIDGE}", attribute, [MODE])
+        return unknown("mode", str(value), modes) if modes is not None and value not in modes else None
+    if attribute not in ATTRIBUTES:
+        return unknown("attribute", attribute, ATTRIBUTES)
+    return None if _fits(attribute, value) else f"`{attribute}` is never {shown(value)}"
+
+
+def _fits(attribute: str, value: Any) -> bool:
+    try:
+        TypeAdapter(ATTRIBUTES[attribute]).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def unset(acts: Iterable[Act], remembered: Iterable[tuple[str, str, Spot]]) -> Iterator[tuple[Spot, str]]:

@@ -17,6 +17,7 @@ from rules.report import Report, Spot, named_rule, shown, unknown_key
 from rules.rule import Rule, Trigger
 from rules.ruleset import Documents, SiteSettings
 from rules.shortform import payload_of
+from rules.stateof import untold
 from rules.stepreader import RESERVED
 from rules.steps import param_names
 from rules.trialmodel import (
@@ -211,6 +212,11 @@ class _TrialReader:
         ]
         if part.mode is not None:
             self._mode_known(part.mode, spot / "mode")
+        for entity, attributes in part.state.items():
+            for attribute, known in attributes.items():
+                why = untold(entity, attribute, known, self._testing.modes)
+                if why is not None:
+                    (spot / "state" / entity / attribute).pointless(f"`state` of {shown(entity)}: {why}")
         self._steps_known(part.results, spot / "results")
         for index, unmet in enumerate(part.expect_unmet):
             self._unmet(unmet, spot / "expect_unmet" / index)

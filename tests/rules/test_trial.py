@@ -153,10 +153,9 @@ def test_time_is_the_sites_and_schedules_follow_it() -> None:
 
 def test_what_is_known_before_can_be_given() -> None:
     """`state:` stands for events of long ago."""
-    rules = (
-        """rules: [{id: r, when: {kind: motion.started}, if: 'state("lot", "mode") == "on"', then: [{clip: {}}]}]\n"""
-    )
-    test = "- {name: t, state: {lot: {mode: on}}, given: [{kind: motion.started}], expect: [{clip: {}}]}\n"
+    condition = 'state("rules/lot", "mode") == "on"'
+    rules = f"rules: [{{id: r, when: {{kind: motion.started}}, if: '{condition}', then: [{{clip: {{}}}}]}}]\n"
+    test = "- {name: t, state: {rules/lot: {mode: on}}, given: [{kind: motion.started}], expect: [{clip: {}}]}\n"
     assert _one(test, rules=rules).passed
     assert not _one(test.replace("mode: on", "mode: off"), rules=rules).passed
 

@@ -323,6 +323,27 @@ def test_a_reason_that_was_another_shows_how_the_rule_looked() -> None:
     assert told[0] == "- rule gate not to fire by cooldown was expected 2 times, and it was 1 times"
 
 
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("{nvr1/1: {stauts: disconnected}}", "`state` of 'nvr1/1': unknown attribute 'stauts'; did you mean 'status'?"),
+        ("{nvr1/1: {status: down}}", "`state` of 'nvr1/1': `status` is never 'down'"),
+        ("{nvr1/1: {recording: 'yes'}}", "`state` of 'nvr1/1': `recording` is never 'yes'"),
+        ("{nvr1/P1: {count: '3'}}", "`state` of 'nvr1/P1': `count` is never '3'"),
+        ("{bridge: {mod: home}}", "`state` of 'bridge': unknown attribute of bridge 'mod'; did you mean 'mode'?"),
+        ("{bridge: {mode: hoem}}", "`state` of 'bridge': unknown mode 'hoem'; did you mean 'home'?"),
+        ("{nvr1/1: {status: disconnected, motion: on, recording: true, name: null}}", None),
+        ("{nvr1: {link: down}, nvr1/P1: {count: -1}, rules/garage: {door: {a: 1}}, bridge: {mode: home}}", None),
+    ],
+)
+def test_what_is_known_at_first_is_such_as_is_told(state: str, why: str | None) -> None:
+    """A misspelt attribute would be green where nothing is expected, whatever the rule says."""
+    rule = "{id: r, when: {kind: motion.started}, then: [{webhook: x}]}"
+    test = f"{{name: t, state: {state}, given: [{{kind: motion.started}}], expect: []}}"
+    found = problems_of(f"rules: [{rule}]\ntests: [{test}]", known=Known(modes=frozenset({"home"})))
+    assert [one.partition("test 't': ")[2] for one in found] == ([why] if why else [])
+
+
 @pytest.mark.parametrize("otherwise", ["seen: 81", "seen: null", "wanted: at least 91", "key: AA1", "times: 2"])
 def test_a_reason_is_compared_in_all_that_is_said_of_it(otherwise: str) -> None:
     """What was wanted, what was seen, for which key, how often."""
