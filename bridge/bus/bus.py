@@ -127,7 +127,7 @@ class Bus:
             found: list[Damage] = []
             if server is not None:
                 found = await bus._mark(server.directory.parent, config.keep)
-            lost = await rewind(connection, bus.stream("EVENTS"), bus.engine_store)
+            lost = await rewind(connection, bus.stream("EVENTS"), bus.engine_store, bus.checkpoints())
             if lost is not None and not any(each.stream == lost.stream and each.last >= lost.first for each in found):
                 found.append(lost)
             await stack.enter_async_context(bus._events)

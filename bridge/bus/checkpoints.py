@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -152,10 +152,19 @@ class CheckpointWriter(CheckpointReader):
 
         Raises StoreUnavailableError.
         """
-        for checkpoint in (await self.all()).checkpoints:
-            if checkpoint.seq + 1 < first:
-                question = {"filter": f"{self._root}.{checkpoint.seq}.>"}
-                await self._connection.api(f"STREAM.PURGE.{self._stream}", question)
+        await self._delete(one for one in (await self.all()).checkpoints if one.seq + 1 < first)
+
+    async def forget_after(self, end: int) -> None:
+        """Delete those of places behind `end`: the log is lost from there on, and its numbers will come again.
+
+        Raises StoreUnavailableError.
+        """
+        await self._delete(one for one in (await self.all()).checkpoints if one.seq > end)
+
+    async def _delete(self, checkpoints: Iterable[Checkpoint]) -> None:
+        for checkpoint in checkpoints:
+            question = {"filter": f"{self._root}.{checkpoint.seq}.>"}
+            await self._connection.api(f"STREAM.PURGE.{self._stream}", question)
 
     async def _store(self, name: str, raw: Sequence[bytes]) -> str:
         body = await asyncio.to_thread(lambda: zlib.compress(b"[" + b",".join(raw) + b"]", 1))

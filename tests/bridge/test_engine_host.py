@@ -22,7 +22,7 @@ from bridge.schema.kinds import BridgeStarted, RulesChanged
 from bridge.schema.orders import Order
 from rules.ruleset import RuleSet, SiteSettings
 from rules.trace import Trace
-from tests.bridge.bus.helpers import CONFIG, event, running_bus, until
+from tests.bridge.bus.helpers import CONFIG, NOW, event, running_bus, until
 from tests.clock import VirtualClock
 from tests.rules.support import ACTIONS, rules_of
 
@@ -204,8 +204,10 @@ async def test_a_log_that_was_lost_is_read_from_its_new_beginning_after_every_st
             await world.use(rules_of(TELL, site=HOME))
             await world.put(*[event(n) for n in range(9)])
             await until(lambda: host.position == 10)
+        await bus.checkpoints().write(9, NOW, host.ruleset, {})
         await bus.connection.api(f"STREAM.DELETE.{bus.stream('EVENTS')}")
     async with running_bus(tmp_path) as bus:
+        assert (await bus.checkpoints().all()).checkpoints == []
         world = World(bus, await bus.intake())
         async with world.running() as host:
             await world.put(event(20, "vendor.event", data={"topic": "x"}))
