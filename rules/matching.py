@@ -53,7 +53,7 @@ class Conditions:
             elif name in OPERATORS:
                 tests += self._one(field, name, argument, spot / name)
             else:
-                (spot / name).problem(f"`{field.path}`: {_unknown_operator(field, name)}", key=True)
+                (spot / name).problem(f"`{field.path}`: {_unknown_operator(name)}", key=True)
         if why := _never(field, value, tests):
             spot.pointless(f"`{field.path}`: {why}, so nothing ever matches")
         return tests
@@ -80,7 +80,7 @@ def _never(field: Field, value: dict[str, Any], tests: Sequence[Test]) -> str | 
     return f"nothing is {low.wanted} and {high.wanted}"
 
 
-def _unknown_operator(field: Field, name: str) -> str:
+def _unknown_operator(name: str) -> str:
     if name == DISTANCE:
         return "`distance` belongs beside `like`: {like: 12AB345, distance: 1}"
     return unknown_key(name, OPERATORS).replace("unknown key", "unknown operator")

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from bridge.sdk import VmsEvent
+from rules.conditions import Test
+from rules.fields import field_of
+from rules.matching import Unlike
 from tests.rules.support import Run, event, plate, problems_of, rules_of
 
 
@@ -166,3 +169,29 @@ def test_a_pattern_that_cannot_be_is_refused(pattern: str) -> None:
     text = f"rules: [{{id: r, when: {{kind: custom.x}}, match: {{a: {{regex: '{pattern}'}}}}, then: [{{clip: {{}}}}]}}]"
     [problem] = problems_of(text)
     assert "pattern" in problem
+
+
+def test_the_opposite_of_a_match_is_made_of_all_of_it() -> None:
+    """It is exact if all of it is; lists that let the one pass keep the other back."""
+    plate_read, lot = field_of("plate.read", "plate"), field_of("plate.read", "device")
+    like = Test(plate_read, "like A1", lambda value, moment: True, exact=False, asks=frozenset({("a", True)}))
+    out = Test(lot, "not in b", lambda value, moment: True, asks=frozenset({("b", False)}))
+    unlike = Unlike([like, out])
+    assert (unlike.name, unlike.wanted) == ("match.plate", "not match.plate like A1 and match.device not in b")
+    assert (unlike.exact, Unlike([out]).exact) == (False, True)
+    assert unlike.asks == {("a", False), ("b", True)}
+
+
+@pytest.mark.parametrize(
+    "asked", ["in: {list: %s}", "in: {list: l, tag: %s}", "like: {list: %s}", "like: {list: l, tag: %s}"]
+)
+def test_each_rule_asks_its_own_list_and_tag(asked: str) -> None:
+    """However much the questions of two rules are alike."""
+    tables = {name: f"plate,tags\n{number},{name}\n" for name, number in (("a", "1AAAA1"), ("b", "2BBBB2"))}
+    lists = "lists: {a: {plates: a.csv}, b: {plates: b.csv}, l: {plates: l.csv}}"
+    rule = "{id: %s, when: {kind: plate.read}, match: {plate: {%s}}, then: [{clip: {}}]}"
+    rules = ", ".join(rule % (name, asked % name) for name in "ab")
+    tables["l"] = tables["a"] + tables["b"].partition("\n")[2]
+    run = Run(rules_of(f"{lists}\nrules: [{rules}]", **tables))
+    for number, name in (("1AAAA1", "a"), ("2BBBB2", "b")):
+        assert [order.rule for order in run.feed(plate(number)).orders] == [name]

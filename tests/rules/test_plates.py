@@ -154,6 +154,9 @@ def _fires(match: str, number: str) -> bool:
         ("{like: {list: watch, tag: stolen}, distance: 2}", "12A365", True),
         ("{like: {list: watch}, not_in: watch}", "12AB345", False),  # only what was misread
         ("{like: {list: watch}, not_in: watch}", "12A8345", True),
+        ("{not_in: watch, like: {list: watch}}", "12AB345", False),
+        ("{like: {list: watch}, distance: 1, not_in: watch}", "12AB345", False),
+        ("{distance: 1, like: {list: watch}, not_in: watch}", "12A8345", True),
     ],
 )
 def test_like_asks_for_what_looks_like_it(match: str, number: str, fires: bool) -> None:
@@ -182,7 +185,7 @@ def test_the_trace_says_what_it_should_have_been_like() -> None:
     [
         ("{like: watch, distance: 3}", "`distance` is 0 to 2 slips of a reader, got 3"),
         ("{like: A1, distance: true}", "`distance` is 0 to 2 slips of a reader, got true"),
-        ("{distance: 1}", "`distance` belongs beside `like`"),
+        ("{distance: 1}", "rule r: `plate`: `distance` belongs beside `like`: {like: 12AB345, distance: 1}"),
         ("{like: []}", "`like` must not be empty"),
         ("{like: '-'}", "an empty plate is like nothing"),
         ("{like: {list: nobody}}", "unknown list 'nobody'"),
