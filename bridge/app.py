@@ -184,7 +184,7 @@ class _Start:
         desk = Desk(self.config.site, safety, self.clock)
         self.stack.push_async_callback(desk.aclose)
         buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)
-        watchers = (safety.facts, safety.clocks, safety.own_clock, safety.readings, safety.cameras)
+        watchers = (safety.facts, safety.clocks, safety.own_clock, safety.causes, safety.readings, safety.cameras)
         emit = Tap(intake, [buttons.heard, *(watcher.heard for watcher in watchers)])
         engine, reloader = await self._engine(bus, emit, rules)
         # Nothing but other rules comes before it: what comes first tells the engine the time, and until it knows

@@ -41,6 +41,8 @@ class _Told:
     """When, on the monotonic clock."""
     since: datetime
     """From when on it has said the same, on our wall clock: what was received before is not vouched for."""
+    right: bool
+    """Whether it was right, and never showed more before."""
 
 
 class SourceClocks:
@@ -74,8 +76,10 @@ class SourceClocks:
         now, before = self._clock.now(), self._told.get(source)
         same = before is not None and self.told(source) and abs(before.offset - offset) <= self.tolerance
         since = before.since if same and before is not None else now
-        self._told[source] = told = _Told(offset, now + offset, self._clock.monotonic(), since)
-        self._shown[source] = max(told.shows, self._shown.get(source, told.shows))
+        shows = now + offset
+        self._shown[source] = shown = max(shows, self._shown.get(source, shows))
+        right = abs(offset) <= self.tolerance and shown - shows <= self.tolerance
+        self._told[source] = _Told(offset, shows, self._clock.monotonic(), since, right)
         return True
 
     def silent(self, source: str) -> None:
@@ -167,6 +171,11 @@ class SourceClocks:
         if event.timequality == "received" or event.origin is not Origin.LIVE:
             return False
         return owner(event) not in self._trusted
+
+    def surely(self, event: VmsEvent) -> bool:
+        """Tell at a glance, as for nearly every event, that its time may be believed; where not, look closer."""
+        told = self._told.get(event.source_name) if event.via != PUSH else None
+        return told is not None and told.right and event.received >= told.since
 
     def vouches(self, event: VmsEvent) -> bool:
         """Tell whether its source had told its clock when the event came. Nobody can ask who pushes."""

@@ -7,7 +7,7 @@ their own word after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -15,7 +15,8 @@ from typing import Any, Literal
 from bridge.clock import Clock
 from bridge.contracts import ActionParams, ActionSpec
 from bridge.safety.breaker import Breaker
-from bridge.safety.clocks import PUSH, SourceClocks, owner
+from bridge.safety.causes import untimed, untrusted
+from bridge.safety.clocks import SourceClocks
 from bridge.safety.killswitch import KillSwitch
 from bridge.safety.ownclock import OwnClock
 from bridge.safety.reasons import Reason, refusal
@@ -63,6 +64,7 @@ class Asked:
     starting: bool
     clock_trusted: bool
     clocks: SourceClocks
+    doubt: Callable[[Iterable[str]], Reason | None]
 
 
 def class_of(spec: ActionSpec[Any], params: ActionParams) -> ActionClass:
@@ -135,23 +137,17 @@ def _clock(asked: Asked) -> Reason | None:
 
 
 def _no_time(asked: Asked) -> Reason | None:
-    """Who pushes and says no time speaks now. Of anything else without a time that makes sense nobody knows when."""
-    event = asked.order.trigger
-    if asked.action_class is not ActionClass.ACTUATING or event.origin is not Origin.LIVE:
-        return None
-    unsaid = event.timequality == "received" and event.via != PUSH
-    return Reason.NO_TIME if unsaid or event.timequality == "doubtful" else None
+    return untimed(asked.order.trigger) if asked.action_class is ActionClass.ACTUATING else None
 
 
 def _clock_trust(asked: Asked) -> Reason | None:
-    """The source must have told its clock, and that must be right, or a message kept for long may look fresh."""
-    event = asked.order.trigger
-    if asked.action_class is not ActionClass.ACTUATING or not asked.clocks.needed_for(event):
-        return None
-    error = asked.clocks.error(owner(event))
-    if error is not None and abs(error) > asked.clocks.tolerance:
-        return Reason.CLOCK_OFF
-    return None if asked.clocks.vouches(event) else Reason.CLOCK_UNKNOWN
+    return untrusted(asked.order.trigger, asked.clocks) if asked.action_class is ActionClass.ACTUATING else None
+
+
+def _causes(asked: Asked) -> Reason | None:
+    """What decided may be honest, and another cause not: an order is trusted only as far as each of them."""
+    others = (cause for cause in asked.order.causes if cause != asked.order.trigger.id)
+    return asked.doubt(others) if asked.action_class is ActionClass.ACTUATING else None
 
 
 def _expired(asked: Asked) -> Reason | None:
@@ -175,6 +171,7 @@ GUARDS: tuple[Callable[[Asked], Reason | None], ...] = (
     _too_old,
     _no_time,
     _clock_trust,
+    _causes,
     _starting,
     _unconfirmed,
     _tripped,
@@ -198,6 +195,7 @@ class Gate:
         *,
         hold_off: timedelta,
         unconfirmed: Callable[[], bool] = lambda: False,
+        doubt: Callable[[Iterable[str]], Reason | None] = lambda _: None,
         dry_run: bool = False,
     ) -> None:
         """The hold-off counts from here: make the gate when the bridge starts."""
@@ -208,7 +206,7 @@ class Gate:
         self._own_clock = own_clock
         self._ready_at = clock.monotonic() + hold_off.total_seconds()
         self._dry_run = dry_run
-        self._unconfirmed = unconfirmed
+        self._unconfirmed, self._doubt = unconfirmed, doubt
 
     def check(self, order: Order, spec: ActionSpec[Any], params: ActionParams) -> Verdict:
         """Say whether the order may be done now, and if not, why not."""
@@ -225,6 +223,7 @@ class Gate:
             self._clock.monotonic() < self._ready_at,
             self._own_clock.vouches(order.trigger.id),
             self._clocks,
+            self._doubt,
         )
         for guard in GUARDS:
             reason = guard(asked)

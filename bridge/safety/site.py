@@ -11,6 +11,7 @@ from bridge.config.models import BridgeConfig
 from bridge.contracts import Services
 from bridge.safety.breaker import Breaker
 from bridge.safety.cameras import Cameras
+from bridge.safety.causes import Causes
 from bridge.safety.clocks import SourceClocks
 from bridge.safety.doors import DoorKeeper
 from bridge.safety.facts import Facts
@@ -37,6 +38,9 @@ class Safety:
         self.clocks = SourceClocks(clock, safety.clock_tolerance, safety.trusted_clocks)
         self.own_clock = OwnClock(folder, clock)
         self.settings = Settings(config, folder, clock)
+        self.moves = bool(config.doors or config.outputs)
+        """Whether there is anything here that a clock can keep shut."""
+        self.causes = Causes(self.clocks, clock, wanted=self.moves)
         self.gate = Gate(
             clock,
             self.kill,
@@ -45,10 +49,9 @@ class Safety:
             self.own_clock,
             hold_off=safety.hold_off,
             unconfirmed=self.settings.hold_all,
+            doubt=self.causes.doubt,
             dry_run=config.dry_run,
         )
-        self.moves = bool(config.doors or config.outputs)
-        """Whether there is anything here that a clock can keep shut."""
         self.facts = Facts(clock)
         self.readings = Readings(config.doors.values(), clock)
         self.openings = Openings(folder, clock)

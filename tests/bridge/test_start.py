@@ -19,6 +19,12 @@ from bridge.commands.site import actions, connectors
 from bridge.config.load import load
 from bridge.errors import BridgeError, StoreUnavailableError
 from bridge.safety import releases
+from bridge.safety.cameras import Cameras
+from bridge.safety.causes import Causes
+from bridge.safety.clocks import SourceClocks
+from bridge.safety.facts import Facts
+from bridge.safety.ownclock import OwnClock
+from bridge.safety.readings import Readings
 from connectors.ts_api.simulator import Simulator, SimulatorConfig
 from tests.bridge.actions.receiver import receiving
 from tests.bridge.bus.helpers import event, until
@@ -135,3 +141,16 @@ async def test_another_bridge_on_the_same_data_is_told_first_and_moves_nothing(t
         async with running(load(tmp_path / "bridge.yaml", connectors()), Registries(connectors(), actions())):
             raise AssertionError("it came up")
     lock.release()
+
+
+async def test_whatever_protects_outputs_hears_what_comes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them, before it is stored; whether a cause can be trusted, after what is known of clocks."""
+    heard: list[tuple[type, str]] = []
+    watchers = (Facts, SourceClocks, OwnClock, Causes, Readings, Cameras)
+    for kind in watchers:
+        monkeypatch.setattr(kind, "heard", lambda _, event, kind=kind: heard.append((kind, event.type)))
+    (tmp_path / "rules.yaml").write_text("rules: []")
+    (tmp_path / "bridge.yaml").write_text(SITE.format(port=0, url="http://127.0.0.1:1"))
+    async with running(load(tmp_path / "bridge.yaml", connectors()), Registries(connectors(), actions())):
+        told = [kind for kind, event in heard if event == "bridge.started"]
+    assert told == list(watchers)

@@ -148,6 +148,18 @@ async def _clock_off(site: Site) -> Order:
     return _order(site, "relay", 1)
 
 
+def _among(**told: Any) -> Callable[[Site], Awaitable[Order]]:
+    """An order that an honest event decides, and that another has caused as well."""
+
+    async def act(site: Site) -> Order:
+        other = plate_event(site.clock, 1, **told)
+        site.safety.causes.heard(other)
+        order = _order(site, "relay", 2)
+        return order.model_copy(update={"causes": (other.id, *order.causes)})
+
+    return act
+
+
 async def _held(site: Site) -> Order:
     await site.doors.holds["main"].pull("anna", "the crane is in the way")
     return _order(site, "open", 1)
@@ -213,6 +225,9 @@ GATE: tuple[Scenario, ...] = (
     Scenario("_clock_trust", "clock_unknown", _told(source="site/stranger")),
     Scenario("_clock_trust", "clock_unknown", _told(via="push", principal="booth")),
     Scenario("_clock_trust", "clock_off", _clock_off),
+    Scenario("_causes", "no_time", _among(timequality="doubtful")),
+    Scenario("_causes", "no_time", _among(timequality="received")),
+    Scenario("_causes", "clock_unknown", _among(source="site/stranger")),
     Scenario("_starting", "starting", _told(), site={"safety": {"hold_off": "15s"}}),
     Scenario("_unconfirmed", "unconfirmed", _changed("safety/hold_off", "relay")),
     Scenario("_tripped", "breaker", _tripped),
