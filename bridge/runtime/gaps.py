@@ -29,6 +29,9 @@ LAZY = timedelta(seconds=10)
 """How far the written cursor may be behind."""
 CALM = timedelta(minutes=1)
 """From the last event that could not be stored until all are taken to be: they are tried every second or two."""
+MOST = 100
+"""Gaps that may wait. A source that comes and goes faster than its log can be read would have more and more of them:
+beyond this the last one goes on instead, until it can be filled. The record of all must fit into one message."""
 _LAST_WORD = 2.0
 """Seconds for the record when we are told to stop; without it the next start reads a little more."""
 _NEXT = timedelta(microseconds=1)
@@ -123,8 +126,15 @@ class SourceGaps:
         """The source is not heard any more, since then. Said again in the same outage it changes nothing."""
         self._up.clear()
         if self.since is None:
-            self._latest = self._open(since, cause)
+            self._latest = self._goes_on() or self._open(since, cause)
             self._news.set()
+
+    def _goes_on(self) -> datetime | None:
+        """Let the last gap go on if too many wait; return its beginning."""
+        waiting = [outage.since for outage in self._outages.values() if outage.begun is None and not outage.complete]
+        if len(waiting) < MOST:
+            return None
+        return self._change(waiting[-1], until=None).since
 
     def missed(self, since: datetime, until: datetime, cause: str) -> None:
         """The source was heard in that span, and not all of it is written down. Spans that wait are made one."""

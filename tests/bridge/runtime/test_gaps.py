@@ -14,7 +14,7 @@ import pytest
 from bridge.contracts import Missed
 from bridge.errors import ConnectorUnavailableError, PayloadError, StoreUnavailableError
 from bridge.runtime.filling import LATE, OVERLAP, SLICE, TRIES
-from bridge.runtime.gaps import Ledger, SourceGaps
+from bridge.runtime.gaps import MOST, Ledger, SourceGaps
 from bridge.runtime.outages import Cursor, Outage
 from bridge.runtime.twins import TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
@@ -307,6 +307,35 @@ async def test_the_cursor_does_not_pass_what_is_not_stored() -> None:
         gaps.heard(world.clock.now())
         await settle()
         assert world.records[-1].heard == world.clock.now()
+
+
+async def test_a_source_that_comes_and_goes_faster_than_its_log_is_read_does_not_pile_up_gaps() -> None:
+    """What waits beyond a number is one gap, so that the record stays small; all of the time is in a gap, and told."""
+    world = World()
+
+    class Slow(Source):
+        async def missed(self, since: datetime, until: datetime) -> AsyncIterator[Missed]:
+            await world.clock.sleep(20)
+            yield Missed((), log="plates")
+
+    world.source = Slow()
+    async with world.running() as gaps:
+        gaps.back(START, ("LPR",))
+        flaps = 3 * MOST
+        for _ in range(flaps):
+            gaps.lost(world.clock.now(), "unavailable")
+            await world.clock.advance(1)
+            gaps.back(world.clock.now(), ("LPR",))
+            await world.clock.advance(1)
+        assert max(len(cursor.outages) for cursor in world.records) <= MOST + 1
+        end = world.clock.now()
+        await world.clock.advance(LATE.total_seconds() + 50 * flaps)
+    spans = [(outage.since, outage.until) for outage in world.told]
+    for second in range(flaps):
+        lost = START + timedelta(seconds=2 * second)
+        assert sum(since <= lost < until for since, until in spans if until) == 1
+    assert spans[-1][1] == end - timedelta(seconds=1)
+    assert Cursor.model_validate_json(world.record or b"").outages == ()
 
 
 async def test_what_is_not_stored_when_the_source_is_lost_is_in_doubt_when_it_is_back() -> None:
