@@ -90,7 +90,7 @@ class DoorKeeper:
         def permit_still() -> None:
             permit()
             self._outputs.demand(door.output, order)
-            asked = self._asked(name, door, order)
+            asked = self._asked(door, order)
             for guard in (guards.hold, guards.age, guards.requires, guards.blocks):
                 _refuse(guard(asked))
 
@@ -108,7 +108,7 @@ class DoorKeeper:
         output: dict[str, JsonValue] = {"door": name, "output": door.output, "pulse": format_duration(pulse)}
         return output | await self._confirmed(name, door, before)
 
-    def _asked(self, name: str, door: DoorConfig, order: Order) -> AskedDoor:
+    def _asked(self, door: DoorConfig, order: Order) -> AskedDoor:
         others = self._openings.others(door.output, order)
         now, held, readings = self._clock.now(), self._held(door.output), self._readings.like(order.trigger)
         waits = self._settings.hold(door.output)
@@ -122,7 +122,7 @@ class DoorKeeper:
 
     async def _decide(self, name: str, door: DoorConfig, order: Order) -> Opening:
         """Ask every guard and take the place in the limits; only one order does so at a time."""
-        asked = self._asked(name, door, order)
+        asked = self._asked(door, order)
         for guard in guards.DOOR_GUARDS:
             _refuse(guard(asked))
         if door.mode == "observe":

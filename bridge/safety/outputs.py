@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from bridge.clock import Clock
 from bridge.config.outputs import DoorConfig, OutputConfig
@@ -20,7 +21,7 @@ from bridge.safety import guards
 from bridge.safety.breaker import Breaker
 from bridge.safety.facts import Facts
 from bridge.safety.guards import OUTPUT_GUARDS, Asked, Refusal
-from bridge.safety.openings import Opening, Openings
+from bridge.safety.openings import Openings
 from bridge.safety.reasons import Reason, refusal
 from bridge.safety.releases import ReleaseJournal, Target
 from bridge.safety.settings import Settings
@@ -85,14 +86,16 @@ class Outputs:
             return
         if name in self._doors:
             raise refusal(Reason.DOOR_OUTPUT, f"open {self._doors[name]!r} instead")
-        await self.breaker.asked(order.id)
-        async with self._deciding:
-            opening = await self._decide(name, output, order)
+        asked = partial(self._asked, name, output, order)
 
         def permit_still() -> None:
             permit()
-            _refuse((guards.requires, guards.blocks), self._asked(name, output, order))
+            _refuse((guards.requires, guards.blocks), asked())
 
+        await self.breaker.asked(order.id)
+        async with self._deciding:
+            _refuse(OUTPUT_GUARDS, asked())
+            opening = await self._openings.add(name, order)
         try:
             await self.activate(name, order.id, hold, permit_still)
         except (ActionRejectedError, ActionUnavailableError):
@@ -142,10 +145,6 @@ class Outputs:
 
     def _asked(self, name: str, output: OutputConfig, order: Order) -> Asked:
         return Asked(output, order, self._clock.now(), self._openings.others(name, order), self._facts)
-
-    async def _decide(self, name: str, output: OutputConfig, order: Order) -> Opening:
-        _refuse(OUTPUT_GUARDS, self._asked(name, output, order))
-        return await self._openings.add(name, order)
 
 
 def _refuse(asked_of: Iterable[Callable[[Asked], Refusal | None]], asked: Asked) -> None:

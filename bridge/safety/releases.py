@@ -35,6 +35,7 @@ LATE = 5.0
 STOP_GRACE = 5.0
 """Seconds for releasing everything when the bridge stops; what is left is released at the next start."""
 _COMPACT_AT = 2000
+_SILENT = "no answer yet"
 _CURE = "give the bridge's user the right to read it; it says which outputs must be switched back"
 
 
@@ -75,7 +76,7 @@ class _Debt:
     paying: bool = False
     since: float | None = None
     """Since when the release is tried, monotonic; None while nothing is to be paid."""
-    trouble: str = ""
+    trouble: str = _SILENT
     """What the last try came to."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,11 +90,11 @@ class _Debt:
         """The release is on its way, and nothing leaves idle until it is confirmed."""
         self.paying = True
         if self.since is None:
-            self.since, self.trouble = now, "no answer yet"
+            self.since = now
 
     def paid(self) -> None:
         """The device has confirmed it."""
-        self.paying, self.since = False, None
+        self.paying, self.since, self.trouble = False, None, _SILENT
 
 
 class ReleaseJournal:
@@ -293,9 +294,7 @@ class ReleaseJournal:
             _LOG.error("outputs are away from idle and are released at the next start", extra={"owed": len(late)})
         for debt in self._debts.values():
             if debt.task in late and self.on_left is not None:
-                self.on_left(
-                    f"{debt.target} is not back at idle, and the bridge stops: {debt.trouble or 'no answer yet'}"
-                )
+                self.on_left(f"{debt.target} is not back at idle, and the bridge stops: {debt.trouble}")
 
 
 def _still_owed(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

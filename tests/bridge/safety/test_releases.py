@@ -252,6 +252,30 @@ async def test_what_cannot_be_released_at_the_stop_is_released_at_the_next_start
     assert _positions(site.device) == [True, False]
 
 
+@pytest.mark.parametrize("before", [False, True])
+async def test_what_has_not_answered_at_the_stop_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Whatever it said to an earlier release."""
+    monkeypatch.setattr(releases, "STOP_GRACE", 0.01)
+    clock, told = VirtualClock(), list[str]()
+    async with running(tmp_path, clock) as site:
+        site.journal.on_left = told.append
+        if before:
+            site.device.answer_off.append(ActionUnavailableError("away"))
+            await _pulse(site)
+            await clock.advance(10)
+            await until(lambda: not site.journal.owed())
+        site.device.on_switch = _silent_at_off
+        await _pulse(site, 2, seconds=20)
+    assert told == ["relay/nvr/1/r1 is not back at idle, and the bridge stops: no answer yet"]
+
+
+async def _silent_at_off(relay: str, on: bool) -> None:
+    if not on:
+        await asyncio.Event().wait()
+
+
 async def test_the_file_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paid debts are dropped from time to time, owed ones never."""
     monkeypatch.setattr(releases, "_COMPACT_AT", 8)
