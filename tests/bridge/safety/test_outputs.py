@@ -197,3 +197,17 @@ async def test_an_opening_that_did_not_happen_takes_no_place(tmp_path: Path, ans
         await site.outputs.switch_on("gate", _order(site, 1), S, _allowed)
         [(_, opening)] = site.safety.openings.others("gate", _order(site, 9))
         assert (opening.output, opening.order) == ("gate", _order(site, 1).id)
+
+
+async def test_the_newest_return_to_idle_ends_what_was_ordered_before_it(tmp_path: Path) -> None:
+    """Also if an older one comes after it, and at the moment at which it was ordered."""
+    async with _site(tmp_path) as (site, _):
+        before = _order(site)
+        await site.clock.advance(1)
+        for given in (site.clock.now(), site.clock.now() - 10 * S):
+            await site.outputs.idle("gate", given)
+        with pytest.raises(ActionRejectedError) as refused:
+            site.outputs.demand("gate", before)
+        assert refused.value.reason == "superseded"
+        site.outputs.demand("gate", _order(site, 2))
+        site.outputs.demand("barrier", before)
