@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from bridge.sdk import RULES, ActionSpec, Known, stable_id, unknown
@@ -18,6 +19,7 @@ from rules.likeness import exact_where_it_moves
 from rules.matching import Conditions
 from rules.model import NotDuring, NotMode, RulePart, WindowPart
 from rules.modes import Modes
+from rules.patterns.clock import Rings
 from rules.report import Spot
 from rules.rule import Rule, Trigger
 from rules.schedules import Place, Schedule
@@ -176,6 +178,7 @@ class RuleReader:
             self._note(expression, place)
         self._check_modes(part, spot / "mode")
         during = self._during(part, spot / "during")
+        self._never_open(waiting, during, spot / "during")
         asked = frozenset(condition.asked if condition is not None else ()).union(
             *(expression.asked for expression, _ in reader.expressions)
         )
@@ -236,6 +239,18 @@ class RuleReader:
         if lacking := schedule.lacks(self._place):
             spot.problem(f"`during`: {lacking}")
         return schedule
+
+    def _never_open(self, waiting: Waiting, during: Schedule | None, spot: Spot) -> None:
+        """Refuse a time of the clock at which the schedule is never open."""
+        if during is None or during.lacks(self._place) or waiting.kind is None or waiting.wanted:
+            return
+        rings, zone = waiting.pattern(""), self._place.zone
+
+        def is_open(moment: datetime) -> bool:
+            return during.open_at(moment.astimezone(zone).replace(tzinfo=None), self._place)
+
+        if isinstance(rings, Rings) and rings.never(is_open):
+            spot.pointless("`during`: it is never open when the clock of `when` rings, so this never fires")
 
     def _note(self, expression: Expression, spot: Spot) -> None:
         """Keep what an expression asks of what rules remember: a rule that is read later may set it."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.sdk import BRIDGE, PAYLOADS, Known, kinds, nearest, payload_model, unknown
+from bridge.sdk import BRIDGE, PAYLOADS, RULES, Known, kinds, nearest, payload_model, unknown
 from rules.celscan import Scope
 from rules.celtypes import MODE_FIELDS, About
 from rules.conditions import Test
@@ -25,6 +25,7 @@ from rules.whenmodel import Heard, Selector, WaitFor, When
 PER_PLACE = ("source", "channel")
 """What is told apart without `per` where something lasts, rises or falls."""
 _LIST_FIELD = ("list.changed", "list")
+_REMEMBERED = ("state.changed", "entity")
 _UNFIT = frozenset({"bridge.tick"})
 """Kinds that no rule can wait for: the engine's own time."""
 
@@ -95,6 +96,9 @@ class Names:
     def _named(self, field: Field, value: Any, spot: Spot) -> None:
         """Check the names of what exists at the site: what is called otherwise never comes."""
         place = (field.kind, field.path)
+        for name in _asked_for(value) if place == _REMEMBERED else ():
+            if not name.startswith(f"{RULES}/"):
+                spot.pointless(f"`{field.path}` is never {name!r}: what rules remember is {f'{RULES}/{name}'!r}")
         known = self._known.modes if place in MODE_FIELDS else self._known.lists if place == _LIST_FIELD else None
         for name in _asked_for(value) if known is not None else ():
             if known is not None and name not in known:

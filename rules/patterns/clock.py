@@ -8,7 +8,7 @@ What was missed while nobody ran is made up for once, by the last of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -26,6 +26,8 @@ _TIMER = "next"
 _SEARCH_DAYS = 400
 _CATCH_UP = 10_000
 """Times that were missed and are counted one by one; of more, the last is found by searching back."""
+_TRIED_FROM, _TRIED = datetime(2026, 1, 1, tzinfo=UTC), 400
+"""Times that are tried beforehand, and from when on: those that come once a day, or less often."""
 _STEP_BACK = timedelta(minutes=1)
 """So far at first, then twice as far, and so on."""
 
@@ -127,6 +129,15 @@ class Rings:
             due, following = self._last(now.stamp), self.times.after(now.stamp)
         event = tick(self.name, now.key, due, f"{self.site}/bridge")
         return Reaction(self.times.memory, {_TIMER: following} if following else {}, Fire((event.id,), event))
+
+    def never(self, holds: Callable[[datetime], bool]) -> bool:
+        """Tell whether it certainly never rings while something holds, as far as more than a year can show."""
+        moment: datetime | None = _TRIED_FROM
+        for _ in range(_TRIED):
+            moment = self.times.after(moment) if moment is not None else None
+            if moment is None or holds(moment):
+                return False
+        return moment is not None and moment - _TRIED_FROM > timedelta(days=366)
 
     def _last(self, stamp: datetime) -> datetime:
         """Return the last time up to a stamp. There is one: many were missed."""

@@ -290,3 +290,32 @@ def test_a_match_that_nothing_passes_is_a_mistake(match: str, why: str | None) -
     """Such a rule never fires, and a test of it that expects nothing would pass."""
     found = problems_of(f"rules: [{{id: r, when: {{kind: plate.read}}, match: {match}, then: [{{webhook: x}}]}}]")
     assert [why in one for one in found] == [True] if why else found == []
+
+
+@pytest.mark.parametrize(
+    ("when", "during", "never"),
+    [
+        ('{at: "12:00"}', "{from: '22:00', to: '06:00'}", True),
+        ('{at: ["12:00", "23:00"]}', "{from: '22:00', to: '06:00'}", False),
+        ('{every: "0 12 * * *"}', "{from: '22:00', to: '06:00'}", True),
+        ('{every: "0 12 * * *", zone: Asia/Seoul}', "{from: '02:00', to: '04:00'}", False),
+        ('{at: "12:00", days: mon-fri}', "{days: sat}", True),
+        ('{at: "12:00", days: mon-fri}', "{from: '08:00', to: '13:00', days: fri}", False),
+        ('{every: "0 12 1 1 *"}', "{days: [mon, tue]}", False),  # in some years
+        ('{every: "*/5 * * * *"}', "{from: '00:01', to: '00:02'}", False),  # too many to look at
+        ("{kind: plate.read}", "{from: '22:00', to: '06:00'}", False),
+    ],
+)
+def test_a_time_at_which_it_is_never_open_is_a_mistake(when: str, during: str, never: bool) -> None:
+    """The rule would never fire. What comes so often that a year cannot be looked at is left alone."""
+    found = problems_of(f"rules: [{{id: r, when: {when}, during: {during}, then: [{{webhook: x}}]}}]", known=SITE)
+    words = "`during`: it is never open when the clock of `when` rings, so this never fires"
+    assert [one.partition("rule r: ")[2] for one in found] == ([words] if never else [])
+
+
+def test_what_rules_remember_is_named_as_it_is_told() -> None:
+    """`set_state` of `garage` is told of `rules/garage`."""
+    [found] = problems_of(_rule(kind="state.changed", more="match: {entity: garage}"), known=SITE)
+    assert found.endswith("`entity` is never 'garage': what rules remember is 'rules/garage'")
+    assert problems_of(_rule(kind="state.changed", more="match: {entity: rules/garage}"), known=SITE) == []
+    assert problems_of(_rule(kind="state.changed", more="match: {entity: {glob: '*/garage'}}"), known=SITE) == []
