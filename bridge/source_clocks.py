@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from bridge.clock import Clock
 from bridge.contracts import Connector, TellsClock
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, uncancelled
 from bridge.safety.clocks import SourceClocks
 
 _LOG = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ async def _watch(name: str, source: TellsClock, clocks: SourceClocks, clock: Clo
 async def _ask(name: str, source: TellsClock) -> timedelta | None:
     try:
         async with asyncio.timeout(PATIENCE):
-            return await source.clock_offset()
+            with uncancelled():
+                return await source.clock_offset()
     except (BridgeError, TimeoutError) as exc:
         _LOG.debug("a source does not tell its clock", extra={"source": name, "error": str(exc)})
     except Exception:  # noqa: BLE001 - the edge of a task: a connector's bug must not end the bridge

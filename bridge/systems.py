@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bridge.bus.datadir import make, write_private
 from bridge.clock import Clock
 from bridge.contracts import Connector, Describes, SystemInfo
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, uncancelled
 from bridge.files import read_file
 from bridge.schema.subjects import escape
 
@@ -69,7 +69,8 @@ async def _watch(name: str, source: Describes, keep: Keep, clock: Clock) -> None
         again = AGAIN
         try:
             async with asyncio.timeout(PATIENCE):
-                info = await source.describe()
+                with uncancelled():
+                    info = await source.describe()
             await keep(name, info)
             again = LATER
         except (BridgeError, TimeoutError) as exc:

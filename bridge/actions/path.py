@@ -28,6 +28,7 @@ from bridge.errors import (
     ActionUnknownError,
     StaleOwnerError,
     StoreUnavailableError,
+    uncancelled,
 )
 from bridge.safety.gate import Gate, Verdict
 from bridge.safety.reasons import Reason
@@ -137,7 +138,8 @@ class EffectPath:
     async def _act(self, order: Order, planned: Plan, attempt: int) -> dict[str, JsonValue]:
         context = ActionContext(order, attempt, self._clock, self._services)
         async with asyncio.timeout(planned.spec.timeout.total_seconds()):
-            output = await planned.spec.run(planned.params, context)
+            with uncancelled():
+                output = await planned.spec.run(planned.params, context)
         try:
             return _OUTPUT.validate_python(dict(output))
         except (ValidationError, TypeError, ValueError) as exc:

@@ -16,7 +16,7 @@ from typing import Any
 
 from bridge.clock import Clock
 from bridge.contracts import ControlsPtz, Services
-from bridge.errors import ActionError, StartError
+from bridge.errors import ActionError, StartError, uncancelled
 from bridge.safety.cameralocks import Camera, CameraLocks
 from bridge.safety.journal import JsonLines
 from bridge.safety.reasons import Reason, refusal
@@ -200,7 +200,8 @@ class Cameras:
     async def _turn_back(self, camera: Camera, holder: _Holder) -> None:
         try:
             async with asyncio.timeout(TURN_LIMIT):
-                await self._services.source(camera.source, ControlsPtz).ptz_goto(camera.channel, holder.home)
+                with uncancelled():
+                    await self._services.source(camera.source, ControlsPtz).ptz_goto(camera.channel, holder.home)
         except (ActionError, TimeoutError) as exc:
             self._again(camera, holder, str(exc) or "no answer")
         except Exception as exc:  # noqa: BLE001 - the edge of a task: a connector's bug must not end it

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 from bridge.clock import Clock
 from bridge.contracts import ControlsPtz, Services, SwitchesRelays
 from bridge.crashpoint import crash_point
-from bridge.errors import ActionError, ActionRejectedError, ActionUnavailableError, StartError
+from bridge.errors import ActionError, ActionRejectedError, ActionUnavailableError, StartError, uncancelled
 from bridge.safety.journal import JsonLines
 from bridge.safety.reasons import Reason, refusal
 
@@ -240,7 +240,8 @@ class ReleaseJournal:
         ids = list(debt.ids)
         try:
             async with asyncio.timeout(SEND_LIMIT):
-                await send_release(self._services, debt.target)
+                with uncancelled():
+                    await send_release(self._services, debt.target)
         except (ActionError, TimeoutError) as exc:
             debt.trouble = str(exc) or "no answer"
             _LOG.error("a release is not confirmed", extra={"target": str(debt.target), "error": str(exc)})

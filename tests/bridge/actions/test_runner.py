@@ -45,6 +45,18 @@ class Calls:
         return {"sent": True}
 
 
+async def test_what_an_action_waited_for_may_be_cancelled_and_ends_no_lane(tmp_path: Path) -> None:
+    """A connector's session that ends takes its own requests along, and neither the order nor those behind it."""
+    clock = VirtualClock()
+    async with running(tmp_path, clock) as site:
+        site.device.answers.append(asyncio.CancelledError())
+        orders = [make_order(clock, "relay", {"output": "gate"}, number) for number in (1, 2)]
+        site.queue.put(*orders)
+        await site.advance(2)
+        first, second = await site.ended(*orders)
+    assert (first.outcome, first.reason, second.outcome) == ("unknown", "no_answer", "done")
+
+
 async def test_an_order_is_done_recorded_and_acknowledged(tmp_path: Path) -> None:
     """The plain case: one try, one result with its output, one acknowledgement."""
     clock, calls = VirtualClock(), Calls()

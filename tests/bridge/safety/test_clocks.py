@@ -34,7 +34,7 @@ class Server:
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
         self.asked = 0
-        self.ahead: timedelta | Exception | None = 0 * S
+        self.ahead: timedelta | BaseException | None = 0 * S
         self.held: asyncio.Event | None = None
 
     async def clock_offset(self) -> timedelta | None:
@@ -42,7 +42,7 @@ class Server:
         said = self.ahead
         if self.held is not None:
             await self.held.wait()
-        if isinstance(said, Exception):
+        if isinstance(said, BaseException):
             raise said
         return said
 
@@ -195,7 +195,9 @@ def test_who_pushes_has_a_clock_of_its_own() -> None:
     assert _clocks(clock, "nvr").needed_for(pushed)
 
 
-@pytest.mark.parametrize("silence", [ConnectorUnavailableError("away"), KeyError("a bug"), None])
+@pytest.mark.parametrize(
+    "silence", [ConnectorUnavailableError("away"), KeyError("a bug"), asyncio.CancelledError(), None]
+)
 async def test_a_source_that_does_not_answer_any_more_has_told_nothing(silence: Any) -> None:
     """And is asked every few seconds until it does."""
     clock = VirtualClock()

@@ -103,6 +103,17 @@ async def test_releases_are_tried_ever_slower(tmp_path: Path) -> None:
         assert (yard.positions, yard.clock.waits) == ([True, False, True, False], [])
 
 
+async def test_a_release_goes_on_when_what_its_connector_waited_for_is_cancelled(tmp_path: Path) -> None:
+    """As with a session that ends: nobody has told the release to stop."""
+    async with serving(tmp_path) as yard:
+        yard.device.answer_off.append(asyncio.CancelledError())
+        await yard.open()
+        await yard.pass_(1)
+        assert yard.journal.owed() == {GATE: 1}
+        await yard.pass_(0.5)
+        assert (yard.positions, yard.journal.owed()) == ([True, False], {})
+
+
 async def test_a_release_that_hangs_is_cut_off_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that does not answer keeps no debt from its next try."""
     monkeypatch.setattr(releases, "SEND_LIMIT", 0.01)

@@ -224,10 +224,17 @@ async def test_only_so_many_ends_are_remembered(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "error", [ActionUnavailableError("busy"), ActionUnknownError("?"), TimeoutError(), KeyError("x")]
+    ("error", "words"),
+    [
+        (ActionUnavailableError("busy"), "busy"),
+        (ActionUnknownError("?"), "?"),
+        (TimeoutError(), "no answer"),
+        (asyncio.CancelledError(), "what it waited for was given up"),
+        (KeyError("x"), "KeyError: 'x'"),
+    ],
 )
 async def test_a_return_is_tried_ever_slower_and_given_up(
-    tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, error: BaseException, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After the last try it stays where it is, which is said, once; nothing is owed then, over a restart too."""
     async with watching(tmp_path) as yard:
@@ -242,7 +249,6 @@ async def test_a_return_is_tried_ever_slower_and_given_up(
         assert waits == list(RETRY[:-1])
         assert not yard.device.answers
     said = [vars(record) for record in caplog.records if record.levelname == "ERROR"]
-    words = {"busy": "busy", "?": "?", "": "no answer", "'x'": "KeyError: 'x'"}[str(error)]
     assert [(each["camera"], each["preset"], each["error"]) for each in said] == [("nvr/1", "yard", words)]
     assert _file(tmp_path)[-1]["op"] == "home"
 
