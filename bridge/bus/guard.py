@@ -28,7 +28,8 @@ from bridge.errors import StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
-SHARE = 0.8
+SHARE, SLACK = 0.8, 0.1
+"""Of the log: what may be unread, and by how much that may be exceeded by what comes at once."""
 _LEAST_FREE = 4 * 1024 * 1024
 _MOST_STRETCHES = 256
 
@@ -90,6 +91,9 @@ class Guard:
                     await self._look()
         if self.refusing is not None:
             raise StoreUnavailableError(self.refusing)
+        # A little more than there is room for does no harm. What is larger than all of it comes in when it is empty.
+        if min(size, self._all) > self._room + SLACK * self.backlog.max_bytes:
+            raise StoreUnavailableError(self._full())
         self._room -= size
 
     async def look(self) -> None:
@@ -162,16 +166,20 @@ class Guard:
             unread_bytes=round(sum(stretch.after(head) for stretch in self._stretches)),
         )
 
-    def _room_left(self) -> float:
+    @property
+    def _all(self) -> float:
+        """The room when nothing is unread."""
         limit = self.backlog.max_bytes
-        if limit <= 0:
-            return float("inf")
-        return SHARE * limit - self.backlog.unread_bytes - self._publisher.pending_bytes
+        return SHARE * limit if limit > 0 else float("inf")
+
+    def _room_left(self) -> float:
+        return self._all - self.backlog.unread_bytes - self._publisher.pending_bytes
 
     def _reason(self) -> str | None:
+        return self._full() if self._room <= 0 else None
+
+    def _full(self) -> str:
         backlog = self.backlog
-        if self._room > 0:
-            return None
         return f"the engine has {backlog.unread} events to read, {backlog.unread_bytes} of {backlog.max_bytes} bytes"
 
     def _disk_reason(self) -> str | None:

@@ -42,6 +42,8 @@ class Publisher:
         self._limits = limits or Limits()
         self._window = Window(self._limits)
         self._door = asyncio.Lock()
+        self._at_door = 0
+        """Bytes that wait there."""
         self._task: asyncio.Task[None] | None = None
         self._complained = False
         self._refusals = 0
@@ -75,8 +77,8 @@ class Publisher:
 
     @property
     def pending_bytes(self) -> int:
-        """Their size, about."""
-        return self._window.bytes
+        """Their size, about, with that of messages that wait to be taken over."""
+        return self._window.bytes + self._at_door
 
     def refuse_all(self, error: StoreUnavailableError) -> None:
         """Tell everybody who waits that it will not be stored, and whoever comes before they have heard it."""
@@ -111,6 +113,15 @@ class Publisher:
         """
         since = self._refusals if since is None else since
         group = Group(len(messages))
+        size = sum(message.size for message in messages)
+        self._at_door += size
+        try:
+            await self._pass(messages, group, since)
+        finally:
+            self._at_door -= size
+        return group.future
+
+    async def _pass(self, messages: Sequence[Outgoing], group: Group, since: int) -> None:
         async with self._door:  # a fair lock: first come, first served
             while self._window.full and not self._hopeless and since == self._refusals:
                 await self._window.changed()
@@ -119,7 +130,6 @@ class Publisher:
                 last = self._last
                 raise self._gone() if self._hopeless else StoreUnavailableError(str(last), last.retry_after)
             self._window.take(messages, group)
-        return group.future
 
     @property
     def _hopeless(self) -> bool:

@@ -282,6 +282,22 @@ async def test_a_burst_cannot_outrun_the_guard(tmp_path: Path) -> None:
         assert bus.guard.backlog.unread_bytes == pytest.approx(SHARE * 2 * 1024**2, rel=0.1)
 
 
+async def test_what_comes_at_once_and_is_too_much_is_refused_as_a_whole(tmp_path: Path) -> None:
+    """There is room for a little of it: the rest would take the place of what is unread."""
+    config = CONFIG.model_copy(update={"max_bytes": 2 * 1024**2})
+    async with running_bus(tmp_path, config, guard_interval=3600) as bus:
+        intake = await bus.intake()
+        large = [event(number, raw="x" * 60_000) for number in range(50)]
+        await (await intake(large[:20]))
+        with pytest.raises(StoreUnavailableError, match="the engine has 20 events to read"):
+            await (await intake(large[20:40]))
+        await (await intake(large[20:25]))
+        await bus.engine_store.commit(Step(Head(seq=25, epoch=1, ruleset="r")))
+        await (await intake(large))
+        await bus.guard.look()
+        assert (bus.guard.backlog.first_seq, bus.guard.backlog.unread) == (17, 25)
+
+
 async def test_what_is_unread_at_a_start_is_counted_by_its_size(tmp_path: Path) -> None:
     """Few large events behind many small ones that were read: they take what they take, not their share by number."""
     config = CONFIG.model_copy(update={"max_bytes": 2 * 1024**2})
