@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from bridge.clock import Clock
 from bridge.contracts import Backfills, Missed
-from bridge.errors import ConnectorError, PayloadError, StoreUnavailableError
+from bridge.errors import ActionUnknownError, ConnectorError, PayloadError, StoreUnavailableError, uncancelled
 from bridge.runtime.outages import CursorStore, Outage
 from bridge.runtime.twins import MEMORY, TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
@@ -107,10 +107,11 @@ class Filler:
         for attempt in range(1, TRIES + 1):
             await self._up.wait()
             try:
-                async with aclosing(_closable(self._source.missed(begin, end))) as pages:
-                    async for missed in pages:
-                        await self._take(gap, missed)
-            except ConnectorError as exc:
+                with uncancelled():
+                    async with aclosing(_closable(self._source.missed(begin, end))) as pages:
+                        async for missed in pages:
+                            await self._take(gap, missed)
+            except (ConnectorError, ActionUnknownError) as exc:
                 log.info("the source's log is not to be had", extra={"source": self._name, "error": str(exc)})
             except Exception as exc:
                 # The edge to a connector's code: its bug must not keep the gap from being told.

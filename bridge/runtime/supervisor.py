@@ -18,11 +18,13 @@ from typing import Any
 from bridge.clock import Clock
 from bridge.contracts import Emit, Listens
 from bridge.errors import (
+    ActionUnknownError,
     ConnectorAuthError,
     ConnectorError,
     ConnectorUnavailableError,
     ConnectorUnsupportedError,
     StoreUnavailableError,
+    uncancelled,
 )
 from bridge.runtime.gaps import Ledger, SourceGaps
 from bridge.runtime.outages import Outage
@@ -170,10 +172,13 @@ class SourceKeeper:
 
     async def _one_session(self) -> tuple[str, tuple[float, float], str]:
         try:
-            await self._connector.run(SourceSession(self))
+            with uncancelled():
+                await self._connector.run(SourceSession(self))
         except ConnectorError as error:
             reason, bounds = _REASON.get(type(error), ("unavailable", QUICK))
             return reason, bounds, str(error)
+        except ActionUnknownError as error:
+            return "unavailable", QUICK, f"the session ended: {error}"
         except StoreUnavailableError as error:
             return "store", QUICK, f"events cannot be written down: {error}"
         except Exception as error:

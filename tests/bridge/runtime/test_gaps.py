@@ -309,6 +309,27 @@ async def test_the_cursor_does_not_pass_what_is_not_stored() -> None:
         assert world.records[-1].heard == world.clock.now()
 
 
+async def test_a_log_whose_reading_cancels_itself_is_read_again() -> None:
+    """The request goes with a session that ends: the gap is filled and told all the same, and so are all later ones."""
+    world = World()
+
+    class GivesUp(Source):
+        async def missed(self, since: datetime, until: datetime) -> AsyncIterator[Missed]:
+            if not self.asked:
+                self.asked.append((since, until))
+                request = asyncio.get_running_loop().create_future()
+                request.cancel()
+                await request
+            yield Missed([happened(1)], log="plates")
+
+    world.source = GivesUp()
+    async with world.running() as gaps:
+        gaps.back(START, ("LPR",))
+        await world.outage(gaps, 60)
+        await world.clock.advance(LATE.total_seconds() + 10)
+    assert [outage.told().fetched for outage in world.told] == [{"plate.read": 1}]
+
+
 async def test_a_source_that_comes_and_goes_faster_than_its_log_is_read_does_not_pile_up_gaps() -> None:
     """What waits beyond a number is one gap, so that the record stays small; all of the time is in a gap, and told."""
     world = World()

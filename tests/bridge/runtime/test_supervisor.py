@@ -168,6 +168,21 @@ async def test_what_nobody_has_taken_when_the_bridge_stops_was_not_heard() -> No
     assert records[-1].heard == START + timedelta(seconds=300)
 
 
+async def test_a_session_that_cancels_itself_is_one_that_ended() -> None:
+    """It waits for a request that is given up: the source is listened to again, as after any other end."""
+    world = World()
+
+    async def gives_up(session: Session) -> None:
+        session.ready(topics=["LPR"])
+        request = asyncio.get_running_loop().create_future()
+        request.cancel()
+        await request
+
+    async with world.running(Scripted(gives_up, listen)):
+        await world.clock.advance(10)
+        assert world.kinds[:3] == ["source.connected", "source.lost", "source.connected"]
+
+
 async def test_what_is_not_written_down_is_shown_and_made_up_for() -> None:
     """In health for an hour, whatever sessions end meanwhile; and as a gap."""
     world = World()
