@@ -56,18 +56,32 @@ class Latch:
 
     async def pull(self, principal: str, reason: str) -> None:
         """Put it on; it holds from the first line on. Raises OSError if it could not be latched for a restart."""
-        said = Pulled(principal, reason, self._clock.now().isoformat())
-        self._unwritten = said
-        content = json.dumps({"principal": said.principal, "reason": said.reason, "at": said.at}).encode()
+        self._unwritten = said = Pulled(principal, reason, self._clock.now().isoformat())
         try:
-            async with self._writing:
-                await asyncio.to_thread(write_synced, self._path, content)
+            await self._write(said)
         except OSError:
             _LOG.error("a latch is on but a restart would forget it", extra={"latch": self._name})
             raise
+        _LOG.warning("a latch is on", extra={"latch": self._name, "principal": principal, "reason": reason})
+
+    @property
+    def unwritten(self) -> bool:
+        """Return whether it is on, or about to be, and a restart would forget it."""
+        return self._unwritten is not None
+
+    async def write_again(self) -> None:
+        """Write down what could not be: there may be room on the disk again. Raises OSError."""
+        said = self._unwritten
+        if said is not None and not self._writing.locked():
+            await self._write(said)
+
+    async def _write(self, said: Pulled) -> None:
+        content = json.dumps({"principal": said.principal, "reason": said.reason, "at": said.at}).encode()
+        async with self._writing:
+            if self._unwritten is said:  # nobody has reset it, or pulled it anew, while we waited
+                await asyncio.to_thread(write_synced, self._path, content)
         if self._unwritten is said:
             self._unwritten = None
-        _LOG.warning("a latch is on", extra={"latch": self._name, "principal": principal, "reason": reason})
 
     async def reset(self, principal: str, reason: str) -> None:
         """Take it off. Raises OSError, and then it stays on; whoever pulls it meanwhile has the last word."""

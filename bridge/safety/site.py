@@ -17,6 +17,7 @@ from bridge.safety.doors import DoorKeeper
 from bridge.safety.facts import Facts
 from bridge.safety.gate import Gate
 from bridge.safety.killswitch import KillSwitch
+from bridge.safety.latch import Latch
 from bridge.safety.openings import Openings
 from bridge.safety.outputs import Outputs
 from bridge.safety.ownclock import OwnClock
@@ -78,6 +79,11 @@ class Safety:
     async def remember(self, known: Mapping[tuple[str, str], Told]) -> None:
         """Take over what was known before the start, but not what a backup says."""
         self.facts.remember(known, await asyncio.to_thread(restored_at, self._folder))
+
+    @property
+    def latches(self) -> list[Latch]:
+        """All that stops something until a person lets go."""
+        return [self.kill, self.breaker, *self.doors.holds.values()]
 
     async def aclose(self) -> None:
         """Let go of files."""

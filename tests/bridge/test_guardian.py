@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,8 @@ from bridge.errors import ActionUnavailableError, StoreUnavailableError
 from bridge.guardian import SAFETY, Guardian
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.stuck import KINDS
-from bridge.safety import releases
+from bridge.safety import latch, releases
+from bridge.safety.journal import write_synced
 from bridge.safety.releases import Target
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import ActionClass, Result
@@ -204,6 +206,29 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
         await world.clock.advance(600)
         await world.seconds(2)
         assert world.health[SAFETY].level is Level.UP
+
+
+async def test_what_was_pulled_on_a_full_disk_is_written_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a button that nobody could answer: a restart after the disk was cleared must not let things move."""
+    monkeypatch.setattr("asyncio.to_thread", inline)
+    async with watched(tmp_path) as world:
+        full = {"kill": True}
+
+        def write(path: Path, content: bytes) -> None:
+            if full["kill"]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write_synced(path, content)
+
+        monkeypatch.setattr(latch, "write_synced", write)
+        with pytest.raises(OSError, match="No space"):
+            await world.site.kill.pull("event:nvr", "button")
+        await world.seconds(3)
+        assert not (tmp_path / "kill").exists()
+        full["kill"] = False
+        await world.seconds(2)
+        assert (tmp_path / "kill").exists()
 
 
 @pytest.fixture

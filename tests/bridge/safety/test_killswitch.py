@@ -96,6 +96,40 @@ async def test_who_pulls_it_while_it_is_being_reset_has_the_last_word(
     assert not switch.pulled
 
 
+async def test_what_could_not_be_written_is_when_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever clears the disk and restarts must not have reset it."""
+    switch = KillSwitch(tmp_path, VirtualClock())
+    await switch.write_again()
+    assert not switch.unwritten
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(latch, "write_synced", full)
+    for write in (switch.pull("anna", "smoke"), switch.write_again()):
+        with pytest.raises(OSError, match="No space left"):
+            await write
+    assert (switch.unwritten, KillSwitch(tmp_path, VirtualClock()).pulled) == (True, False)
+    monkeypatch.undo()
+    await switch.write_again()
+    assert not switch.unwritten
+    assert await KillSwitch(tmp_path, VirtualClock()).state() == Pulled("anna", "smoke", START.isoformat())
+
+
+async def test_what_was_reset_meanwhile_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the disk looks again when it is free."""
+    switch = KillSwitch(tmp_path, VirtualClock())
+    await switch._writing.acquire()
+    pulling = asyncio.create_task(switch.pull("anna", "smoke"))
+    await settle()
+    again = asyncio.create_task(switch.write_again())
+    await asyncio.wait_for(again, 5)
+    switch._unwritten = None
+    switch._writing.release()
+    await pulling
+    assert not switch.pulled
+
+
 async def test_a_reset_that_fails_leaves_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is gone, but its folder cannot be synced: whoever was told that the reset failed relies on it."""
     switch = KillSwitch(tmp_path, VirtualClock())
