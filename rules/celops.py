@@ -81,7 +81,7 @@ _GIVES = {
 }
 """What comes of two parts that are no numbers."""
 _WRITTEN = {
-    "duration": (re.compile(r"-?(0|(\d+(\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s))+"), '"24h", "5m" or "1m30s"'),
+    "duration": (re.compile(r"-?(0|((\d+(\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s))+)"), '"24h", "5m" or "1m30s"'),
     "timestamp": (
         re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?(Z|z|[+-]\d\d:\d\d)"),
         '"2026-01-31T18:00:00+01:00"',

@@ -29,6 +29,8 @@ from rules.stepreader import StepReader
 from rules.steps import Step, never_reached
 from rules.whenreader import Waiting, read_when
 
+MOST_TRIES = 5000
+"""Times of the clock that are tried for all rules together: half a second, or so."""
 _UNKNOWN_WHEN = {"kind": ""}
 
 
@@ -150,6 +152,7 @@ class RuleReader:
     ) -> None:
         self._names = Names(conditions, known, site, place)
         self._schedules, self._actions, self._known, self._place = schedules, actions, known, place
+        self._tries = MOST_TRIES
         self.used_schedules: set[str] = set()
         self.remembered: list[tuple[str, str, Spot]] = []
         """What expressions ask of what rules remember: entity, attribute, and where."""
@@ -249,7 +252,11 @@ class RuleReader:
         def is_open(moment: datetime) -> bool:
             return during.open_at(moment.astimezone(zone).replace(tzinfo=None), self._place)
 
-        if isinstance(rings, Rings) and rings.never(is_open):
+        if not isinstance(rings, Rings):
+            return
+        never, tried = rings.never(is_open, self._tries)
+        self._tries -= tried
+        if never:
             spot.pointless("`during`: it is never open when the clock of `when` rings, so this never fires")
 
     def _note(self, expression: Expression, spot: Spot) -> None:

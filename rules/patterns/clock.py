@@ -26,8 +26,12 @@ _TIMER = "next"
 _SEARCH_DAYS = 400
 _CATCH_UP = 10_000
 """Times that were missed and are counted one by one; of more, the last is found by searching back."""
-_TRIED_FROM, _TRIED = datetime(2026, 1, 1, tzinfo=UTC), 400
-"""Times that are tried beforehand, and from when on: those that come once a day, or less often."""
+_TRIED_FROM, _TRIED_FOR = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=366)
+"""From when on and for how long times are tried beforehand."""
+_ENOUGH = 60
+"""So many at least: what comes once a year falls on each weekday within 28 years."""
+_RARE, _FEW = timedelta(hours=20), 10
+"""Times that come more often than that, on average of so many, are not."""
 _STEP_BACK = timedelta(minutes=1)
 """So far at first, then twice as far, and so on."""
 
@@ -130,14 +134,22 @@ class Rings:
         event = tick(self.name, now.key, due, f"{self.site}/bridge")
         return Reaction(self.times.memory, {_TIMER: following} if following else {}, Fire((event.id,), event))
 
-    def never(self, holds: Callable[[datetime], bool]) -> bool:
-        """Tell whether it certainly never rings while something holds, as far as more than a year can show."""
-        moment: datetime | None = _TRIED_FROM
-        for _ in range(_TRIED):
-            moment = self.times.after(moment) if moment is not None else None
-            if moment is None or holds(moment):
-                return False
-        return moment is not None and moment - _TRIED_FROM > timedelta(days=366)
+    def never(self, holds: Callable[[datetime], bool], most: int) -> tuple[bool, int]:
+        """Tell whether it certainly never rings while something holds, as far as more than a year can show.
+
+        At most so many of its times are looked at; how many were is told too.
+        """
+        moment = _TRIED_FROM
+        for number in range(1, most + 1):
+            following = self.times.after(moment)
+            if following is None or holds(following):
+                return False, number
+            moment, tried = following, following - _TRIED_FROM
+            if number == _FEW and tried < _FEW * _RARE:
+                return False, number
+            if number >= _ENOUGH and tried > _TRIED_FOR:
+                return True, number
+        return False, most
 
     def _last(self, stamp: datetime) -> datetime:
         """Return the last time up to a stamp. There is one: many were missed."""

@@ -319,3 +319,11 @@ def test_what_rules_remember_is_named_as_it_is_told() -> None:
     assert found.endswith("`entity` is never 'garage': what rules remember is 'rules/garage'")
     assert problems_of(_rule(kind="state.changed", more="match: {entity: rules/garage}"), known=SITE) == []
     assert problems_of(_rule(kind="state.changed", more="match: {entity: {glob: '*/garage'}}"), known=SITE) == []
+
+
+def test_times_that_are_tried_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may be made of nothing else: for all rules together there are so many tries; the rest is left alone."""
+    monkeypatch.setattr("rules.reader.MOST_TRIES", 2 * 367 + 1)
+    never = 'when: {at: "12:00"}, during: {from: "22:00", to: "06:00"}'
+    text = "".join(f"  - {{id: r{number}, {never}, then: [{{webhook: x}}]}}\n" for number in range(4))
+    assert len(problems_of(f"rules:\n{text}", known=SITE)) == 2
