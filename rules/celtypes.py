@@ -94,10 +94,7 @@ class _Reading:
     # --- tokens ----------------------------------------------------------------------------------------
 
     def _peek(self) -> str:
-        if self._at >= len(self._tokens):
-            return ""
-        token = self._tokens[self._at]
-        return token.text if token.kind in {"mark", "name"} else ""
+        return self._tokens[self._at].text if self._at < len(self._tokens) else ""
 
     def _take(self, *marks: str) -> str | None:
         found = self._peek()
@@ -262,7 +259,7 @@ class _Reading:
             self.expression()
             if self._take(",") is None:
                 self._need("}")
-                break
+                return
 
     # --- names -------------------------------------------------------------------------------------------
 
@@ -301,8 +298,7 @@ class _Reading:
             return Part(TEXT, what="kind" if name == "type" else "source")
         if name == "origin":
             return Part(TEXT, choices=tuple(origin.value for origin in Origin), what="origin")
-        annotation = model_fields(VmsEvent).get(name)
-        return Part() if annotation is None else typed(annotation)
+        return typed(model_fields(VmsEvent).get(name))
 
     def _call(self, name: str) -> Part:
         self._need("(")

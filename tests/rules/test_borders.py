@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
+from rules.patterns.clock import Rings
 from rules.patterns.held import BEGIN, END, Held
 from rules.patterns.sequence import InOrder, Stage
 from rules.patterns.windows import Count, Window
@@ -48,3 +53,47 @@ def test_many_that_are_too_old_for_a_window_are_passed_over() -> None:
     """However many are remembered for late ones."""
     key = Key(Window(Count(2), SPAN, LONG))
     assert [key.see(_x(seconds)).fire is None for seconds in (0, 11, 22, 33, 43)] == [True] * 4 + [False]
+
+
+@dataclass(frozen=True)
+class _Steady:
+    """Rings at the same distance for ever, or no more than so often."""
+
+    step: timedelta
+    end: datetime | None = None
+    memory: Mapping[str, Any] | None = None
+
+    def after(self, moment: datetime) -> datetime | None:
+        found = moment + self.step
+        return found if self.end is None or found <= self.end else None
+
+
+@pytest.mark.parametrize(
+    ("step", "most", "found"),
+    [
+        (timedelta(days=1), 999, (True, 367)),
+        (timedelta(days=1), 367, (True, 367)),
+        (timedelta(days=1), 366, (False, 366)),
+        (timedelta(days=366) / 60, 999, (True, 61)),
+        (timedelta(days=30), 999, (True, 60)),
+        (timedelta(hours=20), 999, (True, 440)),
+        (timedelta(hours=20) - timedelta(seconds=1), 999, (False, 10)),
+        (timedelta(hours=20) - timedelta(seconds=1), 9, (False, 9)),
+        (timedelta(days=1), 0, (False, 0)),
+    ],
+)
+def test_what_never_rings_while_something_holds_is_certain_after_a_year(
+    step: timedelta, most: int, found: tuple[bool, int]
+) -> None:
+    """And after sixty times, of those that come about once a day or less often; and it is told how many were asked."""
+    asked: list[datetime] = []
+    assert Rings(_Steady(step), "r", "site").never(lambda moment: bool(asked.append(moment)), most) == found
+    assert len(asked) == found[1]
+    assert {later - earlier for earlier, later in pairwise(asked)} <= {step}
+
+
+def test_what_rings_once_while_it_holds_is_not_never() -> None:
+    """Nor is what rings no more: nobody knows."""
+    day, first = timedelta(days=1), datetime(2026, 1, 2, tzinfo=UTC)
+    assert Rings(_Steady(day), "r", "site").never(lambda moment: moment == first + 2 * day, 99) == (False, 3)
+    assert Rings(_Steady(day, first + day), "r", "site").never(lambda moment: False, 99) == (False, 3)
