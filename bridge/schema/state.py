@@ -117,7 +117,8 @@ def told_by(event: VmsEvent, value: JsonValue, known: Told | None, now: datetime
     What is replayed or made up says nothing. What was heard before something newer, and was longer on its way, is
     over; unless the newer lies in the future, because our own clock went back. Where two contradict each other by
     their own times, or the past tells of a change that nobody saw, nobody knows. What may have been sent again and
-    says the same changes nothing; what it says otherwise is known from then on, as doubtful.
+    says the same changes nothing; what it says otherwise is known from then on, as doubtful. A push without a time that
+    comes again within a minute is given the time of the first: if something else was said in between, nobody knows.
     """
     if event.origin in _MADE_UP or (known is None and event.origin is Origin.BACKFILL):
         return None
@@ -128,7 +129,8 @@ def told_by(event: VmsEvent, value: JsonValue, known: Told | None, now: datetime
     if known is None:
         return told
     if told.received < known.received <= now:
-        return None
+        again = event.via == _PUSH and event.timequality == "received"  # the first of its content, or so once more
+        return known._replace(value=None) if again and not same_value(value, known.value) else None
     older = known.time is not None and told.time is not None and told.time < known.time
     if event.origin is Origin.BACKFILL:
         older = (told.time or told.received) <= (known.time or known.received)
@@ -143,4 +145,5 @@ def same_value(one: object, other: object) -> bool:
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
+_PUSH = "push"
 _MADE_UP = frozenset({Origin.REPLAY, Origin.TEST})

@@ -204,6 +204,24 @@ def test_what_may_have_been_sent_again_never_agrees(at: Telling) -> None:
     assert at.get(*contact) == "shut"
 
 
+def test_a_push_that_comes_again_after_another_leaves_nothing_known(at: Telling) -> None:
+    """Within a minute it is the first one, with its time; or somebody calls once more. A socket's is only late."""
+    call = {"timequality": "received", "via": "push", "principal": "booth"}
+    began = at.say("booth/1", "call", "on", **call)
+    at.clock.jump(S)
+    ended = at.say("booth/1", "call", "off", **call)
+    at.clock.jump(S)
+    at.facts.heard(ended)
+    assert at.get("booth/1", "call") == "off", "the same again"
+    at.facts.heard(began.model_copy(update={"via": "ws"}))
+    assert at.get("booth/1", "call") == "off"
+    at.facts.heard(began)
+    assert at.get("booth/1", "call") is UNKNOWN
+    at.clock.jump(S)
+    at.say("booth/1", "call", "off", **call)
+    assert at.get("booth/1", "call") == "off"
+
+
 def test_a_doubtful_word_about_a_channel_is_no_good_one(at: Telling) -> None:
     """What may have been sent again does not say that the camera is back; that it is gone it may say."""
     at.status("connected")
