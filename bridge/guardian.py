@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from bridge.clock import Clock
@@ -158,11 +159,12 @@ class Guardian:
             self._tell(f"{part.name}: {part.message}; {part.cure}")
 
     def _say_how_safe(self, mono: float) -> None:
-        """Show the worst in health; tell of each thing when it begins, whatever else there is."""
+        """Show the worst in health; tell of each thing when it begins, whatever else there is, alike together."""
         wrong = list(self._wrong(mono))
-        for one in wrong:
-            if (one.reason, one.about) not in self._told and one.reason != UNKNOWN_OUTCOME:  # told when it ended
-                self._tell(one.words)
+        new = [one for one in wrong if (one.reason, one.about) not in self._told]
+        for reason, alike in groupby(new, lambda one: one.reason):
+            if reason != UNKNOWN_OUTCOME:  # told when it ended
+                self._tell("; ".join(one.words for one in alike))
         self._told = {(one.reason, one.about) for one in wrong}
         if wrong:
             worst = wrong[0]
@@ -186,10 +188,11 @@ class Guardian:
         if mono - at < DOUBT:
             yield _Wrong(UNKNOWN_OUTCOME, doubt, "look whether it is as it should be")
         yield from self._not_idle("ptz")
-        if off and self._safety.moves:
-            told = ", ".join(f"{name} {ahead.total_seconds():+.0f} s" for name, ahead in off.items())
-            cure = f"set it by NTP; when it is right: vms-bridge clock accept {next(iter(off))}"
-            yield _Wrong("clock_off", f"clocks that are off or were put back, whose events open nothing: {told}", cure)
+        for name, ahead in off.items() if self._safety.moves else ():
+            seconds = f"{ahead.total_seconds():+.0f} s"
+            words = f"the clock of {name} is off or was put back ({seconds}), and its events open nothing"
+            cure = f"set it by NTP; when it is right: vms-bridge clock accept {name}"
+            yield _Wrong("clock_off", words, cure, name)
 
     def _not_idle(self, kind: str) -> Iterator[_Wrong]:
         cure = "look at it, and switch it by hand; it is tried until its source, which must be configured, confirms it"

@@ -369,8 +369,14 @@ async def test_health_says_which_clock_keeps_doors_shut(tmp_path: Path) -> None:
         await world.seconds(2)
         part = world.health[SAFETY]
         assert (part.level, part.reason) == (Level.DEGRADED, "clock_off")
-        assert "nvr +86400 s" in part.message
+        assert "the clock of nvr is off" in part.message
+        assert "+86400 s" in part.message
         assert part.cure.endswith("vms-bridge clock accept nvr")
+        safety.clocks.learn("booth", timedelta(seconds=-30))
+        await world.seconds(2)
+        *_, nvr, booth = world.receivers.texts
+        assert (len(world.receivers.texts), "of nvr is off" in nvr, "of booth is off" in booth) == (3, True, True)
+        safety.clocks.forget("booth")
         safety.clocks.forget("nvr")
         await world.seconds(2)
         assert world.health[SAFETY].level is Level.UP
