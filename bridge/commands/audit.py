@@ -88,8 +88,8 @@ def erase(
     """Forget a plate: what the trail holds of it can never be linked to it again. The chain stays whole.
 
     Dead letters that name it are dropped. That a plate was forgotten is recorded, not which. In the log of events, in
-    orders and traces plates stand until those leave by their age; clips are kept and removed by their own rules. What is
-    known now keeps it until that changes: a list it is on, a parking space it stands on, what rules remember of it.
+    orders and traces plates stand until those leave by their age; clips are kept and removed by their own rules.
+    What is known now keeps it until that changes: a list it is on, a parking space, what rules remember of it.
     Backups written before still hold its key: restore them with `--erased`.
     """
     loaded = _load(config)
