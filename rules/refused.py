@@ -8,7 +8,7 @@ whether a person asked for it, who may, or a rule.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from bridge.sdk import MAX_AGE, ActionClass, ActionSpec, Order, Origin, format_duration
 
@@ -20,6 +20,13 @@ _ASKED_FOR = frozenset({"mode.changed", "list.changed"})
 def refused(order: Order, spec: ActionSpec[Any] | None) -> str | None:
     """Return why an order that touches a device would not be done, in words; None if nothing is known against it."""
     return _told_by_none(order) or _too_old(order, spec)
+
+
+def refused_as(order: Order, spec: ActionSpec[Any] | None) -> Literal["refused", "expired"] | None:
+    """Return how such an order ends; None if nothing is known against it."""
+    if _told_by_none(order):
+        return "refused"
+    return "expired" if _too_old(order, spec) else None
 
 
 def _told_by_none(order: Order) -> str | None:

@@ -17,6 +17,7 @@ from rules.compiler import compile_rules
 from rules.coverage import Goal
 from rules.engine import TICK, Engine
 from rules.overlay import Overlay
+from rules.refused import refused_as
 from rules.ruleset import RuleSet, SiteSettings
 from rules.shortform import origin_of, source_of
 from rules.state import ENTITIES, Book, state_key
@@ -257,8 +258,12 @@ class _Player:
 
     def _carry_out(self, order: Order) -> None:
         """Let an order end, if anybody waits for that; what is nothing but an event of our own is there at once."""
+        spec = self._actions.get(order.action)
+        refused = refused_as(order, spec)
         end = self._trial.part.results.get(order.step or "", StepEnd())
-        when, spec = self._now + end.after, self._actions.get(order.action)
+        if refused is not None:
+            end = StepEnd(outcome=refused)
+        when = self._now + end.after
         if spec is not None and spec.event is not None and end.outcome == "done":
             self._later(when, spec.event(spec.params.model_validate(order.params), order))
         if end.outcome == "pending" or not self._is_awaited(order):

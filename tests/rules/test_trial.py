@@ -307,6 +307,35 @@ def test_an_order_that_would_be_refused_is_not_what_was_expected(given: str, exp
     assert why is None or why in str(result)
 
 
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        ("data: {plate: A1}", "done"),
+        ("origin: backfill, data: {plate: A1}", "refused"),
+        ("age: 1m, data: {plate: A1}", "expired"),
+    ],
+)
+def test_what_follows_an_order_that_would_be_refused_sees_that(given: str, outcome: str) -> None:
+    """The steps after it go on as they would, whatever the test says of how it ends; and `on_error` is reached."""
+    rules = """
+    rules:
+      - id: gate
+        when: {kind: plate.read}
+        then:
+          - {open: main-gate, as: opened}
+          - {mqtt: {topic: t, payload: "{{ steps.opened.outcome }}"}, with: opened}
+        on_error: [{webhook: x}]
+    """
+    failed = "" if outcome == "done" else ", {webhook: x}"
+    test = f"""
+    - name: t
+      given: [{{kind: plate.read, {given}}}]
+      results: {{opened: {{outcome: done}}}}
+      expect_some: [{{mqtt: {{payload: {outcome}}}}}{failed}]
+    """
+    assert str(_one(test, rules=rules)).endswith("passed")
+
+
 def test_all_orders_that_are_expected_must_be_such_as_are_carried_out() -> None:
     """The difference says who ordered it from what, and why it is refused. `expect_not` asks what rules order."""
     given = "given: [{kind: plate.read, origin: backfill, data: {plate: A1}}]"
