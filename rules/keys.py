@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bridge.sdk import plain
+from bridge.sdk import kinds, plain
 from rules.expressions import Expression
 from rules.fields import Field, Type
 
@@ -24,10 +24,18 @@ def never_together(wanted: Sequence[Wanted]) -> str | None:
     if len(keyed) < len(makers) or len({len(parts) for parts in keyed}) > 1:
         return NUMBER_OF_PARTS
     for number, part in enumerate(keyed[0]):
+        if isinstance(part, str) and _of_bridge_and_camera(part, [one.kind or "" for one in wanted]):
+            return part
         known = [values for one in wanted if (values := _values(one, number)) is not None]
         if known and not frozenset.intersection(*known):
             return part.path if isinstance(part, Field) else part.text if isinstance(part, Expression) else part
     return None
+
+
+def _of_bridge_and_camera(part: str, of: Sequence[str]) -> bool:
+    """Tell whether some kinds are the bridge's own and others a camera's: neither source nor channel is the same."""
+    own = kinds.FROM_BRIDGE if part == "source" else kinds.FROM_BRIDGE | kinds.LINKS
+    return any(kind in own for kind in of) and any(kind in kinds.BY_CHANNEL for kind in of)
 
 
 def _values(one: Wanted, number: int) -> frozenset[str] | None:

@@ -298,7 +298,9 @@ class _Reading(Selectors):
         if apart is None:
             return
         spot = self._rule / "per" if self._per else self._spot
-        cure = "take it out of `per`" if self._per else "say `per` with what they have in common, like `per: source`"
+        cure = "take it out of `per`"
+        if not self._per:
+            cure = "say `per` with what they have in common, like `per: source`, or `per: '\"all\"'` if it is nothing"
         if apart == NUMBER_OF_PARTS:
             cure = "give each of them as much, or none of them any"
         spot.pointless(f"`per`: the events of `when` never have the same {apart}, so they never meet; {cure}")

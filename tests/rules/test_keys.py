@@ -6,7 +6,7 @@ import pytest
 
 from bridge.sdk import PAYLOADS, Known, kinds
 from tests.rules.over_time import at, fired, run_of
-from tests.rules.support import plate, problems_of, rules_of
+from tests.rules.support import event, plate, problems_of, rules_of
 
 SITE = Known(sources=frozenset({"nvr1", "nvr2"}))
 READ_AT = "{kind: plate.read, channel: %s}"
@@ -56,8 +56,29 @@ def test_an_end_that_never_meets_its_beginning_is_a_mistake() -> None:
     """Also where nothing is said: then it is the same source and channel."""
     until = "{kind: plate.read, channel: 1, for: 9s, until: {kind: motion.ended, channel: 2}}"
     [found] = _said(until)
-    assert found.endswith("so they never meet; say `per` with what they have in common, like `per: source`")
+    cure = "say `per` with what they have in common, like `per: source`, or `per: '\"all\"'` if it is nothing"
+    assert found.endswith(f"never have the same channel, so they never meet; {cure}")
     assert _said(until, "per: source") == []
+
+
+def test_what_the_bridge_tells_never_meets_a_camera() -> None:
+    """Its source is `bridge`, and it has no channel; with one key for all it ends what began."""
+    until = "{kind: motion.started, for: 9s, until: {kind: mode.changed, match: {mode: home}}}"
+    assert ["never have the same source" in one for one in _said(until)] == [True]
+    assert [
+        "same channel" in one for one in _said(until.replace("mode.changed, match: {mode: home}", "source.lost"))
+    ] == [True]
+    run = run_of(until, "per: '\"all\"'")
+    run.feed(event("motion.started", time=at(0)))
+    run.feed(event("mode.changed", {"mode": "home"}, source="bridge", channel=None, time=at(5)))
+    run.feed(event("motion.started", time=at(20)))
+    run.tick(at(60))
+    assert fired(run) == [(60, "all")]
+    waits = "then: [{wait_for: {kind: mode.changed, within: 1m%s}}, {webhook: x}]"
+    assert [
+        "never has the source of what fires" in one for one in _said("{kind: motion.started, for: 9s}", waits % "")
+    ] == [True]
+    assert _said("{kind: motion.started, for: 9s}", waits % ", per: []") == []
 
 
 def test_keys_of_different_length_never_meet() -> None:
