@@ -13,6 +13,7 @@ import errno
 import logging
 import secrets
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,6 +38,8 @@ class Anchors:
         self._key = b""
         self.last = 0
         """The record that the last anchor names."""
+        self.newest: Anchor | None = None
+        """That anchor."""
 
     async def load(self) -> int:
         """Read what there is, making a key at first; return the last record named. Raises StoreUnavailableError."""
@@ -46,7 +49,9 @@ class Anchors:
         except OSError as exc:
             raise StoreUnavailableError(f"the anchors of the audit trail cannot be read: {exc.strerror}") from exc
         self._lines.lines = len(found)
-        self.last = max((anchor.n for anchor in found if anchor.genuine(self._key)), default=0)
+        genuine = (anchor for anchor in found if anchor.genuine(self._key))
+        self.newest = max(genuine, key=attrgetter("n"), default=None)
+        self.last = self.newest.n if self.newest else 0
         return self.last
 
     async def put(self, n: int, record_hash: str, at: datetime) -> None:

@@ -138,8 +138,10 @@ async def _verdict(loaded: Loaded, elsewhere: list[Anchor]) -> Verdict:
         raise StartError(f"the anchors in {folder} cannot be read: {error.strerror}", "look at its rights") from error
     async with reaching(loaded, role="reader") as connection:
         info = await connection.api(f"STREAM.INFO.{stream_name(site, 'RESULTS')}")
-        trimmed = may_be_trimmed(info, datetime.now(UTC))
-        check = TrailCheck([*anchors, *elsewhere], key, Subjects(site), trimmed=trimmed)
+        now = datetime.now(UTC)
+        check = TrailCheck(
+            [*anchors, *elsewhere], key, Subjects(site), trimmed=may_be_trimmed(info, now), kept=kept_since(info, now)
+        )
         async for subject, body in _records(connection, site):
             check.take(subject, body)
     return check.verdict()
@@ -153,6 +155,12 @@ def may_be_trimmed(info: dict[str, Any], now: datetime) -> bool:
     age = timedelta(microseconds=config["max_age"] // 1000)
     made = datetime.fromisoformat(info["created"])
     return bool(age) and now - made >= age - _SLACK
+
+
+def kept_since(info: dict[str, Any], now: datetime) -> datetime | None:
+    """Return since when the age of a stream has taken nothing; None if it takes nothing at all."""
+    age = timedelta(microseconds=info["config"]["max_age"] // 1000)
+    return now - age + _SLACK if age else None
 
 
 async def _export(loaded: Loaded, since: datetime | None, token: str | None, *, raw: bool) -> None:

@@ -163,16 +163,27 @@ class Verdict:
 class TrailCheck:
     """One way along a trail: records as stored, subject and body, oldest first. Pure.
 
-    `trimmed` says that the stream may have dropped its oldest by its limits; otherwise the trail begins with 1.
+    `trimmed` says that the stream may have dropped its oldest by its limits; otherwise the trail begins with 1. What
+    was anchored before `kept` may have left by its age, to the last record.
     """
 
-    def __init__(self, anchors: Sequence[Anchor], key: bytes, subjects: Subjects, *, trimmed: bool) -> None:
+    def __init__(
+        self,
+        anchors: Sequence[Anchor],
+        key: bytes,
+        subjects: Subjects,
+        *,
+        trimmed: bool,
+        kept: datetime | None = None,
+    ) -> None:
         self._subjects, self._trimmed = subjects, trimmed
         self._forged = next((anchor for anchor in anchors if not anchor.genuine(key)), None)
         self._anchors: dict[int, set[str]] = {}
         for anchor in anchors:
             if anchor.genuine(key):
                 self._anchors.setdefault(anchor.n, set()).add(anchor.hash)
+        still = (anchor.n for anchor in anchors if anchor.genuine(key) and (kept is None or anchor.at >= kept))
+        self._reaches = max(still, default=0)
         self._count = self._first = self._last = self._proven = 0
         self._hash = GENESIS
         self._at: int | None = None
@@ -206,9 +217,8 @@ class TrailCheck:
 
     def verdict(self) -> Verdict:
         """Say what was found."""
-        beyond = max(self._anchors, default=0)
-        if self.why is None and beyond > self._last:
-            self._altered(self._last + 1, f"the trail ends with {self._last}, and an anchor names {beyond}")
+        if self.why is None and self._reaches > self._last:
+            self._altered(self._last + 1, f"the trail ends with {self._last}, and an anchor names {self._reaches}")
         if self.why is None and self._forged is not None:
             self._altered(self._forged.n, "an anchor was not made with this site's key")
         state: Literal["intact", "altered", "unproven"] = "unproven" if self._proven < self._last else "intact"

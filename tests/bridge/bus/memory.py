@@ -124,7 +124,8 @@ class Streams:
             "RESULTS": [Stored(one.subject, seq, one.body, {}) for seq, one in enumerate(self.trail, self.end + 1)],
         }[stream]
         if what == "STREAM.INFO":
-            return {"state": {"last_seq": str(stands[-1].seq if stands else self.end if stream == "RESULTS" else 0)}}
+            last = stands[-1].seq if stands else self.end if stream == "RESULTS" else 0
+            return {"state": {"last_seq": str(last)}, "config": {"max_age": 365 * 86400 * 10**9}}
         assert (what, asked is None) == ("STREAM.MSG.GET", False)
         if stream == "EVENTS":
             stands += [Stored(one.subject, 0, one.body, {}) for one in self.events]

@@ -18,7 +18,7 @@ from bridge.bus.results import action_ended, event_message
 from bridge.bus.stored import Stored
 from bridge.bus.wire import Outgoing, Received
 from bridge.errors import StoreError, StoreUnavailableError
-from bridge.schema.audit import AuditRecord, ChangeRecord, digest
+from bridge.schema.audit import GENESIS, AuditRecord, ChangeRecord, digest, read_record
 from bridge.schema.event import Origin, VmsEvent
 from bridge.schema.kinds import ListChanged, ModeChanged
 from bridge.schema.orders import About, Effect
@@ -255,6 +255,25 @@ async def test_a_trail_that_is_gone_but_for_its_anchor_is_told_of(
     await _anew(streams, tmp_path).catch_up()
     (said,) = caplog.records
     assert (vars(said)["anchor"], vars(said)["end"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("days", "first"), [(364, 1), (366, 3)])
+async def test_a_trail_that_has_left_by_its_age_goes_on(
+    streams: Streams, tmp_path: Path, days: int, first: int
+) -> None:
+    """Where nothing has ended for a year, behind its last anchor: or the numbers of old anchors came again."""
+    streams.ended(1)
+    streams.ended(2)
+    await streams.appender.catch_up()
+    await streams.appender.anchor()
+    end = digest(streams.trail[-1].body)
+    streams.trail.clear()
+    streams.ledger.clear()
+    await streams.clock.advance(days * 86400)
+    streams.ended(3)
+    await _anew(streams, tmp_path).catch_up()
+    (record,) = (read_record(one.body) for one in streams.trail)
+    assert (record.n, record.prev) == (first, end if first > 1 else GENESIS)
 
 
 async def test_anchors_are_set_every_minute(streams: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,9 +83,16 @@ TRAIL = trail()
 ANCHORS = [Anchor.sealed(KEY, n, digest(TRAIL[n - 1][1]), NOW) for n in (8, 16, ANCHORED)]
 
 
-def judge(found: Trail, *, anchors: list[Anchor] = ANCHORS, key: bytes = KEY, trimmed: bool = False) -> Verdict:
+def judge(
+    found: Trail,
+    *,
+    anchors: list[Anchor] = ANCHORS,
+    key: bytes = KEY,
+    trimmed: bool = False,
+    kept: datetime | None = None,
+) -> Verdict:
     """What is said of it."""
-    check = TrailCheck(anchors, key, SUBJECTS, trimmed=trimmed)
+    check = TrailCheck(anchors, key, SUBJECTS, trimmed=trimmed, kept=kept)
     for subject, body in found:
         check.take(subject, body)
     return check.verdict()
@@ -104,6 +111,16 @@ def test_a_beginning_that_the_limits_have_dropped_is_no_damage() -> None:
     assert judge(TRAIL[10:], trimmed=True) == Verdict("unproven", LENGTH - 10, 11, LENGTH, ANCHORED)
     verdict = judge(TRAIL[10:])
     assert (verdict.state, verdict.altered_at) == ("altered", 1)
+
+
+def test_a_trail_that_has_left_by_its_age_is_no_damage() -> None:
+    """To the last record, where nothing has ended for a year; what was anchored since must be there."""
+    later = NOW + timedelta(seconds=1)
+    assert judge([], trimmed=True, kept=later) == Verdict("intact", 0, 0, 0, 0)
+    assert judge(TRAIL[ANCHORED:], trimmed=True, kept=later).state == "unproven"
+    for kept in (NOW, None):
+        verdict = judge([], trimmed=True, kept=kept)
+        assert (verdict.state, verdict.altered_at) == ("altered", 1)
 
 
 @TAMPERED
