@@ -78,6 +78,7 @@ from bridge.safety.desk import Desk
 from bridge.safety.journal import write_synced
 from bridge.safety.settings import Waiting
 from bridge.safety.site import Safety
+from bridge.safety.swaps import Swaps
 from bridge.schema.event import own_event
 from bridge.schema.kinds import BridgeStarted, Payload, RulesChanged, SettingChanged, SettingsChanged
 from bridge.schema.orders import Result
@@ -184,8 +185,9 @@ class _Start:
         desk = Desk(self.config.site, safety, self.clock)
         self.stack.push_async_callback(desk.aclose)
         buttons = Buttons(self.config.safety.kill_on, safety.kill, desk)
+        swaps = Swaps(self.config.outputs, self.config.doors, desk)
         watchers = (safety.facts, safety.clocks, safety.own_clock, safety.causes, safety.readings, safety.cameras)
-        emit = Tap(intake, [buttons.heard, *(watcher.heard for watcher in watchers)])
+        emit = Tap(intake, [buttons.heard, swaps.heard, *(watcher.heard for watcher in watchers)])
         engine, reloader = await self._engine(bus, emit, rules)
         # Nothing but other rules comes before it: what comes first tells the engine the time, and until it knows
         # that the bridge was away it takes that time for one that it was heard through.

@@ -3,9 +3,9 @@
 What was fetched from a log, replayed or made up says nothing here, and of what may have been said before and sent
 again (`doubtful`) only that what was known is not known any more. What a source said that is listened to counts only
 within the session in which it said it: before, it may have changed with nobody there to see. The same for a channel
-that its source does not hear any more. What nobody listens to (a push client, a rule, a person) counts until it says
-otherwise, over restarts too, but not over a restore. What is not known stays unknown. Nothing here is written; the
-book belongs to the bus.
+that its source does not hear any more, or whose number means another camera now. What nobody listens to (a push
+client, a rule, a person) counts until it says otherwise, over restarts too, but not over a restore. What is not known
+stays unknown. Nothing here is written; the book belongs to the bus.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 from bridge.clock import Clock
 from bridge.config.outputs import StateIs
 from bridge.schema.event import VmsEvent
-from bridge.schema.state import CONNECTED, LINK, STATUS, Told, facts, same_value, told_by
+from bridge.schema.state import CONNECTED, LINK, STATUS, Told, facts, renumbered, same_value, told_by
 
 UNKNOWN: Final = object()
 """What `get` returns for what is not known."""
@@ -73,6 +73,8 @@ class Facts:
     def heard(self, event: VmsEvent) -> None:
         """Look at an event as it comes in, also for whoever waits for what it says."""
         now = self._clock.now()
+        for other in renumbered(event):
+            self._forget(partial(eq, other))
         for entity, attribute, value in facts(event):
             _, since = self._links.get(_source_of(entity), (True, event.received))
             if event.received < since <= now:

@@ -99,6 +99,13 @@ def facts(event: VmsEvent) -> list[Fact]:
     return [Fact(entity, attribute, value) for attribute, value in says(event).items()]
 
 
+def renumbered(event: VmsEvent) -> list[str]:
+    """Return the channels, as entities, whose number may mean another camera from this event on."""
+    if event.type not in _NUMBERING or event.origin in _MADE_UP:
+        return []
+    return [f"{event.source_name}/{one}" for one in (event.subject, getattr(event.data, "other", None)) if one]
+
+
 class Told(NamedTuple):
     """What was said of an attribute last. A `value` of None: nobody knows."""
 
@@ -145,5 +152,6 @@ def same_value(one: object, other: object) -> bool:
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
+_NUMBERING = frozenset({"channel.added", "channel.removed", "channel.swapped"})
 _PUSH = "push"
 _MADE_UP = frozenset({Origin.REPLAY, Origin.TEST})

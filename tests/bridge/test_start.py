@@ -25,6 +25,7 @@ from bridge.safety.clocks import SourceClocks
 from bridge.safety.facts import Facts
 from bridge.safety.ownclock import OwnClock
 from bridge.safety.readings import Readings
+from bridge.safety.swaps import Swaps
 from connectors.ts_api.simulator import Simulator, SimulatorConfig
 from tests.bridge.actions.receiver import receiving
 from tests.bridge.bus.helpers import event, until
@@ -146,7 +147,7 @@ async def test_another_bridge_on_the_same_data_is_told_first_and_moves_nothing(t
 async def test_whatever_protects_outputs_hears_what_comes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them, before it is stored; whether a cause can be trusted, after what is known of clocks."""
     heard: list[tuple[type, str]] = []
-    watchers = (Facts, SourceClocks, OwnClock, Causes, Readings, Cameras)
+    watchers = (Swaps, Facts, SourceClocks, OwnClock, Causes, Readings, Cameras)
     for kind in watchers:
         monkeypatch.setattr(kind, "heard", lambda _, event, kind=kind: heard.append((kind, event.type)))
     (tmp_path / "rules.yaml").write_text("rules: []")

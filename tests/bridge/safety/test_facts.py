@@ -11,7 +11,17 @@ import pytest
 from bridge.config.outputs import StateIs
 from bridge.safety.facts import UNKNOWN, Facts
 from bridge.schema.event import Origin, VmsEvent
-from bridge.schema.kinds import ChannelStatus, MotionEnded, ParkingCount, SourceConnected, SourceLost
+from bridge.schema.kinds import (
+    ChannelAdded,
+    ChannelRemoved,
+    ChannelStatus,
+    ChannelSwapped,
+    MotionEnded,
+    ParkingCount,
+    Payload,
+    SourceConnected,
+    SourceLost,
+)
 from bridge.schema.state import Told
 from tests.bridge.actions.support import plate_event, state_event
 from tests.clock import START, VirtualClock, settle
@@ -246,6 +256,30 @@ def test_what_was_doubtful_before_a_restart_is_so_after_it(at: Telling) -> None:
     assert at.get("booth/1", "contact") is UNKNOWN
     at.say("booth/1", "contact", "shut")
     assert at.get("booth/1", "contact") == "shut"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "gone"),
+    [
+        ("channel.swapped", ChannelSwapped(other="8"), {"7", "8"}),
+        ("channel.removed", ChannelRemoved(), {"7"}),
+        ("channel.added", ChannelAdded(), {"7"}),
+    ],
+)
+def test_a_number_that_means_another_camera_says_nothing_of_it(
+    at: Telling, kind: str, data: Payload, gone: set[str]
+) -> None:
+    """That nothing moved before the one that has the number now was never said. Not for what is only played again."""
+    channels = {"7", "8", "9"}
+    for channel in channels:
+        at.say(f"nvr/{channel}", "motion", "off")
+    told = {"type": kind, "subject": "7", "data": data}
+    at.facts.heard(plate_event(at.clock, **told, origin=Origin.REPLAY))
+    assert {channel for channel in channels if at.get(f"nvr/{channel}") is UNKNOWN} == set()
+    at.facts.heard(plate_event(at.clock, **told))
+    assert {channel for channel in channels if at.get(f"nvr/{channel}") is UNKNOWN} == gone
+    at.say("nvr/7", "motion", "off")
+    assert at.get("nvr/7") == "off"
 
 
 def test_an_end_that_was_made_up_leaves_nothing_known(at: Telling) -> None:
