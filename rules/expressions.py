@@ -32,6 +32,9 @@ MAX_MATCHING = 2 * MAX_WORK
 _MATCHES = "re2fits"
 """Our `matches`, as long as the word: CEL's own compiles the pattern at each call, without any bound."""
 
+_OF_THE_VALUE = ("Function '", "division by zero", "index out of bounds")
+"""How CEL begins what it says of a value that is there, and of the right type."""
+
 
 class ExpressionError(Exception):
     """An expression gave no answer for this event: a value is absent, or of another type."""
@@ -101,7 +104,8 @@ def _answer(program: Any, context: cel.Context) -> Any:
     except KeyError as error:
         raise ExpressionError(f"{error.args[0]!r} is absent" if error.args else "a value is absent") from error
     except Exception as error:
-        raise UnfitError(_first_line(error)) from error
+        said = _first_line(error)
+        raise (ExpressionError if said.startswith(_OF_THE_VALUE) else UnfitError)(said) from error
     except BaseException as error:
         _not_ours(error)
         raise ExpressionError("could not be evaluated") from error

@@ -249,3 +249,20 @@ def test_an_absent_value_is_named_as_such(data: dict[str, Any], seen: object) ->
     run = Run(rules_of("rules: [{id: r, when: {kind: plate.read}, if: event.data.score > 50, then: [{webhook: x}]}]"))
     [trace] = run.feed(event("plate.read", {"plate": "A", "plate_raw": "A", **data})).traces
     assert (trace.condition, trace.seen, trace.looked) == ("if", seen, {"event.data.score": data.get("score")})
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("int(event.data.plate) > 5", "Function 'int' error: "),
+        ("10 / (size(event.data.plate) - 7) > 1", "division by zero"),
+        ('event.data.linked_channels[3] == "1"', "index out of bounds: 3"),
+        ("event.data.score > 90.0", "a value is absent"),
+    ],
+)
+def test_what_has_no_answer_is_told_as_it_is(reason: str, said: str) -> None:
+    """That another value is absent, which the rule asks for, is no reason."""
+    condition = f"event.data.lot == null && {reason}"
+    run = Run(rules_of(f"rules: [{{id: r, when: {{kind: plate.read}}, if: '{condition}', then: [{{webhook: x}}]}}]"))
+    [trace] = run.feed(plate(score=None)).traces
+    assert trace.seen.startswith(said)
