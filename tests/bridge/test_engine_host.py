@@ -229,7 +229,7 @@ async def test_a_log_that_is_lost_under_way_takes_the_head_back_with_it(world: W
         await until(lambda: host.position == 10)
         await world.bus.connection.api(f"STREAM.DELETE.{world.bus.stream('EVENTS')}")
         await streams.ensure(world.bus.connection, streams.table("home", CONFIG), 1)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):  # if nobody tells it, the reader notices by the silence
             while (head := await world.bus.engine_store.head()) is None or head.seq >= 10:
                 await world.put(event(f"new-{asyncio.get_running_loop().time()}", "vendor.event", data={"topic": "x"}))
                 await asyncio.sleep(0.05)

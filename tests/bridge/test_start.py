@@ -128,7 +128,7 @@ async def test_a_bridge_starts_on_a_log_that_is_full_of_what_nobody_has_decided_
                 await (await intake([event(number, "vendor.event", **large)]))
         assert bus.guard.refusing is not None
     async with running(loaded, Registries(connectors(), actions())) as up:
-        await until(lambda: up.bus.guard.refusing is None)
+        await until(lambda: up.bus.guard.refusing is None, 40)
         await up.bus.guard.admit(1)
 
 
