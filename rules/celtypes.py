@@ -24,7 +24,7 @@ from bridge.sdk import (
     unknown,
 )
 from rules.celops import asked, called, negated, reckoned
-from rules.celparts import BOOL, HAS, LIST, MAPPING, NOTHING, NUMBER, TEXT, Part, literal, shown, typed
+from rules.celparts import BOOL, HAS, LIST, MAPPING, NOTHING, TEXT, Part, literal, shown, typed
 from rules.fields import PLATE_FIELDS, model_fields
 
 MODE_FIELDS = frozenset({("mode.changed", "mode"), ("mode.changed", "previous")})
@@ -382,7 +382,7 @@ class _Reading:
             self.notes.append(f"{said}: neither comes before the other")
 
     def _among(self, left: Part, right: Part) -> None:
-        if right.word in {TEXT, NUMBER, BOOL}:
+        if right.word not in {None, NOTHING, LIST, MAPPING}:
             cure = "; for a part of a text write `contains`" if right.word == TEXT else ""
             self.notes.append(f"{shown(right)} is {right.word}, and `in` looks into a list{cure}")
         elif isinstance(right.literal, list):
