@@ -21,6 +21,7 @@ from bridge.runtime.health import HealthBook, Level, PartState
 from bridge.runtime.stuck import Stuck
 from bridge.runtime.troubles import Report, Troubles, words
 from bridge.safety.latch import Latch
+from bridge.safety.ownclock import OwnClock
 from bridge.safety.site import Safety
 from bridge.schema.event import Origin, VmsEvent, own_event
 from bridge.schema.kinds import BridgeHeartbeat, OutageEnded, OutageStarted, Payload
@@ -136,9 +137,8 @@ class Guardian:
             self._troubles.note(part.name, up=starting or part.level is not Level.DOWN, now=mono)
             why[part.name] = part.message
             self._say_flaw(part)
-        for latch in self._safety.latches:
-            if latch.unwritten:
-                self._later(_written(latch))
+        for stops in self._safety.unwritten():
+            self._later(_written(stops))
         for end in self._stuck.overdue(now, mono):
             self._later(self._once(emit, end))
         events: list[VmsEvent] = []
@@ -242,10 +242,10 @@ def _outage(report: Report, text: str) -> tuple[str, Payload]:
     return "outage.ended", OutageEnded(parent=parent, parts=report.parts, message=text)
 
 
-async def _written(latch: Latch) -> None:
-    """Write down what stops something, if its disk was full when it was pulled; it is tried again at the next look."""
+async def _written(stops: Latch | OwnClock) -> None:
+    """Write down what stops something; if its disk is still full, it is tried again at the next look."""
     with suppress(OSError):
-        await latch.write_again()
+        await stops.write_again()
 
 
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:

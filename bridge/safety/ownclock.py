@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from collections import OrderedDict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,9 @@ class OwnClock:
         self._mono = clock.monotonic()
         self._until, self._accepted = _read(self._path)
         self._heard: OrderedDict[str, float] = OrderedDict()
+        self.unwritten = False
+        """Whether a restart would forget what is known here."""
+        self._writing = threading.Lock()
 
     def trusted(self) -> bool:
         """Return whether ages can be told; looks at both clocks."""
@@ -76,8 +80,12 @@ class OwnClock:
             return False
         self._accepted = True
         self._heard.clear()
-        await asyncio.to_thread(self._write)
+        await self.write_again()
         return True
+
+    async def write_again(self) -> None:
+        """Write down what a restart must not forget. Raises OSError."""
+        await asyncio.to_thread(self._write)
 
     def _look(self) -> datetime:
         now, mono = self._clock.now(), self._clock.monotonic()
@@ -102,9 +110,13 @@ class OwnClock:
             _LOG.error("a restart would forget that our clock went back", extra={"error": str(exc)})
 
     def _write(self) -> None:
-        if self._until is not None:
+        if self._until is None:
+            return
+        with self._writing:
             kept = {"until": self._until.isoformat(), "accepted": self._accepted}
+            self.unwritten = True
             write_synced(self._path, json.dumps(kept).encode())
+            self.unwritten = False
 
 
 def shut_until(folder: Path, now: datetime) -> datetime | None:

@@ -80,10 +80,10 @@ class Safety:
         """Take over what was known before the start, but not what a backup says."""
         self.facts.remember(known, await asyncio.to_thread(restored_at, self._folder))
 
-    @property
-    def latches(self) -> list[Latch]:
-        """All that stops something until a person lets go."""
-        return [self.kill, self.breaker, *self.doors.holds.values()]
+    def unwritten(self) -> list[Latch | OwnClock]:
+        """Return what stops something and would be forgotten by a restart, as its disk was full."""
+        stops: list[Latch | OwnClock] = [self.kill, self.breaker, self.own_clock, *self.doors.holds.values()]
+        return [each for each in stops if each.unwritten]
 
     async def aclose(self) -> None:
         """Let go of files."""

@@ -20,7 +20,7 @@ from bridge.errors import ActionUnavailableError, StoreUnavailableError
 from bridge.guardian import SAFETY, Guardian
 from bridge.runtime.health import HealthBook, Level
 from bridge.runtime.stuck import KINDS
-from bridge.safety import latch, releases
+from bridge.safety import latch, ownclock, releases
 from bridge.safety.journal import write_synced
 from bridge.safety.releases import Target
 from bridge.schema.event import VmsEvent
@@ -211,7 +211,8 @@ async def test_whatever_stops_the_site_shows_in_health(tmp_path: Path) -> None:
 async def test_what_was_pulled_on_a_full_disk_is_written_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a button that nobody could answer: a restart after the disk was cleared must not let things move."""
+    """By a button that nobody could answer: a restart after the disk was cleared must not let things move. The same
+    for our clock, if it goes back then."""
     monkeypatch.setattr("asyncio.to_thread", inline)
     async with watched(tmp_path) as world:
         full = {"kill": True}
@@ -222,13 +223,16 @@ async def test_what_was_pulled_on_a_full_disk_is_written_when_there_is_room(
             write_synced(path, content)
 
         monkeypatch.setattr(latch, "write_synced", write)
+        monkeypatch.setattr(ownclock, "write_synced", write)
         with pytest.raises(OSError, match="No space"):
             await world.site.kill.pull("event:nvr", "button")
+        world.clock.jump(timedelta(hours=-1))
         await world.seconds(3)
-        assert not (tmp_path / "kill").exists()
+        assert not any((tmp_path / name).exists() for name in ("kill", "clock"))
         full["kill"] = False
         await world.seconds(2)
-        assert (tmp_path / "kill").exists()
+        assert all((tmp_path / name).exists() for name in ("kill", "clock"))
+        assert world.site.safety.unwritten() == []
 
 
 @pytest.fixture
