@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -127,9 +127,7 @@ class Bus:
             found: list[Damage] = []
             if server is not None:
                 found = await bus._mark(server.directory.parent, config.keep)
-            lost = await rewind(connection, bus.stream("EVENTS"), bus.engine_store, bus.checkpoints())
-            if lost is not None and not any(each.stream == lost.stream and each.last >= lost.first for each in found):
-                found.append(lost)
+            found += await bus._rewind(found)
             await stack.enter_async_context(bus._events)
             await stack.enter_async_context(bus._trace_writer)
             await bus._report_damage(found)
@@ -252,6 +250,13 @@ class Bus:
         self._stack.push_async_callback(_quietly, marks.note)  # once everything that writes has ended
         await self._stack.enter_async_context(_every(EVERY, marks.note, "store marks"))
         return found
+
+    async def _rewind(self, found: Sequence[Damage]) -> list[Damage]:
+        """Take the engine's head back to the end of the log; return what is lost, unless that was found already."""
+        events, alone = self.stream("EVENTS"), self._server is not None
+        lost = await rewind(self.connection, events, self.engine_store, self.checkpoints(), alone=alone)
+        known = lost is None or any(each.stream == events and each.last >= lost.first for each in found)
+        return [] if lost is None or known else [lost]
 
     async def _report_damage(self, found: Iterable[Damage]) -> None:
         for damage in found:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -199,14 +199,18 @@ class DeadLetterBox:
         await self._note("drop", await self.get(seq), now, why)
         await self._remove(seq)
 
-    async def forget(self, plate: str) -> int:
-        """Take away every letter in which a plate stands, however it is written there; return how many."""
+    async def forget(self, plate: str, before: Callable[[int], Awaitable[None]]) -> int:
+        """Take away every letter in which a plate stands, however it is written there; return how many.
+
+        `before` writes down that so many will go; if it raises none does.
+        """
         subject, named = f"{self._subjects.root}.dlq.>", Naming(plate)
         found: list[int] = []
         for stream in (self._given_up, self._rejected):
             with _perhaps_missing():
                 async for batch in scan(self._connection, stream, [subject]):
                     found += [place(m.reply).seq for m in batch if _names(m, named)]
+        await before(len(found))
         for seq in found:
             await self._remove(seq)
         return len(found)

@@ -89,6 +89,7 @@ def erase(
 
     Dead letters that name it are dropped. That a plate was forgotten is recorded, not which. In the log of events, in
     orders and traces plates stand until those leave by their age; clips are kept and removed by their own rules.
+    What is known now keeps it until that changes: a list it is on, a parking space, what rules remember of it.
     Backups written before still hold its key: restore them with `--erased`.
     """
     loaded = _load(config)
@@ -200,12 +201,15 @@ async def _erase(loaded: Loaded, plate: str) -> tuple[bool, int]:
     site = loaded.config.site
     async with reaching(loaded) as connection:
         keys = PlateKeys(_folder(loaded))
-        letters = await DeadLetterBox(connection, site, principal()).forget(plate)
         known = await asyncio.to_thread(keys.find, plate) is not None
-        if known or letters:
-            ledger = JetEffectLedger(connection, Acks(connection), stream_name(site, "ENGINE"), site)
-            said = "a plate was erased" + (f", with {letters} dead letters" if letters else "")
-            await note(ledger, "plate-erase", principal(), datetime.now(UTC), said)
+
+        async def write_down(letters: int) -> None:
+            if known or letters:
+                ledger = JetEffectLedger(connection, Acks(connection), stream_name(site, "ENGINE"), site)
+                said = "a plate was erased" + (f", with {letters} dead letters" if letters else "")
+                await note(ledger, "plate-erase", principal(), datetime.now(UTC), said)
+
+        letters = await DeadLetterBox(connection, site, principal()).forget(plate, write_down)
         return await asyncio.to_thread(keys.forget, plate, datetime.now(UTC)), letters
 
 

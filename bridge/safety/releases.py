@@ -182,13 +182,30 @@ class ReleaseJournal:
             self._pay_from(debt, max(debt.due, self._clock.monotonic() + hold.total_seconds()))
 
     async def idle(self, target: Target) -> None:
-        """Bring a target back to idle now, owed or not. Raises ActionError if it did not confirm it."""
+        """Bring a target back to idle now, owed or not. Raises ActionError if it did not confirm it.
+
+        What is owed is due from then on, whoever asked: it is paid as if its time were over.
+        """
         debt = self._debt(target)
         async with debt.lock:
             ids = list(debt.ids)
-            await send_release(self._services, target)
+            try:
+                await send_release(self._services, target)
+            except BaseException as exc:  # a time limit, a cancellation: it may not be back
+                self._not_back(debt, exc)
+                raise
             debt.paid()
             await self._confirm(debt, ids, "confirmed")
+
+    def _not_back(self, debt: _Debt, error: BaseException) -> None:
+        now = self._clock.monotonic()
+        if debt.ids:
+            debt.begin(now)
+            self._pay_from(debt, now)
+        elif isinstance(error, ActionRejectedError):
+            return  # whoever asked does not ask again
+        debt.since = now if debt.since is None else debt.since
+        debt.trouble = str(error) or "no answer"
 
     def _debt(self, target: Target) -> _Debt:
         return self._debts.setdefault(target, _Debt(target))

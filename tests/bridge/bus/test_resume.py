@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 
+from bridge.bus.results import action_ended, event_message
 from bridge.bus.resume import Resume, Start
 from bridge.bus.stored import Stored
 from bridge.bus.wire import Outgoing, Received, RefusedError
 from bridge.schema.event import VmsEvent
 from bridge.schema.kinds import ModeChanged
-from tests.bridge.bus.helpers import NOW, event, result
-from tests.bridge.bus.memory import Streams
+from tests.bridge.bus.helpers import NOW, effect, event, result
+from tests.bridge.bus.memory import SUBJECTS, Streams
 
 ENDED = result(1).ended
 ENDS, CHANGES = ["vms.home.result.*.*"], ["vms.home.result.change.*.*"]
@@ -151,3 +152,56 @@ async def test_a_log_that_cannot_be_asked_is_not_taken_for_lost(
     with pytest.raises(RefusedError):
         await resume.log(2)
     assert streams.asked == []
+
+
+def _told_of(number: int) -> Outgoing:
+    """What the log is told of an end."""
+    return event_message(SUBJECTS, action_ended("home", result(number), None))
+
+
+@pytest.mark.parametrize(
+    ("told", "after", "looks"),
+    [
+        ((), 0, 0),
+        ((1, 2), 2, 0),  # the newest is there
+        ((1, 2, 9), 2, 1),  # the ledger is an older copy
+        ((9, 8), 0, 1),  # it is another one
+    ],
+)
+async def test_the_log_says_up_to_which_end_it_was_told(
+    streams: Streams, resume: Resume, monkeypatch: pytest.MonkeyPatch, told: tuple[int, ...], after: int, looks: int
+) -> None:
+    """By the newest that the ledger has; others than the last are looked for only if that is not there."""
+    for number in (1, 2):
+        streams.ended(number)
+    streams.events += map(_told_of, told)
+    asked: list[str] = []
+
+    async def newest(connection: Any, stream: str, subject: str, limit: int) -> list[Received]:
+        asked.append(subject)
+        return await streams.newest(connection, stream, subject, limit)
+
+    monkeypatch.setattr("bridge.bus.resume.newest_of", newest)
+    assert await resume.said() == after
+    assert asked == [_told_of(1).subject] * looks
+
+
+@pytest.mark.parametrize("said", [b"{", event(1).encode()])
+async def test_what_tells_of_no_end_says_nothing(streams: Streams, resume: Resume, said: bytes) -> None:
+    """Somebody else has written it."""
+    streams.ended(1)
+    streams.events.append(_told_of(1)._replace(body=said))
+    assert await resume.said() == 0
+
+
+@pytest.mark.parametrize(
+    "stands",
+    [b"{", effect(1).encode(), effect(1, status="ended", result=result(1, ended=NOW + timedelta(days=1))).encode()],
+)
+async def test_what_has_not_ended_so_in_the_ledger_says_nothing(
+    streams: Streams, resume: Resume, stands: bytes
+) -> None:
+    """It has ended at another time there, not yet, or nobody can read how."""
+    streams.ledger.append(Stored(SUBJECTS.effect("o1"), 1, stands, {}))
+    streams.events.append(_told_of(1))
+    assert await resume.said() == 0

@@ -317,3 +317,28 @@ def test_nothing_is_vouched_for_that_came_before_the_last_doubt(steps: list[tupl
                 assert up
                 assert came > answered > doubted
                 assert clocks.offset("nvr") == said * S
+
+
+@pytest.mark.parametrize(
+    ("told", "right"),
+    [
+        ((), False),
+        ((0 * S,), True),
+        ((5 * S,), True),
+        ((-5 * S,), True),
+        ((5.001 * S,), False),
+        ((-5.001 * S,), False),
+        ((3 * S, -2 * S), True),  # it shows as much less than before as is within the tolerance
+        ((3 * S, -2.001 * S), False),
+    ],
+)
+def test_a_glance_is_enough_for_a_clock_that_was_never_wrong(told: tuple[timedelta, ...], right: bool) -> None:
+    """From the moment on at which it told so; who pushes is always looked at closely."""
+    clock = VirtualClock()
+    clocks = _clocks(clock)
+    for offset in told:
+        clocks.learn("nvr", offset)
+    assert clocks.surely(plate_event(clock)) is right
+    assert not clocks.surely(plate_event(clock, received=clock.now() - 0.001 * S))
+    assert not clocks.surely(plate_event(clock, source="site/other"))
+    assert not clocks.surely(plate_event(clock, via="push", principal="booth"))

@@ -16,7 +16,7 @@ import pytest
 from bridge.contracts import ControlsPtz, SwitchesRelays
 from bridge.errors import ActionRejectedError, ActionUnavailableError, ActionUnknownError, StartError
 from bridge.safety import releases
-from bridge.safety.releases import ReleaseJournal, Target
+from bridge.safety.releases import LATE, ReleaseJournal, Target
 from tests.bridge.actions.support import Locator, rest
 from tests.bridge.safety.meanwhile import writing_meanwhile
 from tests.bridge.safety.yard import BareYard, keeping
@@ -442,6 +442,38 @@ async def test_an_off_order_pays_what_is_owed(tmp_path: Path) -> None:
         await off
         await rest()
         assert (yard.positions, yard.clock.waits) == ([False, True, False, True, False], [])
+
+
+async def test_an_off_order_that_fails_makes_what_is_owed_due(tmp_path: Path) -> None:
+    """It is to be back now, and not when its time is over: it is tried beside the order, and people hear of it."""
+    async with serving(tmp_path) as yard:
+        await yard.open(hold=3600 * S)
+        yard.device.answer_off.extend([_busy()] * 30)
+        with pytest.raises(ActionUnavailableError):
+            await yard.journal.idle(GATE)
+        await rest()
+        with pytest.raises(ActionUnavailableError, match="brought back to idle"):
+            await yard.open("o2")
+        await yard.pass_(LATE + 0.5)
+        assert yard.journal.overdue() == {GATE: "busy"}
+        yard.device.answer_off.clear()
+        await yard.pass_(30)
+        assert (yard.positions, yard.journal.overdue(), yard.journal.owed()) == ([True, False], {}, {})
+
+
+@pytest.mark.parametrize("error", [_busy(), TimeoutError(), ActionRejectedError("no such relay")])
+async def test_an_off_order_for_what_owes_nothing_is_told_as_well(tmp_path: Path, error: Exception) -> None:
+    """While it is tried; one that is refused has ended, and nothing is kept from leaving idle."""
+    async with serving(tmp_path) as yard:
+        yard.device.answer_off.append(error)
+        with pytest.raises(type(error)):
+            await yard.journal.idle(GATE)
+        await yard.pass_(LATE + 0.5)
+        tried = not isinstance(error, ActionRejectedError)
+        assert yard.journal.overdue() == ({GATE: str(error) or "no answer"} if tried else {})
+        await yard.open()
+        await yard.journal.idle(GATE)
+        assert yard.journal.overdue() == {}
 
 
 async def test_an_off_order_ends_the_tries_of_a_release(tmp_path: Path) -> None:

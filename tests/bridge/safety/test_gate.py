@@ -113,6 +113,17 @@ def test_a_push_without_time_counts_as_now(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("action_class", list(ActionClass))
+def test_what_nobody_believes_the_time_of_moves_nothing_and_is_told(tmp_path: Path, action_class: ActionClass) -> None:
+    """By itself, and among the causes: only what actuates needs a time that is right."""
+    clock = VirtualClock()
+    doubtful = _order(clock, action_class, event=plate_event(clock, timequality="doubtful"))
+    among = _order(clock, action_class)
+    wanted = "no_time" if action_class is ActionClass.ACTUATING else "go"
+    assert _check(make_gate(tmp_path, clock), doubtful, action_class) == wanted
+    assert _check(make_gate(tmp_path, clock, doubt=lambda _: Reason.NO_TIME), among, action_class) == wanted
+
+
+@pytest.mark.parametrize("action_class", list(ActionClass))
 def test_an_order_that_has_expired_is_not_started(tmp_path: Path, action_class: ActionClass) -> None:
     """`expires` holds for everything but a release."""
     clock = VirtualClock()
