@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.sdk import ActionClass, ActionSpec, Order, Origin
-from rules.refused import refused
+from rules.refused import refused, refused_as
 from tests.rules.support import ACTIONS, START, event
 
 DATA = {"mode.changed": {"mode": "x"}, "list.changed": {"list": "x", "added": ["y"]}}
@@ -77,6 +77,7 @@ def _old(age: int, limit: int) -> str:
 def test_how_old_its_cause_may_be(order: Order, spec: ActionSpec[Any] | None, why: str | None) -> None:
     """By its source or since it was read, whichever is longer; as its action says, or its class, or the rule."""
     assert refused(order, spec) == why
+    assert refused_as(order, spec) == ("expired" if why else None)
 
 
 @pytest.mark.parametrize("origin", sorted(Origin))
@@ -95,6 +96,7 @@ def test_what_is_neither_live_nor_asked_for_moves_nothing(origin: Origin, action
         assert why == made_up
     else:
         assert why == (no_live if action_class is MOVES else None)
+    assert refused_as(_order(origin=origin, action_class=action_class), None) == ("refused" if why else None)
 
 
 @pytest.mark.parametrize("kind", ["mode.changed", "list.changed"])
