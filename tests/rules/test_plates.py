@@ -112,6 +112,21 @@ def test_a_list_is_searched_as_if_every_plate_was_looked_at(plates: list[str], s
     assert Looks(known).like(seen, distance) == slow
 
 
+@pytest.mark.parametrize("distance", [0, 1, 2])
+def test_a_plate_that_is_added_is_found_like_the_others(distance: int) -> None:
+    """Also after others were looked for, and with characters that none had before; once, however often it is added."""
+    looks = Looks(["12AB345"])
+    seen = {0: "98XY765", 1: "98XY764", 2: "98XW764"}[distance]
+    assert looks.like(seen, distance) == []
+    for _ in range(2):
+        looks.add("98XY765")
+    looks.add("9BXY765")  # looks like it
+    assert looks.like(seen, distance) == ["98XY765", "9BXY765"]
+    assert looks.like("12AB345", distance) == ["12AB345"]
+    assert looks.like("99XX999", distance) == []
+    assert len(looks) == 2
+
+
 def test_short_plates_must_be_exact_and_long_ones_are_no_plates() -> None:
     """Or a plate of two characters would be like everything, and one of a thousand take for ever."""
     assert [allowed("x" * count, 2) for count in (1, 2, 3, 5, 6, LONGEST, LONGEST + 1)] == [0, 0, 1, 1, 2, 2, 0]
