@@ -20,7 +20,7 @@ from bridge.bus.pull import scan
 from bridge.contracts import Head, StateKey, Step
 from bridge.errors import StaleOwnerError, StoreUnavailableError
 from bridge.schema.orders import Order
-from tests.bridge.bus.helpers import CONFIG, count, order, running_bus, until
+from tests.bridge.bus.helpers import CONFIG, count, event, order, running_bus, until
 from tests.bridge.bus.link import Link, linked_bus
 
 HEAD = Head(seq=1, epoch=1, ruleset="abc")
@@ -331,6 +331,7 @@ async def test_a_lost_request_is_sent_again(tmp_path: Path) -> None:
 async def test_a_lost_answer_and_another_owner_is_stale(tmp_path: Path) -> None:
     """When the connection breaks and somebody else takes over meanwhile, the old owner learns it."""
     async with linked_bus(tmp_path) as (bus, link):
+        await (await (await bus.intake())([event(1)]))  # that the head names, or who comes takes it back
         head = await bus.engine_store.commit(Step(HEAD))
         link.closed = True
         link.cut()
