@@ -321,7 +321,10 @@ class _Reading(Selectors):
         default = ("source",) if part.source else None
         channels = None if part.channel is None else frozenset(part.channel)
         sources = self._names.full(part.source)
-        wanted = Wanted(part.kind, sources, channels, tests, False, "heard", self._rule_key(kind, default))
+        key = self._rule_key(kind, default)
+        wanted = Wanted(part.kind, sources, channels, tests, False, "heard", key)
+        parts = key.parts if key is not None else ()
+        place = (parts.index("source"), len(parts)) if "source" in parts else None
         keys: tuple[str, ...] = ()
         if self._per is None or tuple(self._per) == default:
             keys = tuple(part.source) if part.source else ("",)
@@ -329,7 +332,7 @@ class _Reading(Selectors):
         site = self._names.site
         return Waiting(
             (wanted,),
-            lambda name: Silent(span, name, site, sources or frozenset(), keys, inconclusive, bool(part.kind)),
+            lambda name: Silent(span, name, site, sources or frozenset(), keys, inconclusive, bool(part.kind), place),
             payload_model(_TICK),
             _TICK,
         )

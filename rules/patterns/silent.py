@@ -6,6 +6,7 @@ If the source was not connected all that while the answer is *inconclusive*, and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -42,6 +43,8 @@ class Silent:
     tells_inconclusive: bool = False
     names_kind: bool = False
     """Whether it waits for events of one kind, not for a sign of life of anybody."""
+    source_in_key: tuple[int, int] | None = None
+    """Which part of a key is the source, and of how many; None: keys tell of none."""
 
     def begin(self, stamp: datetime) -> Mapping[str, Reaction]:
         """Wait from here on."""
@@ -78,12 +81,19 @@ class Silent:
             return self._waits({**memory, "settling": micros(now.stamp + PROMPT)})
         due = self._due({name: item for name, item in memory.items() if name != "settling"})
         trigger = self._tick(due, now)
-        deaf = now.deaf(self.sources, from_micros(memory["heard"]))
+        deaf = now.deaf(self._of(now.key), from_micros(memory["heard"]))
         fire = Fire((trigger.id,), trigger) if deaf is None or self.tells_inconclusive else None
         if deaf is None:
             return Reaction({"heard": memory["heard"], "told": True}, fire=fire)
         again = self._waits({"heard": micros(now.stamp)})
         return replace(again, fire=fire, unmet=deaf, inconclusive=True, about=trigger)
+
+    def _of(self, key: str) -> frozenset[str]:
+        """Return the sources that must have been heard for this key: its own, or where it tells of none, all."""
+        if self.source_in_key is None:
+            return self.sources
+        number, parts = self.source_in_key
+        return frozenset({f"{self.site}/{key if parts == 1 else json.loads(key)[number]}"})
 
     def _due(self, memory: Memory) -> datetime:
         if "settling" in memory:

@@ -135,3 +135,26 @@ class TestSilent:
         run.feed(link("lost", 70))
         run.feed(plate(time=at(80)))
         assert [trace.seen for trace in run.tick(at(140)).traces] == ["nvr1 is not connected"]
+
+    @pytest.mark.parametrize(
+        ("when", "per", "key"),
+        [
+            ("{silent: [nvr1, nvr2], for: 1m}", (), "%s"),
+            ("{silent: {kind: plate.read}, for: 1m}", ("per: source",), "%s"),
+            ("{silent: {source: [nvr1, nvr2], kind: plate.read}, for: 1m}", ("per: [channel, source]",), '["1","%s"]'),
+        ],
+    )
+    def test_a_source_that_is_lost_makes_nothing_uncertain_of_another(
+        self, when: str, per: tuple[str, ...], key: str
+    ) -> None:
+        """Each is waited for by itself, so each needs to be heard by itself."""
+        run = run_of(when, *per)
+        for name in ("nvr1", "nvr2"):
+            run.feed(event("source.connected", {}, source=name, channel=None, time=at(-10), origin=Origin.BRIDGE))
+            run.feed(plate(time=at(0), source=name))
+        run.feed(link("lost", 5))
+        for seconds in (60, 61):
+            run.tick(at(seconds))
+        assert fired(run) == [(60, key % "nvr2")]
+        told = [(trace.key, trace.seen) for made in run.decisions for trace in made.traces if not trace.fired]
+        assert (key % "nvr1", "nvr1 is not connected") in told
