@@ -223,7 +223,7 @@ class _Reading(Selectors):
         pattern = Absent(
             when.within or _UNITS["m"],
             self._late,
-            follows.sources if follows else None,
+            _answering(after, follows),
             "inconclusive" in when.include,
         )
         wanted = tuple(one for one in (after, follows) if one is not None)
@@ -375,6 +375,14 @@ class _Reading(Selectors):
 
 def _one(name: str) -> Pattern:
     return OneEvent()
+
+
+def _answering(after: Wanted | None, follows: Wanted | None) -> frozenset[str] | None:
+    """Return the sources whose answer counts; None: the one that the beginning came from."""
+    if after is None or follows is None:
+        return None
+    keyed = zip(after.per.parts if after.per else (), follows.per.parts if follows.per else (), strict=False)
+    return None if ("source", "source") in keyed else follows.sources
 
 
 def _decided(

@@ -111,3 +111,14 @@ class TestAbsent:
         run.feed(self._call("started", 100, came=106))
         [trace] = run.tick(at(166)).traces
         assert (trace.condition, trace.seen) == ("max_age", "6s")
+
+    @pytest.mark.parametrize(("per", "known"), [("[source, caller]", True), ("caller", False)])
+    def test_a_source_whose_answer_does_not_count_may_be_lost(self, per: str, known: bool) -> None:
+        """Told apart by source, only the one that it began at can answer; otherwise each of those named can."""
+        both = "source: [nvr1, nvr2]"
+        when = f"{{absent: {{kind: call.ended, {both}}}, after: {{kind: call.started, {both}}}, within: 1m}}"
+        run = run_of(when, f"per: {per}")
+        run.feed(event("call.started", {"caller": "1"}, source="nvr2", time=at(0)))
+        run.feed(link("lost", 5))
+        [trace] = run.tick(at(60)).traces
+        assert (trace.fired, trace.outcome == "inconclusive") == (known, not known)
