@@ -257,7 +257,7 @@ async def test_a_trail_that_is_gone_but_for_its_anchor_is_told_of(
     assert (vars(said)["anchor"], vars(said)["end"]) == (1, 0)
 
 
-@pytest.mark.parametrize(("days", "first"), [(364, 1), (366, 3)])
+@pytest.mark.parametrize(("days", "first"), [(364, 1), (365, 1), (366, 3)])
 async def test_a_trail_that_has_left_by_its_age_goes_on(
     streams: Streams, tmp_path: Path, days: int, first: int
 ) -> None:
@@ -271,9 +271,20 @@ async def test_a_trail_that_has_left_by_its_age_goes_on(
     streams.ledger.clear()
     await streams.clock.advance(days * 86400)
     streams.ended(3)
+    streams.changed(ModeChanged(mode="away"))
     await _anew(streams, tmp_path).catch_up()
-    (record,) = (read_record(one.body) for one in streams.trail)
+    record, change = (read_record(one.body) for one in streams.trail)
     assert (record.n, record.prev) == (first, end if first > 1 else GENESIS)
+    assert (change.n, change.effect, change.change) == (first + 1, 1, 1)
+
+
+async def test_a_trail_of_changes_alone_goes_on(streams: Streams, tmp_path: Path) -> None:
+    """Its last record says how far the ledger is in it."""
+    streams.changed(ModeChanged(mode="away"))
+    await streams.appender.catch_up()
+    streams.ended(1)
+    await _anew(streams, tmp_path).catch_up()
+    assert [(record.effect, record.change) for record in streams.records] == [(0, 1), (1, 1)]
 
 
 async def test_anchors_are_set_every_minute(streams: Streams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
