@@ -200,7 +200,7 @@ class ReleaseJournal:
     def _not_back(self, debt: _Debt, error: BaseException) -> None:
         now = self._clock.monotonic()
         if debt.ids:
-            debt.begin(now)
+            debt.paying = True
             self._pay_from(debt, now)
         elif isinstance(error, ActionRejectedError):
             return  # whoever asked does not ask again

@@ -476,6 +476,17 @@ async def test_an_off_order_for_what_owes_nothing_is_told_as_well(tmp_path: Path
         assert yard.journal.overdue() == {}
 
 
+async def test_who_asks_again_does_not_begin_anew(tmp_path: Path) -> None:
+    """People hear of it from the first time on that it did not go back."""
+    async with serving(tmp_path) as yard:
+        yard.device.answer_off.extend([_busy()] * 2)
+        for _ in range(2):
+            with pytest.raises(ActionUnavailableError):
+                await yard.journal.idle(GATE)
+            await yard.pass_(LATE - 1)
+        assert yard.journal.overdue() == {GATE: "busy"}
+
+
 async def test_an_off_order_ends_the_tries_of_a_release(tmp_path: Path) -> None:
     """What the device took from a person it need not be told again, and it may open."""
     async with serving(tmp_path) as yard:

@@ -162,3 +162,11 @@ async def test_what_is_loaded_is_what_an_earlier_run_wrote(tmp_path: Path) -> No
     assert len(yard.safety.openings.others("gate", make_order(yard.clock, "open", {"door": "main"}))) == 1
     assert yard.safety.cameras.held() == {"nvr/7": ""}
     assert list(yard.safety.doors.pending._untold) == ["a"]
+
+
+def test_what_a_restart_would_forget_is_told_of(tmp_path: Path) -> None:
+    """Of everything that stops something."""
+    safety = Yard(tmp_path).safety
+    assert safety.unwritten() == []
+    safety.own_clock.unwritten = True
+    assert safety.unwritten() == [safety.own_clock]

@@ -71,13 +71,19 @@ async def test_a_swap_holds_the_doors_that_go_by_it(tmp_path: Path, one: str, ot
 
 
 @pytest.mark.parametrize(
-    "told", [{"origin": Origin.REPLAY}, {"origin": Origin.TEST}, {"source": "site/other"}, {"type": "channel.renamed"}]
+    "told",
+    [
+        {"origin": Origin.REPLAY},
+        {"origin": Origin.TEST},
+        {"source": "site/other"},
+        {"type": "channel.renamed", "data": {"name": "yard"}},
+        {"type": "channel.added", "data": {}},
+    ],
 )
 async def test_nothing_else_holds_a_door(tmp_path: Path, told: dict[str, Any]) -> None:
-    """Neither what is played again, nor another system's channels, nor another name for the same camera."""
+    """Neither what is played again, nor another system's channels, nor another name for a camera, nor a new camera."""
     site, swaps = _site(tmp_path)
-    more = {"data": {"name": "yard"}} if "type" in told else {}
-    swaps.heard(_swap(site, "1", "9", **told | more))
+    swaps.heard(_swap(site, "1", "9", **told))
     await settle()
     assert _held(site) == set()
 

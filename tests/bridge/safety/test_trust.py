@@ -258,6 +258,28 @@ def test_a_clock_that_went_back_twice_catches_up_with_the_first(tmp_path: Path) 
     assert own.trusted()
 
 
+async def test_that_our_clock_went_back_is_written_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then it is told that a restart would forget it."""
+    clock = VirtualClock()
+    own = OwnClock(tmp_path, clock)
+    assert own.unwritten is False
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("bridge.safety.ownclock.write_synced", full)
+        clock.jump(-60 * S)
+        assert not own.trusted()
+    assert own.unwritten is True
+    assert OwnClock(tmp_path, clock).trusted()
+    await own.write_again()
+    assert own.unwritten is False
+    assert not OwnClock(tmp_path, clock).trusted()
+
+
 async def test_a_person_accepts_our_clock_and_what_came_before_stays_shut_out(tmp_path: Path) -> None:
     """Set a day forward and corrected: only what is heard after the word of a person counts, also over a restart."""
     clock = VirtualClock()
