@@ -476,6 +476,28 @@ async def test_an_off_order_for_what_owes_nothing_is_told_as_well(tmp_path: Path
         assert yard.journal.overdue() == {}
 
 
+async def test_what_waits_for_an_off_order_that_fails_does_not_leave_idle(tmp_path: Path) -> None:
+    """What is owed is due now, before anything else."""
+    async with serving(tmp_path) as yard:
+        await yard.open(hold=3600 * S)
+        go_on = asyncio.Event()
+
+        async def slowly(relay: str, on: bool) -> None:
+            if not on:
+                await go_on.wait()
+
+        yard.device.on_switch = slowly
+        yard.device.answer_off.append(_busy())
+        back = asyncio.create_task(yard.journal.idle(GATE))
+        await rest()
+        again = asyncio.create_task(yard.open("o2"))
+        await rest()
+        go_on.set()
+        for task, said in ((back, "busy"), (again, "brought back to idle")):
+            with pytest.raises(ActionUnavailableError, match=said):
+                await task
+
+
 async def test_who_asks_again_does_not_begin_anew(tmp_path: Path) -> None:
     """People hear of it from the first time on that it did not go back."""
     async with serving(tmp_path) as yard:
