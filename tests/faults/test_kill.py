@@ -33,14 +33,14 @@ def test_every_point_is_placed_exactly_once() -> None:
     assert len(POINTS) > 10
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scenario", list(row_kill.scenarios()), ids=_name)
 def test_killed_at_a_point(tmp_path: Path, scenario: row_kill.Scenario) -> None:
     """Killed at a named point and started again, the bridge keeps its promise."""
     assert faults(row_kill.at_point(tmp_path, scenario)) == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_point_that_is_not_passed_is_a_failure(tmp_path: Path) -> None:
     """A scenario that does not come to its point has shown nothing, and says so."""
     with pytest.raises(FaultError, match=r"did not die at effect\.waiting"):
@@ -60,7 +60,7 @@ def test_killed_at_random(tmp_path: Path, run: int) -> None:
     assert row_kill.only_kills(tmp_path, KILLS, chosen_seed() + run).problems == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_without_the_effect_ledger_it_does_not(tmp_path: Path) -> None:
     """A bridge that has forgotten what it did does it again, and the checker says so."""
     control = row_kill.without_ledger(tmp_path)

@@ -118,7 +118,7 @@ class DoorSite(Site):
         lines = self.ledger.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
-    def push(self, *, age: timedelta = timedelta(0), seconds: float = 60) -> None:
+    def push(self, *, age: timedelta = timedelta(0), seconds: float = 120) -> None:
         """Push the next plate until it is acknowledged; each try is the same message, as a device repeats it."""
         when = datetime.now(UTC) - age
         with self._lock:
@@ -162,6 +162,9 @@ class Pusher:
             self._work.result(seconds)
 
     def _run(self) -> None:
+        """The first car comes when the bridge is there: how long it takes to come up must not make that one late."""
+        site = self._site
+        wait_for(lambda: site.over.is_set() or site.request("GET", "/healthz")[0] == 200, 300)
         for age in self._ages:
             self._allowed.acquire()
             if self._site.over.is_set():

@@ -143,7 +143,7 @@ def _at_points(folder: Path, tries: Sequence[tuple[int, Scenario]]) -> Outcome:
     return total
 
 
-def at_point(folder: Path, scenario: Scenario, patience: float = 25) -> Seen:
+def at_point(folder: Path, scenario: Scenario, patience: float = 120) -> Seen:
     """Have the bridge killed at a point, start it again, and return what was seen of it in both lives.
 
     Raises FaultError when it has not come there after `patience` seconds.
@@ -167,7 +167,7 @@ def at_point(folder: Path, scenario: Scenario, patience: float = 25) -> Seen:
     return seen
 
 
-def _dies(site: DoorSite, where: str, patience: float = 25) -> None:
+def _dies(site: DoorSite, where: str, patience: float = 120) -> None:
     with site.bridge(where) as process:
         try:
             code = process.wait(patience)
