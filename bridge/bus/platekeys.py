@@ -242,7 +242,7 @@ class PlateKeys:
             return key is not None and (key in gone or (record.get("plate") in self._nameless and key not in kept))
 
         if notes and any(goes(record) for record in self._lines.each()):
-            self._lines.rewrite([record for record in self._lines.each() if not goes(record)])
+            self._lines.compact(lambda records: [record for record in records if not goes(record)])
 
     def _state(self) -> tuple[_Stamp, _Stamp]:
         """Return what changes with the files: also with a note alone, of a plate that has no key here."""

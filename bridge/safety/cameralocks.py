@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -99,11 +99,20 @@ class CameraLocks:
 
     async def _write(self, record: dict[str, Any]) -> None:
         async with self._writing:
-            await asyncio.to_thread(self._file.append, record)
-            if self._file.lines > _COMPACT_AT:
-                now = self._clock.monotonic()
-                kept = [_record(camera, lock) for camera, lock in self._locks.items() if lock.due > now]
-                await asyncio.to_thread(self._file.rewrite, kept)
+            await asyncio.to_thread(self._append, record)
+
+    def _append(self, record: dict[str, Any]) -> None:
+        self._file.append(record)
+        if self._file.lines > _COMPACT_AT:
+            self._file.compact(self._held)
+
+    def _held(self, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield what the file has of cameras that people still have, as it is known now."""
+        now = self._clock.monotonic()
+        for camera in _standing(records):
+            lock = self._locks.get(camera)
+            if lock is not None and lock.due > now:
+                yield _record(camera, lock)
 
 
 def _record(camera: Camera, lock: _Lock) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines = 0
-        """How many lines the file has; a hint when to `compact` or `rewrite`."""
+        """How many lines the file has; a hint when to `compact`."""
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._good: int
@@ -112,19 +112,10 @@ class JsonLines:
         OSError, and then the file is as it was, or the new one if only its name could not be synced.
         """
         with self._lock:
-            self._replace(keep(list(self._read())))
-
-    def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Replace the file by what is known better elsewhere; what was in it is gone. Raises OSError as `compact`."""
-        kept = list(records)
-        with self._lock:
-            self._replace(kept)
-
-    def _replace(self, records: Iterable[Mapping[str, Any]]) -> None:
-        kept = [_line(record) for record in records]
-        self._close()  # first: once the new file is in place, nothing that is written to the old one is ever read
-        write_synced(self.path, b"".join(kept))
-        self.lines = len(kept)
+            kept = [_line(record) for record in keep(list(self._read()))]
+            self._close()  # first: once the new file is in place, nothing that is written to the old one is ever read
+            write_synced(self.path, b"".join(kept))
+            self.lines = len(kept)
 
     def close(self) -> None:
         """Let go of the file. It opens again when needed."""

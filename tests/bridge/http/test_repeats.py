@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,12 @@ from hypothesis import strategies as st
 
 from bridge.errors import StartError
 from bridge.http.repeats import Repeats
-from bridge.safety.journal import JsonLines
 from tests.bridge.actions.support import make_order, running
 from tests.bridge.http.pushes import HOURS, one, opened, pushed
+from tests.bridge.safety.meanwhile import left_while_compacting
 from tests.clock import VirtualClock
 
 S = timedelta(seconds=1)
-Keep = Callable[[list[dict[str, Any]]], Iterable[Mapping[str, Any]]]
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -148,27 +145,13 @@ async def test_what_comes_while_the_file_is_shortened_is_remembered(
 ) -> None:
     """Also if who had it shortened has gone away meanwhile, and waits for it no more."""
     monkeypatch.setattr("bridge.http.repeats._COMPACT_AT", 0)
-    begun, ended, go_on = asyncio.Event(), asyncio.Event(), threading.Event()
-    loop, compact = asyncio.get_running_loop(), JsonLines.compact
-
-    def slowly(file: JsonLines, keep: Keep) -> None:
-        monkeypatch.setattr(JsonLines, "compact", compact)
-        loop.call_soon_threadsafe(begun.set)
-        go_on.wait(30)
-        compact(file, keep)
-        loop.call_soon_threadsafe(ended.set)
-
     clock = VirtualClock()
     repeats = await opened(tmp_path, clock)
     await one(repeats, pushed(clock, "A"))
     await clock.advance(61)
-    monkeypatch.setattr(JsonLines, "compact", slowly)
-    first = asyncio.create_task(one(repeats, pushed(clock, "A")))  # its second line: there is one to leave out
-    await asyncio.wait_for(begun.wait(), 30)
-    first.cancel()
-    assert (await one(repeats, pushed(clock, "B"))).timequality == "received"
-    go_on.set()
-    await asyncio.wait_for(ended.wait(), 30)
+    again = one(repeats, pushed(clock, "A"))  # its second line: there is one to leave out
+    async with left_while_compacting(monkeypatch, again):
+        assert (await one(repeats, pushed(clock, "B"))).timequality == "received"
     await clock.advance(61)
     assert (await one(await opened(tmp_path, clock), pushed(clock, "B"))).timequality == "doubtful"
 

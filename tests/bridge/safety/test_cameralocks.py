@@ -13,6 +13,7 @@ import pytest
 from bridge.errors import StartError
 from bridge.safety import cameralocks
 from bridge.safety.cameralocks import Camera, CameraLocks
+from tests.bridge.safety.meanwhile import left_while_compacting
 from tests.clock import START, VirtualClock
 
 YARD, HALL = Camera("nvr", "1"), Camera("nvr", "2")
@@ -95,6 +96,20 @@ async def test_a_second_restart_knows_it_too(tmp_path: Path, monkeypatch: pytest
     await locks.unlock(Camera("nvr", "3"))
     assert _file(tmp_path) == [LOCKED | {"until": (START + 40 * S).isoformat(), "seconds": 40.0}]
     assert (await _loaded(tmp_path, clock)).due(YARD) == 40.0
+
+
+async def test_a_lock_that_comes_while_the_file_is_shortened_stays_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if who had it shortened has gone away meanwhile, and waits for the disk no more."""
+    monkeypatch.undo()  # the disk takes its time
+    monkeypatch.setattr(cameralocks, "_COMPACT_AT", 1)
+    clock = VirtualClock()
+    locks = await _loaded(tmp_path, clock)
+    await locks.lock(YARD, "anna", 60 * S)
+    async with left_while_compacting(monkeypatch, locks.lock(YARD, "bert", 60 * S)):
+        await locks.lock(HALL, "carl", 60 * S)
+    assert (await _loaded(tmp_path, clock)).all() == {"nvr/1": "bert", "nvr/2": "carl"}
 
 
 async def test_what_cannot_be_written_down_holds_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

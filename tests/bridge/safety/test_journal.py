@@ -149,13 +149,13 @@ def test_what_is_appended_after_a_failed_compaction_is_in_the_file(
     assert JsonLines(path).load() == [{"n": 2}, {"n": 3}]
 
 
-def test_rewrite_keeps_what_it_is_given(tmp_path: Path) -> None:
+def test_what_compacting_keeps_is_all_there_is(tmp_path: Path) -> None:
     """Compaction replaces the file as one; appending goes on in the new one."""
     path = tmp_path / "x.jsonl"
     file = JsonLines(path)
     for number in range(5):
         file.append({"n": number})
-    file.rewrite([{"n": 3}, {"n": 4}])
+    file.compact(lambda records: records[3:])
     file.append({"n": 5}, {"n": 6})
     assert path.read_bytes() == b'{"n":3}\n{"n":4}\n{"n":5}\n{"n":6}\n'
     assert file.lines == 4
