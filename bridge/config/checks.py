@@ -19,6 +19,7 @@ from bridge.config.outputs import Protected
 from bridge.contracts import ConnectorSpec, SwitchesRelays
 from bridge.registry import unknown
 from bridge.schema.kinds import PAYLOADS, payload_model
+from bridge.schema.state import BRIDGE
 from bridge.schema.units import format_duration
 from bridge.yamlfile import YamlPath, dotted
 
@@ -51,6 +52,7 @@ class Names:
 def findings(config: BridgeConfig, names: Names, specs: Mapping[str, ConnectorSpec[Any]]) -> Iterator[Finding]:
     """Yield everything that does not fit together. `specs` gives the connector of each source that has a known one."""
     yield from _place(config, names)
+    yield from _own_name(config, names)
     yield from _outputs(config, names, specs)
     for name, door in config.doors.items():
         yield from _door(config, ("doors", name), door, names)
@@ -66,6 +68,18 @@ def _place(config: BridgeConfig, names: Names) -> Iterator[Finding]:
     for one, other in (("latitude", "longitude"), ("longitude", "latitude")):
         if getattr(config, one) is not None and other not in names.top:
             yield Finding((one,), f"needs {other} beside it")
+
+
+def _own_name(config: BridgeConfig, names: Names) -> Iterator[Finding]:
+    """Yield whatever would be filed under the bridge's own name, and be taken for what it tells of itself."""
+    said = f"{BRIDGE!r} is the bridge's own name; choose another"
+    if BRIDGE in names.sources:
+        yield Finding(("sources", BRIDGE), said)
+    for name, client in config.http.push.items():
+        if client.source == BRIDGE:
+            yield Finding(("http", "push", name, "source"), said)
+        elif client.source is None and name == BRIDGE:
+            yield Finding(("http", "push", name), f"{said}, or say source: …")
 
 
 def _outputs(config: BridgeConfig, names: Names, specs: Mapping[str, ConnectorSpec[Any]]) -> Iterator[Finding]:

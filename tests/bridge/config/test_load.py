@@ -249,6 +249,12 @@ BAD: list[tuple[str, str]] = [
     ("http: {push: {a: {password: ''}}}\n", "bridge.yaml:1:29: http.push.a.password: is empty"),
     ("http: {push: {a: {password: x, username: 'a:b'}}}\n", ("bridge.yaml:1:42: http.push.a.username: "
      "must not be empty or hold a colon; HTTP Basic cannot carry it")),
+    ("sources: {bridge: {type: camera, url: x}}\n",
+     "bridge.yaml:1:19: sources.bridge: 'bridge' is the bridge's own name; choose another"),
+    ("http: {push: {bridge: {token: x}}}\n",
+     "bridge.yaml:1:23: http.push.bridge: 'bridge' is the bridge's own name; choose another, or say source: …"),
+    ("http: {push: {a: {token: x, source: bridge}}}\n",
+     "bridge.yaml:1:37: http.push.a.source: 'bridge' is the bridge's own name; choose another"),
     ("http: {push: {a: {password: x}, b: {password: y, username: a}}}\n",
      "bridge.yaml:1:60: http.push.b.username: 'a' is the name of 'a' already"),
     ("http: {push: {a: {token: x, twin_of: [nvr1]}}}\n",
