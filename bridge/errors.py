@@ -20,9 +20,7 @@ BridgeError
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -129,19 +127,3 @@ class ActionRejectedError(ActionError):
 
 class ActionUnknownError(ActionError):
     """The request was sent and no answer came: it may have happened."""
-
-
-@contextmanager
-def uncancelled() -> Iterator[None]:
-    """Take it for a missing answer when something inside is cancelled, and not we.
-
-    A connector may wait for a request that goes with its session; that must not end whoever asked for it. Raises
-    ActionUnknownError.
-    """
-    try:
-        yield
-    except asyncio.CancelledError as exc:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise ActionUnknownError("what it waited for was given up") from exc

@@ -14,8 +14,9 @@ from datetime import timedelta
 
 from bridge.clock import Clock
 from bridge.contracts import Connector, TellsClock
-from bridge.errors import BridgeError, uncancelled
+from bridge.errors import BridgeError
 from bridge.safety.clocks import SourceClocks
+from bridge.uncancelled import uncancelled
 
 _LOG = logging.getLogger(__name__)
 AGAIN = 5.0

@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bridge.bus.datadir import make, write_private
 from bridge.clock import Clock
 from bridge.contracts import Connector, Describes, SystemInfo
-from bridge.errors import BridgeError, uncancelled
+from bridge.errors import BridgeError
 from bridge.files import read_file
 from bridge.schema.subjects import escape
+from bridge.uncancelled import uncancelled
 
 _log = logging.getLogger(__name__)
 

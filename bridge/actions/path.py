@@ -28,12 +28,12 @@ from bridge.errors import (
     ActionUnknownError,
     StaleOwnerError,
     StoreUnavailableError,
-    uncancelled,
 )
 from bridge.safety.gate import Gate, Verdict
 from bridge.safety.reasons import Reason
 from bridge.schema.kinds import Outcome
 from bridge.schema.orders import AT_MOST_ONCE, ActionClass, Effect, Order, Result
+from bridge.uncancelled import uncancelled
 
 _LOG = logging.getLogger(__name__)
 

@@ -19,10 +19,11 @@ from typing import Protocol, TypeVar
 
 from bridge.clock import Clock
 from bridge.contracts import Backfills, Missed
-from bridge.errors import ActionUnknownError, ConnectorError, PayloadError, StoreUnavailableError, uncancelled
+from bridge.errors import ActionUnknownError, ConnectorError, PayloadError, StoreUnavailableError
 from bridge.runtime.outages import CursorStore, Outage
 from bridge.runtime.twins import MEMORY, TwinMatcher
 from bridge.schema.event import Origin, VmsEvent
+from bridge.uncancelled import uncancelled
 
 log = logging.getLogger(__name__)
 

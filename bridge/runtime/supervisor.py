@@ -24,13 +24,13 @@ from bridge.errors import (
     ConnectorUnavailableError,
     ConnectorUnsupportedError,
     StoreUnavailableError,
-    uncancelled,
 )
 from bridge.runtime.gaps import Ledger, SourceGaps
 from bridge.runtime.outages import Outage
 from bridge.schema.base import stable_id
 from bridge.schema.event import VmsEvent, own_event
 from bridge.schema.kinds import Payload, SourceConnected, SourceLost
+from bridge.uncancelled import uncancelled
 
 log = logging.getLogger(__name__)
 

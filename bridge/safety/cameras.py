@@ -16,13 +16,14 @@ from typing import Any
 
 from bridge.clock import Clock
 from bridge.contracts import ControlsPtz, Services
-from bridge.errors import ActionError, StartError, uncancelled
+from bridge.errors import ActionError, StartError
 from bridge.safety.cameralocks import Camera, CameraLocks
 from bridge.safety.journal import JsonLines
 from bridge.safety.reasons import Reason, refusal
 from bridge.schema.event import VmsEvent
 from bridge.schema.orders import Order
 from bridge.schema.units import format_duration
+from bridge.uncancelled import uncancelled
 
 __all__ = ["Camera", "Cameras"]
 _LOG = logging.getLogger(__name__)

@@ -20,9 +20,10 @@ from typing import Any, Literal, get_args
 from bridge.clock import Clock
 from bridge.contracts import ControlsPtz, Services, SwitchesRelays
 from bridge.crashpoint import crash_point
-from bridge.errors import ActionError, ActionRejectedError, ActionUnavailableError, StartError, uncancelled
+from bridge.errors import ActionError, ActionRejectedError, ActionUnavailableError, StartError
 from bridge.safety.journal import JsonLines
 from bridge.safety.reasons import Reason, refusal
+from bridge.uncancelled import uncancelled
 
 _LOG = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from bridge.bench.faults.common import wait_for
 from bridge.bench.faults.proxy import Proxy, Toxic
 
 
@@ -114,3 +116,16 @@ def test_a_link_refuses() -> None:
         proxy.heal()
         with socket.create_connection(("127.0.0.1", proxy.port), 5) as another:
             assert exchange(another, b"yes") == b"yes"
+
+
+def test_a_proxy_that_ends_ends_what_waits_for_its_target() -> None:
+    """A connection that was taken, and whose other end is not there yet, is not left behind."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), 5), Proxy(port, 1) as proxy:  # its queue is full
+            client = socket.create_connection(("127.0.0.1", proxy.port), 5)
+            wait_for(lambda: proxy.connections == 1, 10)
+        with client:
+            client.settimeout(5)
+            assert client.recv(1) == b""
+    gc.collect()

@@ -124,6 +124,8 @@ class Proxy:
 
     async def _close(self) -> None:
         await self._stop_listening()
+        for _ in range(5):  # what was taken a moment ago begins, and can be ended
+            await asyncio.sleep(0)
         self._reset_all()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
@@ -134,7 +136,7 @@ class Proxy:
         self.connections += 1
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # nobody is there, or we end
             writer.transport.abort()
             return
         link = _Link(writer, far_writer)
